@@ -1,0 +1,197 @@
+package mls
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+)
+
+// CommitParams says what a commit of ours is to do.
+type CommitParams struct {
+	Proposals         []Proposal // by value
+	SkipStored        bool       // leave out the proposals by reference of this epoch
+	ForcePath         bool       // new keys for our path even if the proposals do not ask for it
+	AuthenticatedData []byte
+	Framing           Framing
+	Padding           func(n int) int
+	Now               time.Time // for the lifetimes of added key packages
+}
+
+// A PendingCommit is a commit of ours that has not been ordered yet. The group stays in its epoch until ConfirmPending.
+type PendingCommit struct {
+	message []byte
+	welcome []byte
+	next    *Group
+}
+
+// Message is the commit, an MLSMessage.
+func (p *PendingCommit) Message() []byte { return slices.Clone(p.message) }
+
+// Welcome for who is added, an MLSMessage; nil if nobody is. It must not leave before the commit is confirmed.
+func (p *PendingCommit) Welcome() []byte { return slices.Clone(p.welcome) }
+
+// Epoch that the commit opens.
+func (p *PendingCommit) Epoch() uint64 { return p.next.context.epoch }
+
+// Export is MLS-Exporter of the epoch that the commit opens.
+func (p *PendingCommit) Export(label string, context []byte, length int) ([]byte, error) {
+	return p.next.Export(label, context, length)
+}
+
+// Members as they will be.
+func (p *PendingCommit) Members() []Member { return p.next.Members() }
+
+// Pending returns our pending commit, or nil.
+func (g *Group) Pending() *PendingCommit { return g.pending }
+
+// ConfirmPending moves the group to the state of our pending commit: it has been ordered.
+func (g *Group) ConfirmPending() error {
+	if g.pending == nil {
+		return ErrNoPending
+	}
+	g.moveTo(g.pending.next)
+	return nil
+}
+
+// DropPending forgets our pending commit: another one was ordered in its place.
+func (g *Group) DropPending() { g.pending = nil }
+
+// Commit makes a commit (section 12.4.1) of the given proposals and those by reference, and keeps it pending.
+func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
+	switch {
+	case g.removed:
+		return nil, fmt.Errorf("mls: committing: %w", ErrRemoved)
+	case g.pending != nil:
+		return nil, fmt.Errorf("mls: committing: %w", ErrPendingCommit)
+	}
+	list, content := g.proposalsOf(p)
+	c, err := g.applyProposals(list, g.own, p.Now)
+	if err != nil {
+		return nil, err
+	}
+	var path *newPath
+	commitSecret := make([]byte, g.suite.nh)
+	if c.needsPath || p.ForcePath {
+		if path, err = c.tree.makePath(rand, g.own, *g.tree.leaf(g.own), g.signer, g.context.groupID); err != nil {
+			return nil, err
+		}
+		provisional := g.nextContext(c, g.context.confirmed)
+		if err := path.encrypt(rand, c.tree, marshal(&provisional), c.added); err != nil {
+			return nil, err
+		}
+		commitSecret = path.commit
+		content.path = &path.path
+		for x, key := range path.private {
+			c.private[x] = key
+		}
+		c.private.keep(c.tree)
+	}
+	a := g.content(ContentCommit, p.AuthenticatedData)
+	a.content.commit, a.wireFormat = content, p.Framing.wireFormat()
+	a.sign(g.signer, marshal(&g.context))
+	next, member, joiner := g.next(c, a, commitSecret)
+	a.confirmationTag = g.suite.mac(next.secrets.confirmation, next.context.confirmed)
+	next.interim = g.suite.interimTranscript(next.context.confirmed, a.confirmationTag)
+
+	pending := &PendingCommit{next: next}
+	if len(c.added) > 0 {
+		if pending.welcome, err = next.welcomeFor(rand, c, path, member, joiner, a.confirmationTag); err != nil {
+			return nil, err
+		}
+	}
+	if pending.message, err = g.frame(rand, a, p.Padding); err != nil {
+		return nil, err
+	}
+	g.pending = pending
+	return pending, nil
+}
+
+// proposalsOf gives the list that a commit of ours applies, and its encoding: references first.
+func (g *Group) proposalsOf(p CommitParams) ([]storedProposal, *commit) {
+	var list []storedProposal
+	content := new(commit)
+	if !p.SkipStored {
+		for _, sp := range g.proposals {
+			if sp.sender == g.own && sp.proposal.Type == ProposalUpdate {
+				continue // the path of this commit does what our own update would
+			}
+			list = append(list, sp)
+			content.proposals = append(content.proposals, proposalOrRef{ref: sp.ref})
+		}
+	}
+	for i := range p.Proposals {
+		list = append(list, storedProposal{sender: g.own, proposal: p.Proposals[i]})
+		content.proposals = append(content.proposals, proposalOrRef{proposal: &p.Proposals[i]})
+	}
+	return list, content
+}
+
+// nextContext is the GroupContext after the change, with the given confirmed transcript hash.
+func (g *Group) nextContext(c *change, confirmed []byte) groupContext {
+	return groupContext{
+		suite: g.context.suite, groupID: g.context.groupID, epoch: g.context.epoch + 1,
+		treeHash: c.tree.treeHash(), confirmed: confirmed, extensions: c.extensions,
+	}
+}
+
+// next computes the group after a commit whose change and commit secret are known (section 8).
+func (g *Group) next(c *change, a *authenticatedContent, commitSecret []byte) (*Group, memberSecret, joinerSecret) {
+	next := &Group{suite: g.suite, tree: c.tree, own: g.own, signer: g.signer, private: c.private}
+	next.context = g.nextContext(c, g.suite.confirmedTranscript(g.interim, a))
+	context := marshal(&next.context)
+	joiner := g.suite.joiner(g.secrets.init, commitSecret, context)
+	member := g.suite.member(joiner, make([]byte, g.suite.nh))
+	next.startEpoch(g.suite.epoch(member, context))
+	return next, member, joiner
+}
+
+// welcomeFor makes the Welcome for who was added, with the tree in it (section 12.4.3.1).
+func (g *Group) welcomeFor(rand io.Reader, c *change, path *newPath, member memberSecret, joiner joinerSecret, tag []byte) ([]byte, error) {
+	info := &groupInfo{
+		context: g.context, confirmationTag: tag, signer: g.own,
+		extensions: []Extension{{ExtensionRatchetTree, g.tree.marshal()}},
+	}
+	info.signature = g.signer.signWithLabel("GroupInfoTBS", build(info.addUnsigned))
+	key, nonce := g.suite.welcomeKey(member)
+	sealed, err := g.suite.sealMessage(messageKey{key, nonce}, nil, marshal(info))
+	if err != nil {
+		return nil, err
+	}
+	w := &welcome{suite: g.suite.id, encryptedGroupInfo: sealed}
+	for i, at := range c.added {
+		secrets := &groupSecrets{joiner: joiner}
+		if path != nil {
+			secrets.pathSecret = path.secretFor(at)
+		}
+		ct, err := g.suite.sealWithLabel(rand, c.packages[i].InitKey, "Welcome", sealed, marshal(secrets))
+		if err != nil {
+			return nil, err
+		}
+		w.secrets = append(w.secrets, encryptedGroupSecrets{c.packages[i].Ref(), ct})
+	}
+	return marshal(&Message{wireFormat: WireWelcome, welcome: w}), nil
+}
+
+// add writes what restoring needs; the next group has no pending commit and no past of its own.
+func (p *PendingCommit) add(b *cryptobyte.Builder) {
+	addOpaque(b, p.message)
+	addOptional(b, p.welcome != nil)
+	if p.welcome != nil {
+		addOpaque(b, p.welcome)
+	}
+	addOpaque(b, p.next.Marshal())
+}
+
+func (p *PendingCommit) read(s *cryptobyte.String) bool {
+	var present bool
+	var next []byte
+	if !readOpaque(s, &p.message) || !readOptional(s, &present) || present && !readOpaque(s, &p.welcome) || !readOpaque(s, &next) {
+		return false
+	}
+	var err error
+	p.next, err = UnmarshalGroup(next)
+	return err == nil
+}

@@ -1,0 +1,250 @@
+package mls
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+)
+
+// Group is one member's state of a group. Its methods compute the next state aside and assign it at the end, so that
+// one that fails leaves the group as it was. A Group is not safe for concurrent use.
+//
+// Encrypt, Commit, Propose and a successful Process use up keys: persist Marshal before anything leaves the device.
+type Group struct {
+	suite    *suite
+	context  groupContext
+	tree     *ratchetTree
+	interim  []byte // interim transcript hash
+	secrets  *epochSecrets
+	messages *secretTree
+	own      leafIndex
+	signer   *SignatureKey
+	private  privateKeys
+
+	proposals []storedProposal // by reference, of this epoch
+	updates   []ownUpdate      // keys of our own Update proposals
+	past      []*pastEpoch     // newest first
+	pending   *PendingCommit
+	removed   bool
+}
+
+// A storedProposal was received or sent and may be named by a commit.
+type storedProposal struct {
+	ref      []byte
+	sender   leafIndex
+	proposal Proposal
+}
+
+type ownUpdate struct{ public, private []byte }
+
+// A pastEpoch can still read application messages that come late.
+type pastEpoch struct {
+	context    groupContext
+	tree       *ratchetTree
+	senderData []byte
+	messages   *secretTree
+}
+
+// GroupParams describes the creator of a new group.
+type GroupParams struct {
+	Suite          CipherSuite
+	GroupID        []byte
+	Signer         *SignatureKey
+	Credential     Credential
+	Capabilities   Capabilities
+	Lifetime       Lifetime
+	LeafExtensions []Extension
+	Extensions     []Extension // of the GroupContext
+}
+
+// NewGroup creates a group of one member at epoch 0 (section 11).
+func NewGroup(rand io.Reader, p GroupParams) (*Group, error) {
+	s, err := p.Suite.suite()
+	if err != nil {
+		return nil, err
+	}
+	pub, priv, err := s.generateKeyPair(rand)
+	if err != nil {
+		return nil, err
+	}
+	epochSecret, err := s.randomSecret(rand)
+	if err != nil {
+		return nil, err
+	}
+	leaf := &LeafNode{
+		EncryptionKey: pub, SignatureKey: p.Signer.Public(), Credential: p.Credential,
+		Capabilities: p.Capabilities.withDefaults(p.Suite), Source: LeafFromKeyPackage, Lifetime: p.Lifetime, Extensions: p.LeafExtensions,
+	}
+	leaf.sign(p.Signer, nil, 0)
+	if err := leaf.check(s, nil, 0); err != nil {
+		return nil, err
+	}
+	if err := leaf.checkSupports(p.Extensions); err != nil {
+		return nil, err
+	}
+	tree := newTree(s, leaf)
+	g := &Group{
+		suite:   s,
+		context: groupContext{suite: p.Suite, groupID: slices.Clone(p.GroupID), treeHash: tree.treeHash(), extensions: p.Extensions},
+		tree:    tree, signer: p.Signer, private: privateKeys{0: priv},
+	}
+	g.startEpoch(s.fromEpochSecret(epochSecret))
+	g.interim = s.interimTranscript(nil, s.mac(g.secrets.confirmation, nil))
+	return g, nil
+}
+
+func (g *Group) startEpoch(secrets *epochSecrets, encryptionSecret []byte) {
+	g.secrets = secrets
+	g.messages = newSecretTree(g.suite, g.tree.leaves(), encryptionSecret)
+}
+
+// Member is a leaf of the tree with its place.
+type Member struct {
+	Leaf uint32
+	Node *LeafNode
+}
+
+// GroupID as chosen at creation.
+func (g *Group) GroupID() []byte { return slices.Clone(g.context.groupID) }
+
+// Epoch counts the commits since creation.
+func (g *Group) Epoch() uint64 { return g.context.epoch }
+
+// Suite of the group.
+func (g *Group) Suite() CipherSuite { return g.suite.id }
+
+// OwnLeaf is our place in the tree.
+func (g *Group) OwnLeaf() uint32 { return uint32(g.own) }
+
+// Removed says whether a commit has taken us out; the state is then the last one we knew.
+func (g *Group) Removed() bool { return g.removed }
+
+// Members in the order of the tree.
+func (g *Group) Members() []Member { return g.tree.members() }
+
+func (t *ratchetTree) members() []Member {
+	var ms []Member
+	_ = t.eachLeaf(func(i leafIndex, l *LeafNode) error {
+		ms = append(ms, Member{uint32(i), l})
+		return nil
+	})
+	return ms
+}
+
+// Member at a leaf.
+func (g *Group) Member(leaf uint32) (Member, bool) {
+	l := g.tree.leaf(leafIndex(leaf))
+	return Member{leaf, l}, l != nil
+}
+
+// Extensions of the GroupContext.
+func (g *Group) Extensions() []Extension { return slices.Clone(g.context.extensions) }
+
+// EpochAuthenticator is equal for two members if and only if they are in the same state (section 8.7).
+func (g *Group) EpochAuthenticator() []byte { return slices.Clone(g.secrets.authentication) }
+
+// PastAuthenticator would need the secrets of an epoch that is over; what callers compare they keep themselves.
+
+// Export is MLS-Exporter (section 8.5) of the current epoch; length in bytes.
+func (g *Group) Export(label string, context []byte, length int) ([]byte, error) {
+	return g.suite.export(g.secrets, label, context, length)
+}
+
+// Framing of a handshake message.
+type Framing uint8
+
+const (
+	FramePrivate Framing = iota
+	FramePublic
+)
+
+// Encrypt makes an application PrivateMessage (section 6.3). padding, if not nil, gives for the length of the plaintext
+// the length it is to have.
+func (g *Group) Encrypt(rand io.Reader, data, authenticatedData []byte, padding func(n int) int) ([]byte, error) {
+	if g.removed {
+		return nil, fmt.Errorf("mls: encrypting: %w", ErrRemoved)
+	}
+	a := g.content(ContentApplication, authenticatedData)
+	a.content.application = data
+	a.wireFormat = WirePrivateMessage
+	a.sign(g.signer, marshal(&g.context))
+	m, err := g.suite.protectPrivate(rand, a, g.own, g.secrets.senderData, g.messages, padding)
+	if err != nil {
+		return nil, err
+	}
+	return marshal(&Message{wireFormat: WirePrivateMessage, private: m}), nil
+}
+
+func (g *Group) content(t ContentType, authenticatedData []byte) *authenticatedContent {
+	return &authenticatedContent{content: framedContent{
+		groupID: g.context.groupID, epoch: g.context.epoch, sender: sender{senderMember, uint32(g.own)},
+		authenticatedData: authenticatedData, contentType: t,
+	}}
+}
+
+// frame turns signed content into an MLSMessage.
+func (g *Group) frame(rand io.Reader, a *authenticatedContent, padding func(int) int) ([]byte, error) {
+	if a.wireFormat == WirePublicMessage {
+		return marshal(&Message{wireFormat: WirePublicMessage, public: g.suite.protectPublic(a, g.secrets.membership, marshal(&g.context))}), nil
+	}
+	m, err := g.suite.protectPrivate(rand, a, g.own, g.secrets.senderData, g.messages, padding)
+	if err != nil {
+		return nil, err
+	}
+	return marshal(&Message{wireFormat: WirePrivateMessage, private: m}), nil
+}
+
+func (f Framing) wireFormat() WireFormat {
+	if f == FramePublic {
+		return WirePublicMessage
+	}
+	return WirePrivateMessage
+}
+
+// Propose sends a proposal that a later commit may name (section 12.1). We keep it as the others will.
+func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticatedData []byte) ([]byte, error) {
+	if g.removed {
+		return nil, fmt.Errorf("mls: proposing: %w", ErrRemoved)
+	}
+	if len(g.proposals) >= maxPendingRefs {
+		return nil, invalid("more than %d proposals in one epoch", maxPendingRefs)
+	}
+	a := g.content(ContentProposal, authenticatedData)
+	a.content.proposal = &p
+	a.wireFormat = framing.wireFormat()
+	a.sign(g.signer, marshal(&g.context))
+	m, err := g.frame(rand, a, nil)
+	if err != nil {
+		return nil, err
+	}
+	g.proposals = append(g.proposals, storedProposal{a.ref(g.suite), g.own, p})
+	return m, nil
+}
+
+// ProposeUpdate proposes a new encryption key for our own leaf; somebody else has to commit it.
+func (g *Group) ProposeUpdate(rand io.Reader, framing Framing, authenticatedData []byte) ([]byte, error) {
+	pub, priv, err := g.suite.generateKeyPair(rand)
+	if err != nil {
+		return nil, err
+	}
+	leaf := *g.tree.leaf(g.own)
+	leaf.EncryptionKey, leaf.Source, leaf.ParentHash, leaf.Lifetime = pub, LeafFromUpdate, nil, Lifetime{}
+	leaf.sign(g.signer, g.context.groupID, g.own)
+	m, err := g.Propose(rand, Proposal{Type: ProposalUpdate, update: &leaf}, framing, authenticatedData)
+	if err != nil {
+		return nil, err
+	}
+	g.updates = append(g.updates, ownUpdate{pub, priv})
+	return m, nil
+}
+
+// moveTo makes next the state; what the epoch that ends needs for late messages is kept for maxPastEpochs.
+func (g *Group) moveTo(next *Group) {
+	past := append([]*pastEpoch{{g.context, g.tree, g.secrets.senderData, g.messages}}, g.past...)
+	moved := *next
+	moved.past = past[:min(len(past), maxPastEpochs)]
+	*g = moved
+}
+
+func (g *Group) clonePrivate() privateKeys { return maps.Clone(g.private) }

@@ -1,0 +1,317 @@
+package mls
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Processed is what a message turned out to be: *ApplicationMessage, *ReceivedProposal or *StagedCommit.
+type Processed interface{ processed() }
+
+// ApplicationMessage is decrypted and its sender verified, as of the message's epoch.
+type ApplicationMessage struct {
+	Sender            Member
+	Epoch             uint64
+	Generation        uint32
+	AuthenticatedData []byte
+	Data              []byte
+}
+
+// ReceivedProposal is verified and stored; a later commit may name it.
+type ReceivedProposal struct {
+	Sender Member
+	Type   ProposalType
+}
+
+// StagedCommit is somebody's valid commit. The group moves only when Apply is called with it.
+type StagedCommit struct {
+	base              *epochSecrets // of the group it was made for
+	committer         Member
+	added             []Member
+	removed           []Member
+	updated           []Member
+	authenticatedData []byte
+	types             []ProposalType
+	next              *Group // nil if it removes us
+}
+
+func (*ApplicationMessage) processed() {}
+func (*ReceivedProposal) processed()   {}
+func (*StagedCommit) processed()       {}
+
+// Committer as before the commit.
+func (c *StagedCommit) Committer() Member { return c.committer }
+
+// Added members, as they will be.
+func (c *StagedCommit) Added() []Member { return c.added }
+
+// Removed members, as they were.
+func (c *StagedCommit) Removed() []Member { return c.removed }
+
+// Updated members have a new leaf, by an Update or as the committer; as they will be.
+func (c *StagedCommit) Updated() []Member { return c.updated }
+
+// AuthenticatedData that the committer put beside the commit.
+func (c *StagedCommit) AuthenticatedData() []byte { return c.authenticatedData }
+
+// ProposalTypes in the order of the commit.
+func (c *StagedCommit) ProposalTypes() []ProposalType { return c.types }
+
+// RemovesUs says whether we are out once it is applied.
+func (c *StagedCommit) RemovesUs() bool { return c.next == nil }
+
+// Extensions of the GroupContext after the commit; nil if it removes us.
+func (c *StagedCommit) Extensions() []Extension {
+	if c.next == nil {
+		return nil
+	}
+	return c.next.Extensions()
+}
+
+// Members after the commit; nil if it removes us.
+func (c *StagedCommit) Members() []Member {
+	if c.next == nil {
+		return nil
+	}
+	return c.next.Members()
+}
+
+// Export is MLS-Exporter of the epoch that the commit opens.
+func (c *StagedCommit) Export(label string, context []byte, length int) ([]byte, error) {
+	if c.next == nil {
+		return nil, fmt.Errorf("mls: exporting: %w", ErrRemoved)
+	}
+	return c.next.Export(label, context, length)
+}
+
+// Apply moves the group to the state of the commit and drops a pending one of ours. It fails only if the group is not
+// any more in the epoch the commit was made for.
+func (g *Group) Apply(c *StagedCommit) error {
+	if c.base != g.secrets {
+		return fmt.Errorf("mls: applying a commit: %w", ErrStale)
+	}
+	if c.next == nil {
+		g.removed, g.pending = true, nil
+		return nil
+	}
+	g.moveTo(c.next)
+	return nil
+}
+
+// Process verifies a Public- or PrivateMessage. Its key is used up if and only if it verifies. now is for the lifetimes of key
+// packages that a commit adds.
+func (g *Group) Process(m *Message, now time.Time) (Processed, error) {
+	if g.removed {
+		return nil, fmt.Errorf("mls: processing a message: %w", ErrRemoved)
+	}
+	if id := m.GroupID(); id == nil || !bytes.Equal(id, g.context.groupID) {
+		return nil, fmt.Errorf("mls: processing a message: %w", ErrWrongGroup)
+	}
+	switch m.wireFormat {
+	case WirePublicMessage:
+		return g.processPublic(m.public, now)
+	case WirePrivateMessage:
+		return g.processPrivate(m.private, now)
+	}
+	return nil, invalid("wire format %d is not a group message (6)", m.wireFormat)
+}
+
+func (g *Group) processPublic(m *publicMessage, now time.Time) (Processed, error) {
+	if m.content.epoch != g.context.epoch {
+		return nil, &WrongEpochError{m.content.epoch, g.context.epoch}
+	}
+	if m.content.sender.kind != senderMember {
+		return nil, fmt.Errorf("mls: message from outside the group: %w", ErrUnsupported)
+	}
+	context := marshal(&g.context)
+	if err := m.checkMembership(g.suite, g.secrets.membership, context); err != nil {
+		return nil, err
+	}
+	if leafIndex(m.content.sender.index) == g.own {
+		return nil, ErrOwnMessage
+	}
+	if _, err := verifySender(&m.authenticatedContent, g.suite, g.tree, context); err != nil {
+		return nil, err
+	}
+	return g.processHandshake(&m.authenticatedContent, now)
+}
+
+func verifySender(a *authenticatedContent, s *suite, t *ratchetTree, context []byte) (Member, error) {
+	leaf := t.leaf(leafIndex(a.content.sender.index))
+	if leaf == nil {
+		return Member{}, invalid("sender %d is not a member (6.1)", a.content.sender.index)
+	}
+	if !a.verify(s, leaf.SignatureKey, context) {
+		return Member{}, invalid("message signature (6.1)")
+	}
+	return Member{a.content.sender.index, leaf}, nil
+}
+
+func (g *Group) processPrivate(m *privateMessage, now time.Time) (Processed, error) {
+	if m.epoch != g.context.epoch {
+		return g.processPast(m)
+	}
+	o, err := g.suite.decryptPrivate(m, g.own, g.secrets.senderData, g.messages)
+	if err != nil {
+		return nil, err
+	}
+	from, err := verifySender(&o.authenticatedContent, g.suite, g.tree, marshal(&g.context))
+	if err != nil {
+		return nil, err
+	}
+	if m.contentType == ContentApplication {
+		o.use()
+		return o.application(from), nil
+	}
+	p, err := g.processHandshake(&o.authenticatedContent, now)
+	if err != nil {
+		return nil, err
+	}
+	o.use()
+	return p, nil
+}
+
+func (o *openedMessage) application(from Member) *ApplicationMessage {
+	c := &o.content
+	return &ApplicationMessage{from, c.epoch, o.generation, c.authenticatedData, c.application}
+}
+
+// processPast reads a late application message with the keys and members of its own epoch.
+func (g *Group) processPast(m *privateMessage) (Processed, error) {
+	i := slices.IndexFunc(g.past, func(p *pastEpoch) bool { return p.context.epoch == m.epoch })
+	if i < 0 || m.contentType != ContentApplication {
+		return nil, &WrongEpochError{m.epoch, g.context.epoch}
+	}
+	p := g.past[i]
+	o, err := g.suite.decryptPrivate(m, g.own, p.senderData, p.messages)
+	if err != nil {
+		return nil, err
+	}
+	from, err := verifySender(&o.authenticatedContent, g.suite, p.tree, marshal(&p.context))
+	if err != nil {
+		return nil, err
+	}
+	o.use()
+	return o.application(from), nil
+}
+
+func (g *Group) processHandshake(a *authenticatedContent, now time.Time) (Processed, error) {
+	from := leafIndex(a.content.sender.index)
+	switch a.content.contentType {
+	case ContentProposal:
+		return g.storeProposal(a, from)
+	case ContentCommit:
+		return g.stage(a, from, now)
+	}
+	return nil, invalid("content type %d in a handshake (6)", a.content.contentType)
+}
+
+func (g *Group) storeProposal(a *authenticatedContent, from leafIndex) (Processed, error) {
+	if len(g.proposals) >= maxPendingRefs {
+		return nil, invalid("more than %d proposals in one epoch", maxPendingRefs)
+	}
+	p := *a.content.proposal
+	g.proposals = append(g.proposals, storedProposal{a.ref(g.suite), from, p})
+	return &ReceivedProposal{Member{uint32(from), g.tree.leaf(from)}, p.Type}, nil
+}
+
+// stage checks a commit (section 12.4.2) and computes the group after it.
+func (g *Group) stage(a *authenticatedContent, from leafIndex, now time.Time) (*StagedCommit, error) {
+	list, err := g.resolve(a.content.commit, from)
+	if err != nil {
+		return nil, err
+	}
+	c, err := g.applyProposals(list, from, now)
+	if err != nil {
+		return nil, err
+	}
+	path := a.content.commit.path
+	if path == nil && c.needsPath {
+		return nil, invalid("commit without the path that its proposals need (12.4)")
+	}
+	staged := &StagedCommit{
+		base: g.secrets, committer: Member{uint32(from), g.tree.leaf(from)}, removed: c.removed,
+		authenticatedData: a.content.authenticatedData,
+	}
+	for _, p := range list {
+		staged.types = append(staged.types, p.proposal.Type)
+	}
+	commitSecret := make([]byte, g.suite.nh)
+	if path != nil {
+		steps, err := g.mergeCommitPath(c, path, from)
+		if err != nil {
+			return nil, err
+		}
+		if !c.removes(g.own) {
+			provisional := g.nextContext(c, g.context.confirmed)
+			keys, secret, err := c.tree.openPath(steps, path, g.own, c.private, marshal(&provisional), c.added)
+			if err != nil {
+				return nil, err
+			}
+			for x, key := range keys {
+				c.private[x] = key
+			}
+			c.private.keep(c.tree)
+			commitSecret = secret
+		}
+	}
+	for _, l := range c.added {
+		staged.added = append(staged.added, Member{uint32(l), c.tree.leaf(l)})
+	}
+	for _, l := range c.updated {
+		staged.updated = append(staged.updated, Member{uint32(l), c.tree.leaf(l)})
+	}
+	if c.removes(g.own) {
+		return staged, nil
+	}
+	next, _, _ := g.next(c, a, commitSecret)
+	if !g.suite.checkMAC(next.secrets.confirmation, next.context.confirmed, a.confirmationTag) {
+		return nil, invalid("confirmation tag (12.4.2)")
+	}
+	next.interim = g.suite.interimTranscript(next.context.confirmed, a.confirmationTag)
+	staged.next = next
+	return staged, nil
+}
+
+// resolve finds the proposals that a commit names.
+func (g *Group) resolve(c *commit, from leafIndex) ([]storedProposal, error) {
+	var list []storedProposal
+	for _, p := range c.proposals {
+		if p.proposal != nil {
+			list = append(list, storedProposal{sender: from, proposal: *p.proposal})
+			continue
+		}
+		i := slices.IndexFunc(g.proposals, func(s storedProposal) bool { return bytes.Equal(s.ref, p.ref) })
+		if i < 0 {
+			return nil, invalid("commit names a proposal that we have not seen (12.4.2)")
+		}
+		list = append(list, g.proposals[i])
+	}
+	return list, nil
+}
+
+// mergeCommitPath checks the new leaf of a committer and puts its path into the changed tree.
+func (g *Group) mergeCommitPath(c *change, path *updatePath, from leafIndex) ([]step, error) {
+	leaf := &path.leaf
+	if leaf.Source != LeafFromCommit {
+		return nil, invalid("update path with a leaf of another source (12.4.2)")
+	}
+	if err := leaf.check(g.suite, g.context.groupID, from); err != nil {
+		return nil, err
+	}
+	if err := leaf.checkSupports(c.extensions); err != nil {
+		return nil, err
+	}
+	if bytes.Equal(leaf.EncryptionKey, g.tree.leaf(from).EncryptionKey) {
+		return nil, invalid("update path that keeps the encryption key (12.4.2)")
+	}
+	steps, err := c.tree.mergePath(from, path)
+	if err != nil {
+		return nil, err
+	}
+	c.updated = append(c.updated, from)
+	c.private.keep(c.tree)
+	return steps, c.tree.checkUnique()
+}

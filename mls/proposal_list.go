@@ -1,0 +1,148 @@
+package mls
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A change is what a list of proposals does to a group, computed beside it (sections 12.2 and 12.3).
+type change struct {
+	tree       *ratchetTree
+	extensions []Extension
+	private    privateKeys
+	added      []leafIndex
+	packages   []*KeyPackage // of added
+	updated    []leafIndex
+	removed    []Member
+	needsPath  bool
+}
+
+func (c *change) removes(l leafIndex) bool {
+	return slices.ContainsFunc(c.removed, func(m Member) bool { return m.Leaf == uint32(l) })
+}
+
+// applyProposals checks the list and applies it: extensions, updates, removes, adds. now is for lifetimes of added packages.
+func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now time.Time) (*change, error) {
+	if err := g.checkList(list, committer); err != nil {
+		return nil, err
+	}
+	c := &change{tree: g.tree.clone(), extensions: g.context.extensions, private: g.clonePrivate(), needsPath: len(list) == 0}
+	for _, p := range list {
+		if p.proposal.Type == ProposalGroupContextExtensions {
+			c.extensions, c.needsPath = p.proposal.extensions, true
+		}
+	}
+	for _, p := range list {
+		if p.proposal.Type == ProposalUpdate {
+			if err := g.applyUpdate(c, p); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, p := range list {
+		if p.proposal.Type == ProposalRemove {
+			c.removed = append(c.removed, Member{uint32(p.proposal.remove), g.tree.leaf(p.proposal.remove)})
+			c.tree.remove(p.proposal.remove)
+			c.needsPath = true
+		}
+	}
+	c.private.keep(c.tree)
+	for _, p := range list {
+		if p.proposal.Type == ProposalAdd {
+			if err := g.applyAdd(c, p.proposal.addition, now); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return c, c.checkSupport()
+}
+
+// checkList holds what section 12.2 asks of the list as a whole.
+func (g *Group) checkList(list []storedProposal, committer leafIndex) error {
+	touched := map[leafIndex]bool{}
+	extensions := false
+	for _, p := range list {
+		var at leafIndex
+		switch p.proposal.Type {
+		case ProposalAdd:
+			continue
+		case ProposalUpdate:
+			if at = p.sender; at == committer {
+				return invalid("a commit with an update of its own sender (12.2)")
+			}
+		case ProposalRemove:
+			if at = p.proposal.remove; at == committer {
+				return invalid("a commit that removes its own sender (12.2)")
+			}
+		case ProposalGroupContextExtensions:
+			if extensions {
+				return invalid("two changes of the group's extensions in one commit (12.2)")
+			}
+			extensions = true
+			continue
+		default:
+			return fmt.Errorf("mls: proposal type %d in a commit: %w", p.proposal.Type, ErrUnsupported)
+		}
+		if touched[at] {
+			return invalid("leaf %d is updated or removed twice in one commit (12.2)", at)
+		}
+		touched[at] = true
+		if g.tree.leaf(at) == nil {
+			return invalid("leaf %d of an update or remove is not a member (12.1)", at)
+		}
+	}
+	return nil
+}
+
+func (g *Group) applyUpdate(c *change, p storedProposal) error {
+	leaf := p.proposal.update
+	if leaf.Source != LeafFromUpdate {
+		return invalid("update with a leaf of another source (12.1.2)")
+	}
+	if err := leaf.check(g.suite, g.context.groupID, p.sender); err != nil {
+		return err
+	}
+	if bytes.Equal(leaf.EncryptionKey, g.tree.leaf(p.sender).EncryptionKey) {
+		return invalid("update that keeps the encryption key (12.1.2)")
+	}
+	c.tree.update(p.sender, leaf)
+	c.updated = append(c.updated, p.sender)
+	c.needsPath = true
+	if p.sender != g.own {
+		return nil
+	}
+	for _, u := range g.updates {
+		if bytes.Equal(u.public, leaf.EncryptionKey) {
+			c.private[g.own.node()] = u.private
+			return nil
+		}
+	}
+	return invalid("update of ours whose key we do not have")
+}
+
+func (g *Group) applyAdd(c *change, kp *KeyPackage, now time.Time) error {
+	if kp.Suite != g.suite.id {
+		return invalid("added key package is of another suite (12.1.1)")
+	}
+	if err := kp.Verify(now); err != nil {
+		return err
+	}
+	leaf := kp.Leaf
+	at, err := c.tree.add(&leaf)
+	if err != nil {
+		return err
+	}
+	c.added = append(c.added, at)
+	c.packages = append(c.packages, kp)
+	return nil
+}
+
+// checkSupport: no key twice, and everybody supports the extensions and what they require.
+func (c *change) checkSupport() error {
+	if err := c.tree.checkUnique(); err != nil {
+		return err
+	}
+	return c.tree.eachLeaf(func(_ leafIndex, l *LeafNode) error { return l.checkSupports(c.extensions) })
+}

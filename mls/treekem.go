@@ -1,0 +1,220 @@
+package mls
+
+import (
+	"bytes"
+	"io"
+	"maps"
+	"slices"
+
+	"golang.org/x/crypto/cryptobyte"
+)
+
+// Section 7.4 to 7.6: how a committer gives every member the new path secrets.
+
+// updatePathNode
+//
+//	struct {
+//	    HPKEPublicKey encryption_key;
+//	    HPKECiphertext encrypted_path_secret<V>;
+//	} UpdatePathNode;
+type updatePathNode struct {
+	encryptionKey []byte
+	secrets       []hpkeCiphertext
+}
+
+// updatePath
+//
+//	struct {
+//	    LeafNode leaf_node;
+//	    UpdatePathNode nodes<V>;
+//	} UpdatePath;
+type updatePath struct {
+	leaf  LeafNode
+	nodes []updatePathNode
+}
+
+func (p *updatePath) read(s *cryptobyte.String) bool {
+	return p.leaf.read(s) && readList(s, func(s *cryptobyte.String) bool {
+		var n updatePathNode
+		ok := readOpaque(s, &n.encryptionKey) && readList(s, func(s *cryptobyte.String) bool {
+			var c hpkeCiphertext
+			ok := c.read(s)
+			n.secrets = append(n.secrets, c)
+			return ok
+		})
+		p.nodes = append(p.nodes, n)
+		return ok
+	})
+}
+
+func (p *updatePath) add(b *cryptobyte.Builder) {
+	p.leaf.add(b)
+	addVector(b, func(b *cryptobyte.Builder) {
+		for _, n := range p.nodes {
+			addOpaque(b, n.encryptionKey)
+			addVector(b, func(b *cryptobyte.Builder) {
+				for _, c := range n.secrets {
+					c.add(b)
+				}
+			})
+		}
+	})
+}
+
+// privateKeys are the HPKE keys of a member: its leaf's and those of the ancestors it knows.
+type privateKeys map[nodeIndex][]byte
+
+// forget drops what a change to that leaf's path has made worthless.
+func (k privateKeys) forgetPath(t *ratchetTree, l leafIndex) {
+	for _, p := range l.node().directPath(t.root()) {
+		delete(k, p)
+	}
+}
+
+// keep drops keys whose node is gone or blank.
+func (k privateKeys) keep(t *ratchetTree) {
+	maps.DeleteFunc(k, func(x nodeIndex, _ []byte) bool { return int(x) >= len(t.nodes) || t.nodes[x].blank() })
+}
+
+// A newPath is an update path made and not yet encrypted.
+type newPath struct {
+	steps   []step
+	secrets [][]byte // of each step
+	commit  []byte   // commit_secret
+	private privateKeys
+	path    updatePath
+}
+
+// makePath gives the leaf and its filtered path new keys in t, and the leaf a new signature. leaf is the node to put
+// there; its encryption key, source and parent hash are filled in.
+func (t *ratchetTree) makePath(rand io.Reader, own leafIndex, leaf LeafNode, signer *SignatureKey, groupID []byte) (*newPath, error) {
+	s := t.suite
+	secret, err := s.randomSecret(rand)
+	if err != nil {
+		return nil, err
+	}
+	leafPub, leafPriv, err := s.generateKeyPair(rand)
+	if err != nil {
+		return nil, err
+	}
+	p := &newPath{steps: t.filteredPath(own), private: privateKeys{own.node(): leafPriv}}
+	t.blankPath(own)
+	for _, st := range p.steps {
+		pub, priv := s.deriveKeyPair(s.deriveSecret(secret, "node"))
+		p.secrets = append(p.secrets, secret)
+		p.private[st.node] = priv
+		p.path.nodes = append(p.path.nodes, updatePathNode{encryptionKey: pub})
+		secret = s.deriveSecret(secret, "path")
+	}
+	p.commit = secret
+	leaf.EncryptionKey, leaf.Source, leaf.Lifetime = leafPub, LeafFromCommit, Lifetime{}
+	leaf.ParentHash = t.setPath(p.steps, p.path.nodes)
+	leaf.sign(signer, groupID, own)
+	t.set(own.node(), node{leaf: &leaf})
+	p.path.leaf = leaf
+	return p, nil
+}
+
+// setPath puts the new parent nodes in place, from the root down as each carries the hash of the one above, and returns
+// the parent hash the leaf must carry.
+func (t *ratchetTree) setPath(steps []step, nodes []updatePathNode) (parentHash []byte) {
+	for i := len(steps) - 1; i >= 0; i-- {
+		p := &parentNode{encryptionKey: nodes[i].encryptionKey, parentHash: parentHash}
+		t.set(steps[i].node, node{parent: p})
+		parentHash = t.parentHash(p, steps[i].copath)
+	}
+	return parentHash
+}
+
+// encrypt fills in the ciphertexts: each path secret goes to the resolution of its copath child, without who has just
+// been added (they find theirs in the Welcome).
+func (p *newPath) encrypt(rand io.Reader, t *ratchetTree, context []byte, added []leafIndex) error {
+	for i, st := range p.steps {
+		for _, x := range t.recipients(st.copath, added) {
+			c, err := t.suite.sealWithLabel(rand, t.nodes[x].encryptionKey(), "UpdatePathNode", context, p.secrets[i])
+			if err != nil {
+				return err
+			}
+			p.path.nodes[i].secrets = append(p.path.nodes[i].secrets, c)
+		}
+	}
+	return nil
+}
+
+func (t *ratchetTree) recipients(copath nodeIndex, added []leafIndex) []nodeIndex {
+	return slices.DeleteFunc(t.resolution(copath), func(x nodeIndex) bool {
+		return x.isLeaf() && slices.Contains(added, x.leaf())
+	})
+}
+
+// secretFor is the path secret of the lowest node above both the committer and l.
+func (p *newPath) secretFor(l leafIndex) []byte {
+	for i, st := range p.steps {
+		if st.node.covers(l) {
+			return p.secrets[i]
+		}
+	}
+	return nil
+}
+
+// mergePath puts somebody's update path into t and checks its shape and parent hash (section 7.9.2). It returns the
+// filtered path.
+func (t *ratchetTree) mergePath(from leafIndex, p *updatePath) ([]step, error) {
+	steps := t.filteredPath(from)
+	if len(steps) != len(p.nodes) {
+		return nil, invalid("update path of %d nodes, the filtered path has %d (7.5)", len(p.nodes), len(steps))
+	}
+	for _, n := range p.nodes {
+		if len(n.encryptionKey) != t.suite.npk {
+			return nil, invalid("encryption key of %d bytes in an update path (7.5)", len(n.encryptionKey))
+		}
+	}
+	t.blankPath(from)
+	parentHash := t.setPath(steps, p.nodes)
+	if !bytes.Equal(parentHash, p.leaf.ParentHash) {
+		return nil, invalid("parent hash of the update path's leaf (7.9.2)")
+	}
+	leaf := p.leaf
+	t.set(from.node(), node{leaf: &leaf})
+	return steps, nil
+}
+
+// openPath finds our ciphertext in a merged path, opens it and derives what is ours above: new private keys and the
+// commit secret.
+func (t *ratchetTree) openPath(steps []step, p *updatePath, own leafIndex, keys privateKeys, context []byte, added []leafIndex) (privateKeys, []byte, error) {
+	for i, st := range steps {
+		if !st.node.covers(own) {
+			continue
+		}
+		to := t.recipients(st.copath, added)
+		if len(to) != len(p.nodes[i].secrets) {
+			return nil, nil, invalid("%d path secrets for %d receivers (7.5)", len(p.nodes[i].secrets), len(to))
+		}
+		for j, x := range to {
+			if priv, ok := keys[x]; ok && x.covers(own) {
+				secret, err := t.suite.openWithLabel(priv, "UpdatePathNode", context, p.nodes[i].secrets[j])
+				if err != nil {
+					return nil, nil, err
+				}
+				return t.derivePath(steps[i:], secret)
+			}
+		}
+		return nil, nil, invalid("update path has nothing for us (7.5)")
+	}
+	return nil, nil, invalid("update path does not reach us (7.5)")
+}
+
+// derivePath derives the keys of the steps from the path secret of the first, checks them against the public ones in
+// the tree, and returns the secret after the last.
+func (t *ratchetTree) derivePath(steps []step, secret []byte) (privateKeys, []byte, error) {
+	keys := privateKeys{}
+	for _, st := range steps {
+		pub, priv := t.suite.deriveKeyPair(t.suite.deriveSecret(secret, "node"))
+		if !bytes.Equal(pub, t.nodes[st.node].encryptionKey()) {
+			return nil, nil, invalid("path secret does not give the public key of node %d (7.5)", st.node)
+		}
+		keys[st.node] = priv
+		secret = t.suite.deriveSecret(secret, "path")
+	}
+	return keys, secret, nil
+}
