@@ -1,0 +1,93 @@
+// Package keydir has the rules of device lists and key packages: which signature keys speak for an actor, and what a
+// directory's answer must prove before an agent believes it (spec/log-entry.md). Pure functions over bytes and values.
+//
+// It knows nothing of MLS. That the credential in a leaf is a statement in this directory is joined in package device.
+package keydir
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+)
+
+const (
+	listVersion = 1
+	// MaxDevices is the most devices one actor's list may have.
+	MaxDevices = 100
+	maxActor   = 2048
+	deviceSize = 40
+)
+
+// Device is one entry of a device list.
+type Device struct {
+	SignatureKey [32]byte // Ed25519, of the device's MLS leaves
+	Added        uint64   // milliseconds
+}
+
+// DeviceID is the identifier of a device: 32 lower-case hex digits that follow from its signature key.
+func DeviceID(signatureKey []byte) string {
+	h := sha256.Sum256(append([]byte("waxwing device v1\x00"), signatureKey...))
+	return hex.EncodeToString(h[:16])
+}
+
+// ID of the device.
+func (d Device) ID() string { return DeviceID(d.SignatureKey[:]) }
+
+// DeviceList says which devices speak for an actor. Seq is that of its log entry.
+type DeviceList struct {
+	Actor   string
+	Seq     uint32
+	Devices []Device // strictly ascending by key
+}
+
+// ParseDeviceList reads a list in its one canonical encoding.
+func ParseDeviceList(b []byte) (DeviceList, error) {
+	var l DeviceList
+	s := cryptobyte.String(b)
+	var version uint8
+	var actor, devices cryptobyte.String
+	if !s.ReadUint8(&version) || version != listVersion || !s.ReadUint16LengthPrefixed(&actor) || len(actor) == 0 || len(actor) > maxActor ||
+		!s.ReadUint32(&l.Seq) || !s.ReadUint16LengthPrefixed(&devices) || len(devices) > MaxDevices*deviceSize || !s.Empty() {
+		return DeviceList{}, fmt.Errorf("keydir: reading a device list of %d bytes: malformed", len(b))
+	}
+	l.Actor = string(actor)
+	for !devices.Empty() {
+		var d Device
+		if !devices.CopyBytes(d.SignatureKey[:]) || !devices.ReadUint64(&d.Added) {
+			return DeviceList{}, fmt.Errorf("keydir: reading the device list of %s: malformed", l.Actor)
+		}
+		if n := len(l.Devices); n > 0 && bytes.Compare(l.Devices[n-1].SignatureKey[:], d.SignatureKey[:]) >= 0 {
+			return DeviceList{}, fmt.Errorf("keydir: reading the device list of %s: devices are not in order", l.Actor)
+		}
+		l.Devices = append(l.Devices, d)
+	}
+	return l, nil
+}
+
+// Marshal encodes the list; devices must be in order.
+func (l DeviceList) Marshal() []byte {
+	var b cryptobyte.Builder
+	b.AddUint8(listVersion)
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(l.Actor)) })
+	b.AddUint32(l.Seq)
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
+		for _, d := range l.Devices {
+			b.AddBytes(d.SignatureKey[:])
+			b.AddUint64(d.Added)
+		}
+	})
+	return b.BytesOrPanic()
+}
+
+// Has says whether the key is of a device in the list.
+func (l DeviceList) Has(signatureKey []byte) bool {
+	for _, d := range l.Devices {
+		if bytes.Equal(d.SignatureKey[:], signatureKey) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,84 @@
+package sequencer
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Tiles as C2SP tlog-tiles has them. The module's own paths put the tile height in front and call entries "data".
+const tileHeight = 8
+
+// Tile returns the resource at a path like tile/0/x001/234.p/17 or tile/entries/000, or ErrNotFound.
+func (s *Sequencer) Tile(ctx context.Context, path string) ([]byte, error) {
+	rest, ok := strings.CutPrefix(path, "tile/")
+	if !ok || len(path) > 100 {
+		return nil, ErrNotFound
+	}
+	if entries, ok := strings.CutPrefix(rest, "entries/"); ok {
+		rest = "data/" + entries
+	}
+	t, err := tlog.ParseTilePath("tile/8/" + rest)
+	if err != nil {
+		return nil, ErrNotFound
+	}
+	size, _, err := s.store.Head(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("sequencer: reading tile %s: %w", path, err)
+	}
+	level := max(t.L, 0)
+	available := size >> (uint(level) * tileHeight)
+	if t.L > 7 || t.N >= 1<<40 || t.N<<tileHeight+int64(t.W) > available {
+		return nil, ErrNotFound
+	}
+	if t.L < 0 {
+		return s.bundle(ctx, t)
+	}
+	data, err := tlog.ReadTileData(t, reader{ctx, s.store})
+	if err != nil {
+		return nil, fmt.Errorf("sequencer: reading tile %s: %w", path, err)
+	}
+	return data, nil
+}
+
+// bundle is an entry bundle: each entry with its length in two bytes before it.
+func (s *Sequencer) bundle(ctx context.Context, t tlog.Tile) ([]byte, error) {
+	entries, err := s.store.Entries(ctx, t.N<<tileHeight, int64(t.W))
+	if err != nil {
+		return nil, fmt.Errorf("sequencer: reading entries: %w", err)
+	}
+	var b []byte
+	for _, e := range entries {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(e)))
+		b = append(b, e...)
+	}
+	return b, nil
+}
+
+const algEd25519 = 1 // of signed notes
+
+func keyHash(name string, key []byte) uint32 {
+	h := sha256.Sum256(append([]byte(name+"\n"), key...))
+	return binary.BigEndian.Uint32(h[:])
+}
+
+func signerKey(origin string, key ed25519.PrivateKey) (string, error) {
+	if strings.ContainsAny(origin, "+ \n") || origin == "" {
+		return "", fmt.Errorf("sequencer: %q cannot be an origin", origin)
+	}
+	public := append([]byte{algEd25519}, key.Public().(ed25519.PublicKey)...)
+	private := append([]byte{algEd25519}, key.Seed()...)
+	return fmt.Sprintf("PRIVATE+KEY+%s+%08x+%s", origin, keyHash(origin, public), base64.StdEncoding.EncodeToString(private)), nil
+}
+
+// VerifierKey is the text form of the log's public key, as discovery documents have it.
+func VerifierKey(origin string, public ed25519.PublicKey) (string, error) {
+	return note.NewEd25519VerifierKey(origin, public)
+}
