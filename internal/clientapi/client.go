@@ -1,0 +1,200 @@
+package clientapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/internal/problem"
+	"github.com/waxwing-dm/waxwing/internal/safehttp"
+	"github.com/waxwing-dm/waxwing/internal/strictjson"
+)
+
+// Client calls one sidecar for one device. It is safe for concurrent use. What the sidecar refuses comes back as a
+// *[problem.Problem]; other errors mean that it is not known whether the call was carried out. Every call can be made again.
+type Client struct {
+	base  string
+	token string
+	http  *safehttp.Client
+}
+
+// New makes a client. base is the "api" of the instance's discovery document; token is empty until the device has logged in.
+func New(base, token string, http *safehttp.Client) *Client {
+	return &Client{base: base, token: token, http: http}
+}
+
+// A Conflict is the answer to a commit that came too late, or too early: what its sender missed.
+type Conflict struct {
+	*problem.Problem
+	Epoch, Seq uint64
+	Events     []Event
+}
+
+func (c *Conflict) Unwrap() error { return c.Problem }
+
+// Login of a device.
+func (c *Client) Login(ctx context.Context, l Login) (in LoggedIn, err error) {
+	err = c.call(ctx, http.MethodPost, "/devices", l, &in)
+	return in, err
+}
+
+// Account that the token is for.
+func (c *Client) Account(ctx context.Context) (a Account, err error) {
+	err = c.call(ctx, http.MethodGet, "/account", nil, &a)
+	return a, err
+}
+
+// Publish a device list. The answer is a lookup answer as it came, to be verified.
+func (c *Client) Publish(ctx context.Context, p Publication) (answer json.RawMessage, err error) {
+	err = c.call(ctx, http.MethodPost, "/directory", p, &answer)
+	return answer, err
+}
+
+// Lookup asks for an actor's device list. The answer is unverified.
+func (c *Client) Lookup(ctx context.Context, actor string, from int64) (answer json.RawMessage, err error) {
+	err = c.call(ctx, http.MethodGet, query("/directory", "actor", actor, "from", from), nil, &answer)
+	return answer, err
+}
+
+// PutKeyPackages adds to what others can claim; it returns how many one-time packages are there now.
+func (c *Client) PutKeyPackages(ctx context.Context, k KeyPackages) (oneTime int, err error) {
+	if k.OneTime == nil {
+		k.OneTime = []Bytes{}
+	}
+	var kept KeyPackagesKept
+	err = c.call(ctx, http.MethodPut, "/key-packages", k, &kept)
+	return kept.OneTime, err
+}
+
+// Claim one key package of each device of an actor. They are unverified.
+func (c *Client) Claim(ctx context.Context, actor string) ([]ClaimedPackage, error) {
+	var claimed Claimed
+	err := c.call(ctx, http.MethodPost, "/claims", Claim{actor}, &claimed)
+	return claimed.Packages, err
+}
+
+// OpenConversation at the own sidecar's hub.
+func (c *Client) OpenConversation(ctx context.Context, groupID, ticket []byte) (o Opened, err error) {
+	err = c.call(ctx, http.MethodPost, "/conversations", Open{groupID, ticket}, &o)
+	return o, err
+}
+
+// Commit submits a commit and has it delivered if it is granted. If another one was granted the error is a *Conflict.
+func (c *Client) Commit(ctx context.Context, commit Commit) (receipt []byte, err error) {
+	var done Committed
+	err = c.call(ctx, http.MethodPost, "/commits", commit, &done)
+	return done.Receipt, err
+}
+
+// Events of a conversation's hub after a seq.
+func (c *Client) Events(ctx context.Context, conversation string, after uint64) ([]Event, error) {
+	var events Events
+	err := c.call(ctx, http.MethodGet, query("/events", "conversation", conversation, "after", after), nil, &events)
+	return events.Events, err
+}
+
+// Send hands in a message; it is durable at the sidecar when Send returns nil.
+func (c *Client) Send(ctx context.Context, m Message) error {
+	return c.call(ctx, http.MethodPost, "/messages", m, new(Accepted))
+}
+
+// Mailbox reads items after a cursor. If there are none the answer is held for up to wait.
+func (c *Client) Mailbox(ctx context.Context, after uint64, limit int, wait time.Duration) (m Mailbox, err error) {
+	path := query("/mailbox", "after", after, "limit", limit, "wait", int(wait.Seconds()))
+	err = c.call(ctx, http.MethodGet, path, nil, &m)
+	return m, err
+}
+
+// Acknowledge lets the sidecar delete the items up to a cursor.
+func (c *Client) Acknowledge(ctx context.Context, upto uint64) error {
+	return c.call(ctx, http.MethodDelete, query("/mailbox", "upto", upto), nil, nil)
+}
+
+// PutBlob keeps a file under its hash, lower-case hex of SHA-256, and returns the URL for others.
+func (c *Client) PutBlob(ctx context.Context, hash string, data []byte) (string, error) {
+	var b Blob
+	err := c.send(ctx, http.MethodPut, "/blobs/"+hash, "application/octet-stream", data, &b)
+	return b.URL, err
+}
+
+// Blob fetches a file from wherever its URL says. Its hash is not checked.
+func (c *Client) Blob(ctx context.Context, fileURL string) ([]byte, error) {
+	res, err := c.do(ctx, http.MethodGet, query("/blobs", "url", fileURL), "", nil, MaxBlob)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
+// query builds a path from pairs of name and value.
+func query(path string, pairs ...any) string {
+	q := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		q.Set(pairs[i].(string), fmt.Sprint(pairs[i+1]))
+	}
+	return path + "?" + q.Encode()
+}
+
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	if in == nil {
+		return c.send(ctx, method, path, "", nil, out)
+	}
+	body, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("clientapi: writing a request: %w", err)
+	}
+	return c.send(ctx, method, path, "application/json", body, out)
+}
+
+func (c *Client) send(ctx context.Context, method, path, contentType string, body []byte, out any) error {
+	res, err := c.do(ctx, method, path, contentType, body, MaxBody)
+	if err != nil || out == nil {
+		return err
+	}
+	if err := strictjson.Unmarshal(res.Body, out); err != nil {
+		return fmt.Errorf("clientapi: reading the sidecar's answer: %w", err)
+	}
+	return nil
+}
+
+func (c *Client) do(ctx context.Context, method, path, contentType string, body []byte, limit int64) (*safehttp.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("clientapi: making a request: %w", err)
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req, limit)
+	if err != nil {
+		return nil, fmt.Errorf("clientapi: calling the sidecar: %w", err)
+	}
+	if res.Status/100 != 2 {
+		return nil, refusal(res)
+	}
+	return res, nil
+}
+
+// refusal is the problem, or the Conflict, in an answer.
+func refusal(res *safehttp.Response) error {
+	p := problem.Read(res.Status, res.Header, bytes.NewReader(res.Body))
+	if p.Code != "epoch_stale" && p.Code != "epoch_unknown" {
+		return p
+	}
+	var missed struct {
+		Epoch  uint64  `json:"epoch"`
+		Seq    uint64  `json:"seq"`
+		Events []Event `json:"events"`
+	}
+	if err := strictjson.Unmarshal(res.Body, &missed); err != nil {
+		return fmt.Errorf("clientapi: reading what a refused commit missed: %w", err)
+	}
+	return &Conflict{p, missed.Epoch, missed.Seq, missed.Events}
+}

@@ -1,0 +1,191 @@
+// Package clientapi is what an agent and its sidecar say to each other (spec/client-api.md): the bodies of the calls, used by
+// both, and the agent's half of the conversation, [Client].
+//
+// The types are the JSON and nothing more. Sizes and meanings are checked by who acts on them.
+package clientapi
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+)
+
+// Limits of the interface.
+const (
+	MaxBody     = 4 << 20   // bytes of a JSON body
+	MaxMessage  = 700 << 10 // bytes of one MLS message; in base64 it still fits the 1 MiB of an activity
+	MaxBlob     = 32 << 20  // bytes
+	MaxActors   = 1000      // in one list of recipients
+	MaxItems    = 100       // of one mailbox answer
+	MaxPackages = 100       // one-time key packages in one upload
+	MaxWait     = 30        // seconds a mailbox answer is held
+)
+
+// Bytes are base64 in JSON, in the one spelling the specification allows.
+type Bytes []byte
+
+var errBase64 = errors.New("not base64 in its standard spelling")
+
+// UnmarshalJSON refuses line breaks and stray bits, which encoding/json lets pass for []byte.
+func (b *Bytes) UnmarshalJSON(data []byte) error {
+	var text *string
+	if err := json.Unmarshal(data, &text); err != nil {
+		return err
+	}
+	if text == nil {
+		*b = nil
+		return nil
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(*text)
+	if err != nil || base64.StdEncoding.EncodeToString(raw) != *text {
+		return errBase64
+	}
+	*b = raw
+	return nil
+}
+
+// Login is the body of POST /devices.
+type Login struct {
+	Account      string `json:"account"` // local name
+	Code         string `json:"code"`
+	SignatureKey Bytes  `json:"signature_key"`
+	Time         uint64 `json:"time"` // milliseconds
+	Signature    Bytes  `json:"signature"`
+}
+
+// LoginMessage is what the device key signs to log in at a host.
+func LoginMessage(host, account string, time uint64) []byte {
+	b := append([]byte("waxwing login v1\x00"), host...)
+	b = append(append(append(b, 0), account...), 0)
+	return binary.BigEndian.AppendUint64(b, time)
+}
+
+// LoggedIn is the answer of POST /devices.
+type LoggedIn struct {
+	Token  string `json:"token"`
+	Actor  string `json:"actor"`
+	Handle string `json:"handle"`
+	Device string `json:"device"`
+}
+
+// Account is the answer of GET /account.
+type Account struct {
+	Actor      string `json:"actor"`
+	Handle     string `json:"handle"`
+	Device     string `json:"device"`
+	OneTime    int    `json:"one_time"`
+	LastResort bool   `json:"last_resort"`
+}
+
+// Publication is the body of POST /directory. The answer is a lookup answer.
+type Publication struct {
+	Entry   Bytes `json:"entry"`
+	Opening Bytes `json:"opening"`
+	Devices Bytes `json:"devices"`
+}
+
+// KeyPackages is the body of PUT /key-packages; without a last-resort package the one that is there stays.
+type KeyPackages struct {
+	OneTime    []Bytes `json:"one_time"`
+	LastResort Bytes   `json:"last_resort,omitempty"`
+}
+
+// KeyPackagesKept is its answer.
+type KeyPackagesKept struct {
+	OneTime int `json:"one_time"`
+}
+
+// Claim is the body of POST /claims, and of the claim between sidecars.
+type Claim struct {
+	Actor string `json:"actor"`
+}
+
+// Claimed is its answer.
+type Claimed struct {
+	Packages []ClaimedPackage `json:"packages"`
+}
+
+// ClaimedPackage is one device's.
+type ClaimedPackage struct {
+	Device     string `json:"device"`
+	KeyPackage Bytes  `json:"key_package"` // raw
+	LastResort bool   `json:"last_resort"`
+}
+
+// Open is the body of POST /conversations.
+type Open struct {
+	GroupID Bytes `json:"group_id"`
+	Ticket  Bytes `json:"ticket"`
+}
+
+// Opened is its answer.
+type Opened struct {
+	Conversation string `json:"conversation"`
+	Receipt      Bytes  `json:"receipt"`
+}
+
+// Commit is the body of POST /commits. Welcome is null if nobody is added.
+type Commit struct {
+	ID           string   `json:"id"`
+	Conversation string   `json:"conversation"`
+	Term         uint64   `json:"term"`
+	Epoch        uint64   `json:"epoch"`
+	Commit       Bytes    `json:"commit"`
+	Ticket       Bytes    `json:"ticket"`
+	Signature    Bytes    `json:"signature"`
+	To           []string `json:"to"`
+	Welcome      Bytes    `json:"welcome"`
+	WelcomeTo    []string `json:"welcome_to"`
+}
+
+// Committed is its answer.
+type Committed struct {
+	Receipt Bytes `json:"receipt"`
+}
+
+// Event is one granted commit.
+type Event struct {
+	Receipt Bytes `json:"receipt"`
+	Commit  Bytes `json:"commit,omitempty"`
+}
+
+// Events is the answer of GET /events, and part of a refused commit's.
+type Events struct {
+	Events []Event `json:"events"`
+}
+
+// Message is the body of POST /messages.
+type Message struct {
+	ID           string   `json:"id"`
+	Conversation string   `json:"conversation"`
+	Message      Bytes    `json:"message"`
+	To           []string `json:"to"`
+}
+
+// Accepted is its answer.
+type Accepted struct {
+	ID string `json:"id"`
+}
+
+// Item of a mailbox.
+type Item struct {
+	Cursor       uint64 `json:"cursor"`
+	Activity     string `json:"activity"`
+	Actor        string `json:"actor"` // the sender
+	Conversation string `json:"conversation"`
+	Message      Bytes  `json:"message"`
+	Receipt      Bytes  `json:"receipt,omitempty"`
+	Received     uint64 `json:"received"` // milliseconds
+}
+
+// Mailbox is the answer of GET /mailbox; Next is what to ask after next.
+type Mailbox struct {
+	Items []Item `json:"items"`
+	Next  uint64 `json:"next"`
+}
+
+// Blob is the answer of PUT /blobs/<hash>.
+type Blob struct {
+	URL string `json:"url"`
+}

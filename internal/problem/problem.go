@@ -1,0 +1,103 @@
+// Package problem has the error answers of all HTTP interfaces here: application/problem+json (RFC 9457) with a stable code.
+package problem
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"strconv"
+)
+
+// ContentType of a problem.
+const ContentType = "application/problem+json"
+
+const maxProblem = 2 << 20 // a refused commit's problem carries what its sender missed
+
+// Problem is an error with an answer for the other side. What it says may be shown to anybody who can call the interface.
+type Problem struct {
+	Status     int
+	Code       string // stable, for programs
+	Detail     string // one sentence for people
+	Retry      bool   // the same request may succeed later
+	RetryAfter int    // seconds; 0 leaves it open
+	Extra      map[string]any
+}
+
+// New makes a problem. Whether to retry follows from the status and may be changed.
+func New(status int, code, detail string, args ...any) *Problem {
+	return &Problem{Status: status, Code: code, Detail: fmt.Sprintf(detail, args...), Retry: Retryable(status)}
+}
+
+// Retryable says which statuses ask for another try (spec/wire.md).
+func Retryable(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= 500
+}
+
+// With adds a member.
+func (p *Problem) With(name string, value any) *Problem {
+	if p.Extra == nil {
+		p.Extra = map[string]any{}
+	}
+	p.Extra[name] = value
+	return p
+}
+
+func (p *Problem) Error() string { return fmt.Sprintf("%s: %s (%d)", p.Code, p.Detail, p.Status) }
+
+// MarshalJSON gives the members of RFC 9457 and ours.
+func (p *Problem) MarshalJSON() ([]byte, error) {
+	m := maps.Clone(p.Extra)
+	if m == nil {
+		m = map[string]any{}
+	}
+	m["type"], m["title"], m["status"] = "about:blank", http.StatusText(p.Status), p.Status
+	m["code"], m["detail"], m["retry"] = p.Code, p.Detail, p.Retry
+	return json.Marshal(m)
+}
+
+// Write answers with the problem.
+func Write(w http.ResponseWriter, p *Problem) {
+	body, err := json.Marshal(p)
+	if err != nil {
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", ContentType)
+	w.Header().Set("Cache-Control", "no-store")
+	if p.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
+	}
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(body) // the other side has gone away
+}
+
+// Read takes the problem out of a failed response. One that is not a problem document gets the code "http_<status>".
+func Read(status int, header http.Header, body io.Reader) *Problem {
+	p := New(status, "http_"+strconv.Itoa(status), "the other side answered %s", http.StatusText(status))
+	p.RetryAfter, _ = strconv.Atoi(header.Get("Retry-After"))
+	data, err := io.ReadAll(io.LimitReader(body, maxProblem))
+	var m map[string]any
+	if err != nil || json.Unmarshal(data, &m) != nil {
+		return p
+	}
+	if code, ok := m["code"].(string); ok {
+		p.Code = code
+	}
+	if detail, ok := m["detail"].(string); ok {
+		p.Detail = detail
+	}
+	if retry, ok := m["retry"].(bool); ok {
+		p.Retry = retry
+	}
+	for _, known := range []string{"type", "title", "status", "code", "detail", "retry"} {
+		delete(m, known)
+	}
+	p.Extra = m
+	return p
+}
