@@ -1,0 +1,149 @@
+package federation
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/federation/httpsig"
+	"github.com/waxwing-dm/waxwing/internal/problem"
+	"github.com/waxwing-dm/waxwing/internal/strictjson"
+)
+
+// Inbound is an envelope that passed every check; To are the recipients that live here.
+type Inbound struct {
+	Envelope
+	BodyHash [32]byte
+}
+
+// InboxStore keeps what came in. Accept is one durable transaction: the items of all recipients and the row by which the same
+// activity is known again. It reports a repetition with the same body; with another one it returns ErrIDConflict.
+type InboxStore interface {
+	Residents(ctx context.Context, actors []string) ([]string, error)
+	Accept(ctx context.Context, in Inbound) (duplicate bool, err error)
+}
+
+// ErrIDConflict is for an activity id that was used with another body.
+var ErrIDConflict = errors.New("the activity id was used with another body")
+
+// Inbox is the door in (I1 to I9, H1 to H8 of spec/wire.md).
+type Inbox struct {
+	Host     string // ours, with its port if it has one
+	Store    InboxStore
+	Keys     httpsig.Keys
+	Classify func(message []byte) (Kind, error)
+	Now      func() time.Time
+}
+
+// Outcome of an activity that was not refused.
+type Outcome string
+
+const (
+	Accepted  Outcome = "accepted"
+	Duplicate Outcome = "duplicate"
+	Ignored   Outcome = "ignored" // signed well, and not for us
+)
+
+// Receive takes an activity or refuses it with a *problem.Problem. The body has been read within its limit. The cheap checks
+// come first; another server is asked for a key only when all that can be known without it is right.
+func (i *Inbox) Receive(r *http.Request, body []byte) (Outcome, error) {
+	if err := checkContentType(r.Header); err != nil {
+		return "", err
+	}
+	in, err := parseActivity(body)
+	if err != nil {
+		return "", shapeError(err)
+	}
+	owner, err := httpsig.Verify(r.Context(), httpsig.Request{Request: r, Body: body, Host: i.Host, Now: i.Now()}, i.Keys)
+	if err != nil {
+		return "", err
+	}
+	if owner != in.actor {
+		return "", problem.New(http.StatusForbidden, "actor_key_mismatch", "the key is not the actor's")
+	}
+	if !in.ours {
+		return Ignored, nil
+	}
+	e, err := i.open(r.Context(), in)
+	if err != nil {
+		return "", err
+	}
+	duplicate, err := i.Store.Accept(r.Context(), Inbound{e, sha256.Sum256(body)})
+	switch {
+	case errors.Is(err, ErrIDConflict):
+		return "", problem.New(http.StatusConflict, "id_conflict", "this activity id was used with another body")
+	case err != nil:
+		return "", err
+	case duplicate:
+		return Duplicate, nil
+	}
+	return Accepted, nil
+}
+
+func checkContentType(h http.Header) error {
+	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	plain := kind == ContentType || kind == "application/ld+json" && strings.Contains(params["profile"], "https://www.w3.org/ns/activitystreams")
+	if err != nil || !plain {
+		return problem.New(http.StatusUnsupportedMediaType, "unsupported_media_type", "send %s", ContentType)
+	}
+	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return problem.New(http.StatusUnsupportedMediaType, "encoding_not_supported", "send the body without content encoding")
+	}
+	return nil
+}
+
+func shapeError(err error) error {
+	var syntax *strictjson.SyntaxError
+	if errors.As(err, &syntax) {
+		return problem.New(http.StatusBadRequest, "json_invalid", "%s", syntax.Error()).With("offset", syntax.Offset)
+	}
+	return problem.New(http.StatusBadRequest, "activity_invalid", "an activity has an id, a type and an actor")
+}
+
+// open is I5 to I7.
+func (i *Inbox) open(ctx context.Context, in incoming) (Envelope, error) {
+	origin, err := Origin(in.actor)
+	if err != nil || in.attributedTo != in.actor || !on(origin, in.id) || !on(origin, in.objectID) {
+		return Envelope{}, problem.New(http.StatusForbidden, "origin_mismatch", "activity and object are not the actor's own")
+	}
+	kind, err := i.Classify(in.message)
+	if err != nil {
+		return Envelope{}, problem.New(http.StatusUnprocessableEntity, "mls_malformed", "the content is not one MLS message")
+	}
+	here, err := i.Store.Residents(ctx, in.to)
+	if err != nil {
+		return Envelope{}, err
+	}
+	if len(here) == 0 {
+		return Envelope{}, problem.New(http.StatusNotFound, "no_such_recipient", "nobody of the recipients is here")
+	}
+	return Envelope{ID: in.id, Actor: in.actor, To: here, Conversation: in.conversation, Kind: kind, Message: in.message, Receipt: in.receipt}, nil
+}
+
+func on(origin, u string) bool {
+	o, err := Origin(u)
+	return err == nil && o == origin
+}
+
+// Caller verifies a call of an instance (H1 to H8): the key's owner is the service actor that its discovery document names.
+// It returns the instance.
+func (r *Remote) Caller(req *http.Request, body []byte, host string) (instance string, err error) {
+	owner, err := httpsig.Verify(req.Context(), httpsig.Request{Request: req, Body: body, Host: host, Now: r.now()}, r.Key)
+	if err != nil {
+		return "", err
+	}
+	d, err := r.discoveryOf(req.Context(), owner)
+	if err != nil {
+		p := problem.New(http.StatusServiceUnavailable, "key_unavailable", "the caller's discovery document cannot be fetched now")
+		p.RetryAfter = 30
+		return "", p
+	}
+	if d.Actor != owner {
+		return "", problem.New(http.StatusForbidden, "actor_key_mismatch", "the key is not that of the instance's service actor")
+	}
+	return d.Instance, nil
+}

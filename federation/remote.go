@@ -1,0 +1,272 @@
+package federation
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/federation/httpsig"
+	"github.com/waxwing-dm/waxwing/internal/problem"
+	"github.com/waxwing-dm/waxwing/internal/safehttp"
+	"github.com/waxwing-dm/waxwing/internal/strictjson"
+)
+
+const (
+	maxAnswer  = 1 << 20  // bytes of another sidecar's answer (spec/wire.md)
+	maxBlob    = 32 << 20 // bytes of a file
+	keepFor    = 10 * time.Minute
+	askAgain   = 10 * time.Second // a document fetched more recently is not fetched anew because a signature fails
+	maxCached  = 10_000
+	jsonType   = "application/json"
+	acceptType = ContentType + `, application/ld+json; profile="https://www.w3.org/ns/activitystreams"`
+)
+
+// Signer is whose name a request goes out in.
+type Signer struct {
+	Actor string
+	Key   *rsa.PrivateKey
+}
+
+// Remote asks other instances, in the name of this one's service actor. What they refuse comes back as a *[problem.Problem];
+// other errors mean that they could not be asked. It is safe for concurrent use.
+type Remote struct {
+	http    *safehttp.Client
+	service Signer
+	now     func() time.Time
+
+	mu     sync.Mutex
+	actors map[string]cached[RemoteActor]
+	docs   map[string]cached[Discovery] // by instance
+}
+
+type cached[T any] struct {
+	value T
+	at    time.Time
+}
+
+// NewRemote makes the door out.
+func NewRemote(http *safehttp.Client, service Signer, now func() time.Time) *Remote {
+	return &Remote{http: http, service: service, now: now, actors: map[string]cached[RemoteActor]{}, docs: map[string]cached[Discovery]{}}
+}
+
+func remember[T any](r *Remote, m map[string]cached[T], key string, value T) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(m) >= maxCached {
+		clear(m)
+	}
+	m[key] = cached[T]{value, r.now()}
+}
+
+func recall[T any](r *Remote, m map[string]cached[T], key string, maxAge time.Duration) (value T, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c, ok := m[key]
+	return c.value, ok && r.now().Sub(c.at) < maxAge
+}
+
+// Actor fetches an actor document. With fresh it does so even if it has one, unless that is only seconds old.
+func (r *Remote) Actor(ctx context.Context, id string, fresh bool) (RemoteActor, error) {
+	age := keepFor
+	if fresh {
+		age = askAgain
+	}
+	if a, ok := recall(r, r.actors, id, age); ok {
+		return a, nil
+	}
+	body, err := r.ask(ctx, r.service, http.MethodGet, id, nil, acceptType, maxDocument)
+	if err != nil {
+		return RemoteActor{}, err
+	}
+	a, err := ParseActor(body, id)
+	if err != nil {
+		return RemoteActor{}, err
+	}
+	remember(r, r.actors, id, a)
+	return a, nil
+}
+
+// Key finds the key of a signature (H6). It is an [httpsig.Keys].
+func (r *Remote) Key(ctx context.Context, keyID string, fresh bool) (httpsig.Key, error) {
+	mismatch := problem.New(http.StatusForbidden, "actor_key_mismatch", "the key is not that of an actor who says so")
+	id, _, _ := strings.Cut(keyID, "#")
+	if _, err := Origin(id); err != nil {
+		return httpsig.Key{}, mismatch
+	}
+	a, err := r.Actor(ctx, id, fresh)
+	var refused *problem.Problem
+	switch {
+	case err == nil && a.KeyID == keyID:
+		return httpsig.Key{Owner: a.ID, Public: a.Key}, nil
+	case err == nil, errors.Is(err, errActor), errors.As(err, &refused) && !refused.Retry:
+		return httpsig.Key{}, mismatch
+	}
+	unavailable := problem.New(http.StatusServiceUnavailable, "key_unavailable", "the key of the signature cannot be fetched now")
+	unavailable.RetryAfter = 30
+	return httpsig.Key{}, unavailable
+}
+
+// Discovery fetches an instance's discovery document.
+func (r *Remote) Discovery(ctx context.Context, instance string) (Discovery, error) {
+	if d, ok := recall(r, r.docs, instance, keepFor); ok {
+		return d, nil
+	}
+	body, err := r.ask(ctx, r.service, http.MethodGet, instance+PathDiscovery, nil, jsonType, maxDocument)
+	if err != nil {
+		return Discovery{}, err
+	}
+	d, err := ParseDiscovery(body, instance)
+	if err != nil {
+		return Discovery{}, err
+	}
+	remember(r, r.docs, instance, d)
+	return d, nil
+}
+
+func (r *Remote) discoveryOf(ctx context.Context, u string) (Discovery, error) {
+	instance, err := Origin(u)
+	if err != nil {
+		return Discovery{}, problem.New(http.StatusBadRequest, "request_invalid", "not the URL of an actor or conversation")
+	}
+	return r.Discovery(ctx, instance)
+}
+
+// Directory fetches the lookup answer for an actor, unverified.
+func (r *Remote) Directory(ctx context.Context, actor string, from int64) ([]byte, error) {
+	d, err := r.discoveryOf(ctx, actor)
+	if err != nil {
+		return nil, err
+	}
+	q := url.Values{"actor": {actor}, "from": {fmt.Sprint(from)}}
+	return r.ask(ctx, r.service, http.MethodGet, d.Directory+"?"+q.Encode(), nil, jsonType, 64<<10)
+}
+
+// ClaimRequest is the body of a claim between sidecars.
+type ClaimRequest struct {
+	Actor string `json:"actor"`
+}
+
+// ClaimAnswer is its answer.
+type ClaimAnswer struct {
+	Packages []ClaimedPackage `json:"packages"`
+}
+
+// ClaimedPackage is one device's.
+type ClaimedPackage struct {
+	Device     string `json:"device"`
+	KeyPackage []byte `json:"key_package"`
+	LastResort bool   `json:"last_resort"`
+}
+
+// Claim takes one key package of each device of an actor.
+func (r *Remote) Claim(ctx context.Context, actor string) (answer ClaimAnswer, err error) {
+	d, err := r.discoveryOf(ctx, actor)
+	if err != nil {
+		return ClaimAnswer{}, err
+	}
+	err = r.call(ctx, http.MethodPost, d.Claim, ClaimRequest{actor}, &answer)
+	return answer, err
+}
+
+// Submission is the body of a commit to a hub.
+type Submission struct {
+	Term      uint64 `json:"term"`
+	Epoch     uint64 `json:"epoch"`
+	Commit    []byte `json:"commit"`
+	Ticket    []byte `json:"ticket"`
+	Signature []byte `json:"signature"`
+}
+
+// SubmitCommit asks a hub for the receipt of a commit.
+func (r *Remote) SubmitCommit(ctx context.Context, conversation string, s Submission) (receipt []byte, err error) {
+	var answer struct {
+		Receipt []byte `json:"receipt"`
+	}
+	err = r.call(ctx, http.MethodPost, conversation, s, &answer)
+	return answer.Receipt, err
+}
+
+// HubEvent is one granted commit.
+type HubEvent struct {
+	Receipt []byte `json:"receipt"`
+	Commit  []byte `json:"commit,omitempty"`
+}
+
+// Events asks a hub for what came after a seq.
+func (r *Remote) Events(ctx context.Context, conversation string, after uint64) ([]HubEvent, error) {
+	var answer struct {
+		Events []HubEvent `json:"events"`
+	}
+	err := r.call(ctx, http.MethodGet, fmt.Sprintf("%s?after=%d", conversation, after), nil, &answer)
+	return answer.Events, err
+}
+
+// Blob writes a file of another instance to w. Its hash is the caller's to compare.
+func (r *Remote) Blob(ctx context.Context, u string, w io.Writer) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+	if err != nil {
+		return fmt.Errorf("federation: asking for a file: %w", err)
+	}
+	res, err := r.http.Stream(req, w, maxBlob)
+	if err != nil {
+		return fmt.Errorf("federation: asking for a file: %w", err)
+	}
+	if res.Status == http.StatusNotFound {
+		return problem.New(http.StatusNotFound, "not_found", "the other instance has no such file")
+	}
+	if res.Status != http.StatusOK {
+		return problem.Read(res.Status, res.Header, bytes.NewReader(nil))
+	}
+	return nil
+}
+
+// call sends and reads JSON.
+func (r *Remote) call(ctx context.Context, method, u string, in, out any) error {
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return fmt.Errorf("federation: writing a request: %w", err)
+		}
+	}
+	answer, err := r.ask(ctx, r.service, method, u, body, jsonType, maxAnswer)
+	if err != nil {
+		return err
+	}
+	if err := strictjson.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("federation: reading an answer: %w", err)
+	}
+	return nil
+}
+
+// ask makes one signed request. A body is of the type that is accepted in return.
+func (r *Remote) ask(ctx context.Context, as Signer, method, u string, body []byte, accept string, limit int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, u, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("federation: making a request: %w", err)
+	}
+	req.Header.Set("Accept", accept)
+	if body != nil {
+		req.Header.Set("Content-Type", accept)
+	}
+	if err := httpsig.Sign(req, body, KeyID(as.Actor), as.Key, r.now()); err != nil {
+		return nil, fmt.Errorf("federation: making a request: %w", err)
+	}
+	res, err := r.http.Do(req, limit)
+	if err != nil {
+		return nil, fmt.Errorf("federation: %w", err)
+	}
+	if res.Status/100 != 2 {
+		return nil, problem.Read(res.Status, res.Header, bytes.NewReader(res.Body))
+	}
+	return res.Body, nil
+}
