@@ -1,0 +1,150 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"net/http"
+
+	"github.com/waxwing-dm/waxwing/federation"
+	"github.com/waxwing-dm/waxwing/federation/hub"
+	"github.com/waxwing-dm/waxwing/internal/clientapi"
+	"github.com/waxwing-dm/waxwing/internal/problem"
+	"github.com/waxwing-dm/waxwing/internal/receipt"
+	"github.com/waxwing-dm/waxwing/sidecar/store"
+)
+
+// openConversation is POST /conversations: the hub is this sidecar.
+func (s *Sidecar) openConversation(w http.ResponseWriter, r *http.Request, _ store.Device) error {
+	var o clientapi.Open
+	if _, err := readJSON(w, r, maxSmall, &o); err != nil {
+		return err
+	}
+	if len(o.GroupID) == 0 || len(o.GroupID) > 64 || len(o.Ticket) != 32 {
+		return invalid("group_id has 1 to 64 bytes, ticket 32")
+	}
+	first, err := s.hub.Open(r.Context(), o.GroupID, [32]byte(o.Ticket))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusCreated, clientapi.Opened{Conversation: receipt.ConversationURL(s.instance, o.GroupID), Receipt: first})
+}
+
+// commits is POST /commits: first the hub's receipt, then everything that follows from it. A crash between the two is mended
+// when the device asks again: the hub answers the same commit with the same receipt (S3).
+func (s *Sidecar) commits(w http.ResponseWriter, r *http.Request, d store.Device) error {
+	var c clientapi.Commit
+	body, err := readJSON(w, r, clientapi.MaxBody, &c)
+	if err != nil {
+		return err
+	}
+	instance, groupID, err := checkCommit(c)
+	if err != nil {
+		return err
+	}
+	hash := sha256.Sum256(body)
+	if answer, done, err := s.store.Sent.Answer(r.Context(), d.Actor, c.ID, hash[:]); err != nil || done {
+		if err == nil {
+			write(w, http.StatusOK, "application/json", "no-store", answer)
+		}
+		return err
+	}
+	kind, err := classify(c.Commit)
+	if err != nil {
+		return err
+	}
+	granted, err := s.submit(r.Context(), instance, groupID, c)
+	if err != nil {
+		return err
+	}
+	answer, err := json.Marshal(clientapi.Committed{Receipt: granted})
+	if err != nil {
+		return err
+	}
+	parcels := []parcel{{kind: kind, conversation: c.Conversation, message: c.Commit, receipt: granted, to: withSelf(c.To, d)}}
+	if len(c.Welcome) > 0 {
+		parcels = append(parcels, parcel{kind: federation.KindWelcome, conversation: c.Conversation, message: c.Welcome, receipt: granted, to: c.WelcomeTo})
+	}
+	return s.carryOut(w, r, d, c.ID, body, http.StatusOK, answer, parcels...)
+}
+
+func checkCommit(c clientapi.Commit) (instance string, groupID []byte, err error) {
+	if instance, groupID, err = checkRequest(c.ID, c.Conversation, c.To, c.WelcomeTo); err != nil {
+		return "", nil, err
+	}
+	if len(c.Commit) > clientapi.MaxMessage || len(c.Welcome) > clientapi.MaxMessage {
+		return "", nil, tooLarge("a commit or welcome")
+	}
+	if len(c.Ticket) != 32 || len(c.Signature) != 64 {
+		return "", nil, invalid("ticket has 32 bytes, signature 64")
+	}
+	group, epoch, commit, err := headers(c.Commit)
+	if err != nil || !commit || string(group) != string(groupID) || epoch != c.Epoch {
+		return "", nil, malformed("the commit is not one of that conversation and epoch")
+	}
+	if len(c.Welcome) > 0 {
+		if kind, err := classify(c.Welcome); err != nil || kind != federation.KindWelcome {
+			return "", nil, malformed("the welcome is none")
+		}
+	}
+	return instance, groupID, nil
+}
+
+// submit asks the hub of the conversation, which may be this sidecar.
+func (s *Sidecar) submit(ctx context.Context, instance string, groupID []byte, c clientapi.Commit) ([]byte, error) {
+	submission := hub.Submission{Term: c.Term, Epoch: c.Epoch, Commit: c.Commit, Ticket: [32]byte(c.Ticket), Signature: c.Signature}
+	if instance == s.instance {
+		return s.hub.Submit(ctx, groupID, submission)
+	}
+	granted, err := s.remote.SubmitCommit(ctx, c.Conversation, federation.Submission{
+		Term: c.Term, Epoch: c.Epoch, Commit: c.Commit, Ticket: c.Ticket, Signature: c.Signature,
+	})
+	if err != nil {
+		return nil, fromPeer(err, "epoch_stale", "epoch_unknown", "not_member", "no_such_conversation", "mls_malformed", "hub_moved", "rate_limited")
+	}
+	if r, err := receipt.Parse(granted); err != nil || r.MessageHash != sha256.Sum256(c.Commit) {
+		return nil, problem.New(http.StatusBadGateway, "peer_failed", "the hub answered with something that is not this commit's receipt")
+	}
+	return granted, nil
+}
+
+// events is GET /events, from the hub wherever it is.
+func (s *Sidecar) events(w http.ResponseWriter, r *http.Request, _ store.Device) error {
+	conversation := r.URL.Query().Get("conversation")
+	instance, groupID, err := receipt.ParseConversationURL(conversation)
+	if err != nil {
+		return invalid("conversation is not the URL of one")
+	}
+	after, err := number(r.URL.Query(), "after", 0)
+	if err != nil {
+		return err
+	}
+	if instance == s.instance {
+		return s.answerEvents(w, r, groupID, after)
+	}
+	events, err := s.remote.Events(r.Context(), conversation, after)
+	if err != nil {
+		return fromPeer(err, "no_such_conversation", "hub_moved", "rate_limited")
+	}
+	answer := clientapi.Events{Events: make([]clientapi.Event, 0, len(events))}
+	for _, e := range events {
+		answer.Events = append(answer.Events, clientapi.Event{Receipt: e.Receipt, Commit: e.Commit})
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+func (s *Sidecar) answerEvents(w http.ResponseWriter, r *http.Request, groupID []byte, after uint64) error {
+	events, err := s.hub.Events(r.Context(), groupID, after)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, clientapi.Events{Events: eventsOf(events)})
+}
+
+func eventsOf(events []hub.Event) []clientapi.Event {
+	out := make([]clientapi.Event, 0, len(events))
+	for _, e := range events {
+		out = append(out, clientapi.Event{Receipt: e.Receipt, Commit: e.Commit})
+	}
+	return out
+}

@@ -1,0 +1,106 @@
+package sidecar
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/waxwing-dm/waxwing/federation"
+	"github.com/waxwing-dm/waxwing/internal/problem"
+	"github.com/waxwing-dm/waxwing/mls"
+	"github.com/waxwing-dm/waxwing/sidecar/store"
+)
+
+// What a stand-alone sidecar shows to everybody, unsigned.
+
+func (s *Sidecar) discoveryDocument(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, http.StatusOK, s.discovery)
+}
+
+func (s *Sidecar) webFinger(w http.ResponseWriter, r *http.Request) error {
+	name, host, err := federation.ParseAccount(r.URL.Query().Get("resource"))
+	if err != nil {
+		return invalid("resource is not an account like acct:alice@%s", federation.Host(s.instance))
+	}
+	if host != federation.Host(s.instance) {
+		return errNobody
+	}
+	if err := s.resident(r.Context(), s.actorOf(name)); err != nil {
+		return err
+	}
+	jrd, err := federation.WebFinger(name+"@"+host, s.actorOf(name))
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Access-Control-Allow-Origin", "*") // RFC 7033 section 5
+	write(w, http.StatusOK, "application/jrd+json", "max-age=300", jrd)
+	return nil
+}
+
+var errNobody = problem.New(http.StatusNotFound, "no_such_recipient", "nobody by that name is here")
+
+func (s *Sidecar) serviceActor(w http.ResponseWriter, _ *http.Request) error {
+	doc, err := federation.LocalActor{
+		ID: s.discovery.Actor, Name: federation.Host(s.instance), Service: true,
+		Inbox: s.instance + federation.PathInbox, Shared: s.instance + federation.PathInbox, Key: &s.keys.service.PublicKey,
+	}.Document()
+	if err != nil {
+		return err
+	}
+	write(w, http.StatusOK, federation.ContentType, "max-age=300", doc)
+	return nil
+}
+
+func (s *Sidecar) actor(w http.ResponseWriter, r *http.Request) error {
+	actor := s.actorOf(r.PathValue("name"))
+	account, err := s.store.Accounts.Get(r.Context(), actor)
+	if errors.Is(err, store.ErrNotFound) {
+		return errNobody
+	} else if err != nil {
+		return err
+	}
+	key, err := parseRSA(account.RSAKey)
+	if err != nil {
+		return err
+	}
+	doc, err := federation.LocalActor{
+		ID: actor, Name: r.PathValue("name"), Inbox: actor + "/inbox", Shared: s.instance + federation.PathInbox, Key: &key.PublicKey,
+	}.Document()
+	if err != nil {
+		return err
+	}
+	write(w, http.StatusOK, federation.ContentType, "max-age=300", doc)
+	return nil
+}
+
+// keyPackages is the collection that peers of the plain draft look at: last-resort packages only.
+func (s *Sidecar) keyPackages(w http.ResponseWriter, r *http.Request) error {
+	actor := s.actorOf(r.PathValue("name"))
+	if err := s.resident(r.Context(), actor); err != nil {
+		return err
+	}
+	list, err := s.newestList(r.Context(), actor)
+	if err != nil {
+		return err
+	}
+	packages, err := s.store.KeyPackages.LastResort(r.Context(), actor, deviceIDs(list), s.now())
+	if err != nil {
+		return err
+	}
+	published := make([]federation.PublishedPackage, 0, len(packages))
+	for _, p := range packages {
+		published = append(published, federation.PublishedPackage{
+			ID: actor + "/key-packages/" + p.Device, Content: p.Body, Suite: mls.X25519AES128GCMSHA256Ed25519.String(),
+		})
+	}
+	doc, err := federation.KeyPackages(actor, published)
+	if err != nil {
+		return err
+	}
+	write(w, http.StatusOK, federation.ContentType, "no-cache", doc)
+	return nil
+}
+
+// private is a collection that its owner reads through the client API and errNobody else at all.
+func (s *Sidecar) private(http.ResponseWriter, *http.Request) error {
+	return notAllowed("this is for its owner only")
+}

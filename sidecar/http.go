@@ -1,0 +1,178 @@
+package sidecar
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/federation/hub"
+	"github.com/waxwing-dm/waxwing/internal/problem"
+	"github.com/waxwing-dm/waxwing/internal/sqlite"
+	"github.com/waxwing-dm/waxwing/internal/strictjson"
+	"github.com/waxwing-dm/waxwing/sidecar/store"
+	"github.com/waxwing-dm/waxwing/transparency"
+	"github.com/waxwing-dm/waxwing/transparency/sequencer"
+)
+
+// A handler answers, or returns an error before it has written anything.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// handle is the frame around every route: errors become problems, and the log gets a line without anybody's name in it.
+func (s *Sidecar) handle(mux *http.ServeMux, pattern string, h handler) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		err := h(rec, r)
+		if err != nil {
+			problem.Write(rec, s.problemFor(err))
+		}
+		s.logger.LogAttrs(r.Context(), slog.LevelInfo, "request", slog.String("route", pattern), slog.Int("status", rec.status),
+			slog.Duration("took", time.Since(start)))
+	})
+}
+
+// recorder remembers the status for the log.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// problems turns the errors that mean something to the caller into the answers of the specification.
+var problems = []struct {
+	is     error
+	status int
+	code   string
+	detail string
+}{
+	{sequencer.ErrUnknown, http.StatusNotFound, "no_such_label", "this actor has no device list here"},
+	{sequencer.ErrBeyondHead, http.StatusBadRequest, "beyond_head", "the log is not that long"},
+	{sequencer.ErrKeyNotCurrent, http.StatusForbidden, "key_not_current", "the entry is not signed by the account key that was promised"},
+	{sequencer.ErrNotFound, http.StatusNotFound, "not_found", "the log has no such tile"},
+	{hub.ErrNoConversation, http.StatusNotFound, "no_such_conversation", "the conversation is not open here"},
+	{hub.ErrMalformed, http.StatusUnprocessableEntity, "mls_malformed", "this is not a commit of that group and epoch"},
+	{hub.ErrEpochUnknown, http.StatusConflict, "epoch_unknown", "the group has not come to that epoch"},
+	{hub.ErrNotMember, http.StatusForbidden, "not_member", "the commit is not signed with the ticket of the current epoch"},
+	{hub.ErrExists, http.StatusConflict, "id_conflict", "the conversation was opened with another ticket"},
+	{store.ErrConflict, http.StatusConflict, "id_conflict", "this id was used with another body"},
+	{store.ErrHash, http.StatusUnprocessableEntity, "digest_mismatch", "the bytes are not those of the name"},
+	{store.ErrTooMany, http.StatusInsufficientStorage, "storage_full", "there is no room for more of this"},
+	{store.ErrNotFound, http.StatusNotFound, "not_found", "there is nothing by that name"},
+	{sqlite.ErrFull, http.StatusInsufficientStorage, "storage_full", "the disk is full; nothing was written"},
+	{syscall.ENOSPC, http.StatusInsufficientStorage, "storage_full", "the disk is full; nothing was written"},
+	{sqlite.ErrBusy, http.StatusServiceUnavailable, "store_busy", "the database is busy; try again"},
+	{sqlite.ErrDamaged, http.StatusInternalServerError, "store_damaged", "the database is damaged; the operator has to restore it"},
+	{context.Canceled, http.StatusServiceUnavailable, "busy", "the call was broken off; try again"},
+	{context.DeadlineExceeded, http.StatusServiceUnavailable, "busy", "the call took too long; try again"},
+}
+
+// problemFor is the one place where errors become answers. What it does not know is an internal error: the log gets its text,
+// the caller does not.
+func (s *Sidecar) problemFor(err error) *problem.Problem {
+	var p *problem.Problem
+	var check *transparency.CheckError
+	var conflict *sequencer.ConflictError
+	var stale *hub.StaleError
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &check):
+		return problem.New(http.StatusUnprocessableEntity, "entry_invalid", "the entry fails check %s: %s", check.Check, check.Reason).With("check", check.Check)
+	case errors.As(err, &conflict):
+		return problem.New(http.StatusConflict, "version_conflict", "the entry is not the next one").With("answer", conflict.Answer)
+	case errors.As(err, &stale):
+		return problem.New(http.StatusConflict, "epoch_stale", "another commit was first; the group is at epoch %d", stale.Epoch).
+			With("epoch", stale.Epoch).With("seq", stale.Seq).With("events", eventsOf(stale.Events))
+	}
+	for _, known := range problems {
+		if errors.Is(err, known.is) {
+			return problem.New(known.status, known.code, "%s", known.detail)
+		}
+	}
+	s.logger.Error("internal error", "error", err)
+	return problem.New(http.StatusInternalServerError, "internal", "something went wrong here; the operator's log says what")
+}
+
+// readBody reads a body to its end and no further than limit.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return nil, problem.New(http.StatusUnsupportedMediaType, "encoding_not_supported", "send the body without content encoding")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	return body, bodyError(err, limit)
+}
+
+func bodyError(err error, limit int64) error {
+	var tooLarge *http.MaxBytesError
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &tooLarge):
+		return problem.New(http.StatusRequestEntityTooLarge, "too_large", "a body has at most %d bytes here", limit)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return problem.New(http.StatusRequestTimeout, "timeout", "the body came too slowly")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return problem.New(http.StatusBadRequest, "body_incomplete", "the body ended too early")
+	}
+	return err
+}
+
+// readJSON reads a strict JSON body; it returns the bytes too, since what they hash to may count.
+func readJSON(w http.ResponseWriter, r *http.Request, limit int64, into any) ([]byte, error) {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" {
+		return nil, problem.New(http.StatusUnsupportedMediaType, "unsupported_media_type", "send application/json")
+	}
+	body, err := readBody(w, r, limit)
+	if err != nil {
+		return nil, err
+	}
+	return body, parseJSON(body, into)
+}
+
+func parseJSON(body []byte, into any) error {
+	var syntax *strictjson.SyntaxError
+	err := strictjson.Unmarshal(body, into)
+	if errors.As(err, &syntax) {
+		return problem.New(http.StatusBadRequest, "json_invalid", "%s", syntax.Error()).With("offset", syntax.Offset)
+	}
+	return err
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	write(w, status, "application/json", "no-store", body)
+	return nil
+}
+
+func write(w http.ResponseWriter, status int, contentType, cache string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", cache)
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the caller has gone away
+}
+
+// invalid is the answer to a request that does not have the shape its page describes.
+func invalid(format string, args ...any) error {
+	return problem.New(http.StatusBadRequest, "request_invalid", format, args...)
+}

@@ -1,0 +1,143 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/waxwing-dm/waxwing/federation"
+	"github.com/waxwing-dm/waxwing/federation/hub"
+	"github.com/waxwing-dm/waxwing/internal/clientapi"
+	"github.com/waxwing-dm/waxwing/internal/receipt"
+	"github.com/waxwing-dm/waxwing/sidecar/store"
+)
+
+const maxActivity = 1 << 20 // bytes; of hub calls too
+
+// receive is POST of an inbox, shared or a user's.
+func (s *Sidecar) receive(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r, maxActivity)
+	if err != nil {
+		return err
+	}
+	outcome, err := s.inbox.Receive(r, body)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusAccepted, map[string]string{"outcome": string(outcome)})
+}
+
+// arrivals is the federation.InboxStore: it stores and wakes.
+type arrivals struct{ s *Sidecar }
+
+// Residents looks each actor up once, and none that cannot live here.
+func (a arrivals) Residents(ctx context.Context, actors []string) ([]string, error) {
+	var candidates []string
+	for _, actor := range actors {
+		if a.s.isLocal(actor) {
+			candidates = append(candidates, actor)
+		}
+	}
+	slices.Sort(candidates)
+	candidates = slices.Compact(candidates)
+	if len(candidates) > clientapi.MaxActors {
+		return nil, invalid("at most %d recipients", clientapi.MaxActors)
+	}
+	return a.s.store.Accounts.Residents(ctx, candidates)
+}
+
+func (a arrivals) Accept(ctx context.Context, in federation.Inbound) (duplicate bool, err error) {
+	now := a.s.now().UnixMilli()
+	arrival := store.Arrival{Activity: in.ID, BodyHash: in.BodyHash[:], At: now}
+	for _, actor := range in.To {
+		arrival.Drops = append(arrival.Drops, store.Drop{Actor: actor, Item: store.Item{
+			Activity: in.ID, Sender: in.Actor, Conversation: in.Conversation, Message: in.Message, Receipt: in.Receipt, Received: now,
+		}})
+	}
+	duplicate, err = a.s.store.Mailboxes.Accept(ctx, arrival)
+	if errors.Is(err, store.ErrConflict) {
+		return false, federation.ErrIDConflict
+	}
+	if err == nil && !duplicate {
+		a.s.notify.wake(in.To...)
+	}
+	return duplicate, err
+}
+
+// answerPeerClaim is POST <claim>, of another instance.
+func (s *Sidecar) answerPeerClaim(w http.ResponseWriter, r *http.Request) error {
+	var in clientapi.Claim
+	caller, err := s.readPeer(w, r, maxSmall, &in)
+	if err != nil {
+		return err
+	}
+	return s.answerClaim(w, r, in.Actor, caller)
+}
+
+// readPeer reads a call of another instance, verifies that it is one, and only then looks into its body.
+func (s *Sidecar) readPeer(w http.ResponseWriter, r *http.Request, limit int64, into any) (caller string, err error) {
+	var body []byte
+	if r.Method == http.MethodPost {
+		if body, err = readBody(w, r, limit); err != nil {
+			return "", err
+		}
+	}
+	if caller, err = s.remote.Caller(r, body, federation.Host(s.instance)); err != nil || into == nil {
+		return caller, err
+	}
+	return caller, parseJSON(body, into)
+}
+
+// submitAtHub is POST <conversation>.
+func (s *Sidecar) submitAtHub(w http.ResponseWriter, r *http.Request) error {
+	var in struct {
+		Term      uint64          `json:"term"`
+		Epoch     uint64          `json:"epoch"`
+		Commit    clientapi.Bytes `json:"commit"`
+		Ticket    clientapi.Bytes `json:"ticket"`
+		Signature clientapi.Bytes `json:"signature"`
+	}
+	if _, err := s.readPeer(w, r, maxActivity, &in); err != nil {
+		return err
+	}
+	groupID, err := s.groupOf(r)
+	if err != nil {
+		return err
+	}
+	if len(in.Ticket) != 32 || len(in.Signature) != 64 {
+		return invalid("ticket has 32 bytes, signature 64")
+	}
+	granted, err := s.hub.Submit(r.Context(), groupID, hub.Submission{
+		Term: in.Term, Epoch: in.Epoch, Commit: in.Commit, Ticket: [32]byte(in.Ticket), Signature: in.Signature,
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, clientapi.Committed{Receipt: granted})
+}
+
+// eventsAtHub is GET <conversation>?after=.
+func (s *Sidecar) eventsAtHub(w http.ResponseWriter, r *http.Request) error {
+	if _, err := s.readPeer(w, r, 0, nil); err != nil {
+		return err
+	}
+	groupID, err := s.groupOf(r)
+	if err != nil {
+		return err
+	}
+	after, err := number(r.URL.Query(), "after", 0)
+	if err != nil {
+		return err
+	}
+	return s.answerEvents(w, r, groupID, after)
+}
+
+// groupOf reads the group id in a conversation's path; another spelling of it is no conversation.
+func (s *Sidecar) groupOf(r *http.Request) ([]byte, error) {
+	_, groupID, err := receipt.ParseConversationURL(s.instance + federation.PathConversations + r.PathValue("group"))
+	if err != nil {
+		return nil, hub.ErrNoConversation
+	}
+	return groupID, nil
+}

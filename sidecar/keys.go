@@ -1,0 +1,71 @@
+package sidecar
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"fmt"
+
+	"github.com/waxwing-dm/waxwing/sidecar/store"
+)
+
+// keys of the instance. They are made at the first start and stay: receivers pin them.
+type keys struct {
+	log     ed25519.PrivateKey // signs checkpoints
+	hub     ed25519.PrivateKey // signs receipts
+	service *rsa.PrivateKey    // signs what the instance asks of others
+}
+
+const rsaBits = 2048
+
+func loadKeys(ctx context.Context, s *store.Store) (k keys, err error) {
+	if k.log, err = loadEd25519(ctx, s, "log key"); err != nil {
+		return keys{}, err
+	}
+	if k.hub, err = loadEd25519(ctx, s, "hub key"); err != nil {
+		return keys{}, err
+	}
+	der, err := s.Setting(ctx, "service key", newRSA)
+	if err != nil {
+		return keys{}, err
+	}
+	k.service, err = parseRSA(der)
+	return k, err
+}
+
+func loadEd25519(ctx context.Context, s *store.Store, name string) (ed25519.PrivateKey, error) {
+	seed, err := s.Setting(ctx, name, func() ([]byte, error) {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key.Seed(), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(seed) != ed25519.SeedSize {
+		return nil, fmt.Errorf("sidecar: reading the %s: %d bytes", name, len(seed))
+	}
+	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// newRSA makes an RSA key in PKCS #8.
+func newRSA() ([]byte, error) {
+	key, err := rsa.GenerateKey(rand.Reader, rsaBits)
+	if err != nil {
+		return nil, fmt.Errorf("sidecar: making an RSA key: %w", err)
+	}
+	return x509.MarshalPKCS8PrivateKey(key)
+}
+
+func parseRSA(der []byte) (*rsa.PrivateKey, error) {
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("sidecar: reading an RSA key: %w", err)
+	}
+	private, ok := key.(*rsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("sidecar: reading an RSA key: it is of another kind")
+	}
+	return private, nil
+}

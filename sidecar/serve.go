@@ -1,0 +1,169 @@
+package sidecar
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/federation"
+	"github.com/waxwing-dm/waxwing/internal/clientapi"
+	"github.com/waxwing-dm/waxwing/internal/problem"
+)
+
+const (
+	headerTime = 5 * time.Second
+	readTime   = time.Minute
+	writeTime  = (clientapi.MaxWait + 60) * time.Second
+	idleTime   = 2 * time.Minute
+	maxHeaders = 32 << 10
+	drainTime  = 10 * time.Second
+	sweepEvery = time.Hour
+)
+
+const maxSmall = 64 << 10 // bytes of a body without messages in it
+
+// Handler has all routes. It answers calls; delivery to other servers runs within Serve.
+func (s *Sidecar) Handler() http.Handler {
+	mux := http.NewServeMux()
+	s.publicRoutes(mux)
+	s.clientRoutes(mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" {
+			s.noRoute(w, r, mux)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// noRoute answers in our form what the mux would answer as text.
+func (s *Sidecar) noRoute(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := mux.Handler(other); pattern != "" {
+			w.Header().Add("Allow", method)
+		}
+	}
+	p := problem.New(http.StatusNotFound, "not_found", "there is nothing at this path")
+	if w.Header().Get("Allow") != "" {
+		p = problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "this path does not know that method")
+	}
+	problem.Write(w, p)
+	s.logger.Info("request", "route", "none", "status", p.Status)
+}
+
+func (s *Sidecar) publicRoutes(mux *http.ServeMux) {
+	for pattern, h := range map[string]handler{
+		"GET " + federation.PathDiscovery:                     s.discoveryDocument,
+		"GET " + federation.PathWebFinger:                     s.webFinger,
+		"GET " + federation.PathActor:                         s.serviceActor,
+		"GET " + federation.PathActor + "/outbox":             s.private,
+		"GET " + federation.PathUsers + "{name}":              s.actor,
+		"GET " + federation.PathUsers + "{name}/outbox":       s.private,
+		"GET " + federation.PathUsers + "{name}/messages":     s.private,
+		"GET " + federation.PathUsers + "{name}/inbox":        s.private,
+		"GET " + federation.PathUsers + "{name}/key-packages": s.keyPackages,
+		"POST " + federation.PathUsers + "{name}/inbox":       s.receive,
+		"POST " + federation.PathInbox:                        s.receive,
+		"POST " + federation.PathClaim:                        s.answerPeerClaim,
+		"GET " + federation.PathDirectory:                     s.directory,
+		"GET " + federation.PathLog + "checkpoint":            s.checkpoint,
+		"GET " + federation.PathLog + "tile/{path...}":        s.tile,
+		"GET " + federation.PathBlobs + "{hash}":              s.publicBlob,
+		"POST " + federation.PathConversations + "{group}":    s.submitAtHub,
+		"GET " + federation.PathConversations + "{group}":     s.eventsAtHub,
+	} {
+		s.handle(mux, pattern, h)
+	}
+}
+
+func (s *Sidecar) clientRoutes(mux *http.ServeMux) {
+	s.handle(mux, "POST "+federation.PathAPI+"/devices", s.login)
+	for pattern, h := range map[string]deviceHandler{
+		"GET /account":        s.account,
+		"POST /directory":     s.publish,
+		"GET /directory":      s.lookup,
+		"PUT /key-packages":   s.putKeyPackages,
+		"POST /claims":        s.claims,
+		"POST /conversations": s.openConversation,
+		"POST /commits":       s.commits,
+		"GET /events":         s.events,
+		"POST /messages":      s.messages,
+		"GET /mailbox":        s.mailbox,
+		"DELETE /mailbox":     s.emptyMailbox,
+		"PUT /blobs/{hash}":   s.putBlob,
+		"GET /blobs":          s.blob,
+	} {
+		method, path, _ := strings.Cut(pattern, " ")
+		s.handle(mux, method+" "+federation.PathAPI+path, s.asDevice(h))
+	}
+}
+
+// Serve answers calls on the listener and delivers to other servers until the context ends or Close or Kill is called. Then it
+// takes no more calls, lets those that run come to their end, and returns nil. A sidecar is served once.
+func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
+	s.serving.Add(1)
+	defer s.serving.Done()
+	server := &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
+		MaxHeaderBytes: maxHeaders, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
+	}
+	work, stopWork := context.WithCancel(s.abrupt)
+	defer stopWork()
+	s.serving.Go(func() { s.deliverer.Run(work) })
+	s.serving.Go(func() { s.sweep(work) })
+
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	case <-s.stopping:
+	}
+	s.stop()
+	drain, cancel := context.WithTimeout(s.abrupt, drainTime)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		return server.Close() // who has not finished by now is cut off, as everybody is at Kill
+	}
+	return nil
+}
+
+func (s *Sidecar) sweep(ctx context.Context) {
+	for {
+		if err := s.store.Sweep(ctx, s.now()); err != nil && ctx.Err() == nil {
+			s.logger.Error("sweeping the store", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(sweepEvery):
+		}
+	}
+}
+
+func (s *Sidecar) stop() { s.stopOnce.Do(func() { close(s.stopping) }) }
+
+// Close ends what runs, gently, and closes the store.
+func (s *Sidecar) Close() error {
+	s.stop()
+	s.http.CloseIdle() // another sidecar that closes now waits for these
+	s.serving.Wait()
+	s.kill()
+	return s.store.Close()
+}
+
+// Kill drops every connection and closes the store under whatever still runs, as a crash would. What was answered before is
+// there when the folder is opened again.
+func (s *Sidecar) Kill() {
+	s.kill()
+	s.stop()
+	s.store.Close() // a crash has nobody to tell
+	s.serving.Wait()
+	s.http.CloseIdle()
+}

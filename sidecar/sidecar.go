@@ -1,0 +1,166 @@
+// Package sidecar is the daemon beside an instance: the routes of spec/wire.md and spec/client-api.md over the domains (package
+// federation, its hub, the log's sequencer) and over their memory (package store). Handlers decode, ask a domain, encode; what
+// is right or wrong is decided below them, and one function turns errors into answers.
+//
+// It holds no private key of a device. Of package mls it uses the headers of messages and key packages, which are public; file
+// mls.go is all of that.
+//
+// A [Sidecar] is opened on a data folder, serves listeners, and is closed, or, to see what a crash leaves, killed:
+//
+//	s, err := sidecar.Open(sidecar.Config{Instance: "https://a.example", DataDir: "/var/lib/waxwingd", Log: slog.Default()})
+//	…
+//	defer s.Close()
+//	return s.Serve(ctx, listener)
+//
+// This version is stand-alone: it hosts its actors itself.
+package sidecar
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/federation"
+	"github.com/waxwing-dm/waxwing/federation/hub"
+	"github.com/waxwing-dm/waxwing/internal/safehttp"
+	"github.com/waxwing-dm/waxwing/sidecar/store"
+	"github.com/waxwing-dm/waxwing/transparency/sequencer"
+)
+
+// Config of a sidecar.
+type Config struct {
+	// Instance is the origin of the instance, as in https://a.example. It may be left empty for a data folder that has been
+	// used before, and it cannot be changed: every name in the log has it inside.
+	Instance string
+	DataDir  string
+	// Hosts maps hosts to the addresses to connect to instead. For those, plain http is allowed; for the sandbox and tests.
+	Hosts map[string]string
+	// WrapTransport, if set, is put around the HTTP transport of outgoing requests; tests watch with it.
+	WrapTransport func(http.RoundTripper) http.RoundTripper
+	Log           *slog.Logger     // nil: nothing is logged
+	Now           func() time.Time // nil: time.Now
+}
+
+// Sidecar is one open data folder with everything that works on it. It is safe for concurrent use.
+type Sidecar struct {
+	instance  string
+	log       *sequencer.Sequencer
+	hub       *hub.Hub
+	inbox     *federation.Inbox
+	remote    *federation.Remote
+	deliverer *federation.Deliverer
+	discovery federation.Discovery
+	keys      keys
+	store     *store.Store
+	http      *safehttp.Client
+	notify    *notifier
+	limit     *limiter
+	logger    *slog.Logger
+	now       func() time.Time
+
+	stopping chan struct{} // closed when the first of Close and Kill is called; held answers are let go
+	stopOnce sync.Once
+	serving  sync.WaitGroup
+	abrupt   context.Context // ends at Kill
+	kill     context.CancelFunc
+}
+
+// Open opens a data folder, or makes it with fresh keys. Nothing runs yet. Errors are for an operator to read; those of the
+// store are [sqlite.ErrDamaged] and its sisters.
+func Open(c Config) (*Sidecar, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	st, err := store.Open(c.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	s, err := assemble(c, st)
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return s, nil
+}
+
+func assemble(c Config, st *store.Store) (*Sidecar, error) {
+	ctx := context.Background()
+	instance, err := loadInstance(ctx, st, c.Instance)
+	if err != nil {
+		return nil, err
+	}
+	k, err := loadKeys(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := sequencer.NewSigner(federation.LogOrigin(instance), k.log)
+	if err != nil {
+		return nil, err
+	}
+	logKey, err := sequencer.VerifierKey(federation.LogOrigin(instance), k.log.Public().(ed25519.PublicKey))
+	if err != nil {
+		return nil, err
+	}
+	s := &Sidecar{
+		instance: instance, keys: k, store: st, logger: c.Log, now: c.Now,
+		log:       sequencer.New(st.Log, signer, c.Now),
+		hub:       hub.New(st.Hub, k.hub, headers, c.Now),
+		discovery: federation.NewDiscovery(instance, logKey, k.hub.Public().(ed25519.PublicKey)),
+		http:      safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwingd (+" + instance + ")", Wrap: c.WrapTransport}),
+		notify:    newNotifier(), limit: newLimiter(), stopping: make(chan struct{}),
+	}
+	s.abrupt, s.kill = context.WithCancel(ctx)
+	s.remote = federation.NewRemote(s.http, federation.Signer{Actor: s.discovery.Actor, Key: k.service}, c.Now)
+	s.inbox = &federation.Inbox{Host: federation.Host(instance), Store: arrivals{s}, Keys: s.remote.Key, Classify: classify, Now: c.Now}
+	s.deliverer = federation.NewDeliverer(st.Outbox, s.remote, s.signerOf, c.Now, c.Log)
+	return s, nil
+}
+
+// loadInstance keeps the instance a data folder was made for.
+func loadInstance(ctx context.Context, st *store.Store, given string) (string, error) {
+	kept, err := st.Setting(ctx, "instance", func() ([]byte, error) {
+		if o, err := federation.Origin(given); err != nil || o != given {
+			return nil, fmt.Errorf("sidecar: instance %q is not an origin like https://a.example; say --instance", given)
+		}
+		return []byte(given), nil
+	})
+	if err != nil {
+		return "", err
+	}
+	if given != "" && given != string(kept) {
+		return "", fmt.Errorf("sidecar: this data folder is of %s and cannot become %s's: the log names the first; use another folder", kept, given)
+	}
+	return string(kept), nil
+}
+
+// Instance is the origin this sidecar stands beside.
+func (s *Sidecar) Instance() string { return s.instance }
+
+func (s *Sidecar) actorOf(name string) string { return s.instance + federation.PathUsers + name }
+
+func (s *Sidecar) isLocal(actor string) bool { return strings.HasPrefix(actor, s.instance+"/") }
+
+// Handle of a local name, like @alice@a.example.
+func (s *Sidecar) Handle(name string) string { return "@" + name + "@" + federation.Host(s.instance) }
+
+func (s *Sidecar) handleOf(actor string) string {
+	return s.Handle(strings.TrimPrefix(actor, s.actorOf("")))
+}
+
+// signerOf finds the key by which deliveries of an actor are signed.
+func (s *Sidecar) signerOf(ctx context.Context, actor string) (federation.Signer, error) {
+	account, err := s.store.Accounts.Get(ctx, actor)
+	if err != nil {
+		return federation.Signer{}, err
+	}
+	key, err := parseRSA(account.RSAKey)
+	return federation.Signer{Actor: actor, Key: key}, err
+}

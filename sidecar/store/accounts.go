@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/waxwing-dm/waxwing/internal/sqlite"
+)
+
+// maxDevices of one account; the same as in a device list.
+const maxDevices = 100
+
+// Accounts are the people of a stand-alone sidecar and the devices that have logged in. Partition key: actor.
+type Accounts struct{ db *sqlite.DB }
+
+// Account of a person.
+type Account struct {
+	Actor    string
+	RSAKey   []byte // PKCS #8; signs HTTP requests in the actor's name
+	CodeHash []byte // of the login code
+}
+
+// Device is a token's holder.
+type Device struct {
+	Actor        string
+	ID           string
+	SignatureKey []byte
+}
+
+// Add an account. ErrExists.
+func (a Accounts) Add(ctx context.Context, account Account) error {
+	err := a.db.Update(ctx, func(tx *sql.Tx) error {
+		done, err := tx.Exec("INSERT INTO account (actor, rsa_key, code_hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+			account.Actor, account.RSAKey, account.CodeHash)
+		return changed(done, err, ErrExists)
+	})
+	if err != nil {
+		return fmt.Errorf("store: adding account %s: %w", account.Actor, err)
+	}
+	return nil
+}
+
+// SetCode gives an account another login code; the old one is void. ErrNotFound.
+func (a Accounts) SetCode(ctx context.Context, actor string, codeHash []byte) error {
+	err := a.db.Update(ctx, func(tx *sql.Tx) error {
+		done, err := tx.Exec("UPDATE account SET code_hash = ? WHERE actor = ?", codeHash, actor)
+		return changed(done, err, ErrNotFound)
+	})
+	if err != nil {
+		return fmt.Errorf("store: changing the login code of %s: %w", actor, err)
+	}
+	return nil
+}
+
+// changed turns "no row was touched" into an error.
+func changed(done sql.Result, err error, none error) error {
+	if err != nil {
+		return err
+	}
+	if n, err := done.RowsAffected(); err != nil || n > 0 {
+		return err
+	}
+	return none
+}
+
+// Get an account. ErrNotFound.
+func (a Accounts) Get(ctx context.Context, actor string) (account Account, err error) {
+	err = a.db.View(ctx, func(tx *sql.Tx) error {
+		ok, err := one(tx.QueryRow("SELECT actor, rsa_key, code_hash FROM account WHERE actor = ?", actor),
+			&account.Actor, &account.RSAKey, &account.CodeHash)
+		if err == nil && !ok {
+			return ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return Account{}, fmt.Errorf("store: reading account %s: %w", actor, err)
+	}
+	return account, nil
+}
+
+// AddDevice lets a device in under a token; a token it had before is void. ErrTooMany.
+func (a Accounts) AddDevice(ctx context.Context, d Device, tokenHash []byte) error {
+	err := a.db.Update(ctx, func(tx *sql.Tx) error {
+		var others int
+		if err := tx.QueryRow("SELECT count(*) FROM device WHERE actor = ? AND device <> ?", d.Actor, d.ID).Scan(&others); err != nil {
+			return err
+		}
+		if others >= maxDevices {
+			return ErrTooMany
+		}
+		_, err := tx.Exec(`INSERT INTO device (actor, device, signature_key, token_hash) VALUES (?, ?, ?, ?)
+			ON CONFLICT (actor, device) DO UPDATE SET token_hash = excluded.token_hash`, d.Actor, d.ID, d.SignatureKey, tokenHash)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("store: adding a device of %s: %w", d.Actor, err)
+	}
+	return nil
+}
+
+// Device of a token. ErrNotFound.
+func (a Accounts) Device(ctx context.Context, actor string, tokenHash []byte) (d Device, err error) {
+	err = a.db.View(ctx, func(tx *sql.Tx) error {
+		ok, err := one(tx.QueryRow("SELECT actor, device, signature_key FROM device WHERE actor = ? AND token_hash = ?", actor, tokenHash),
+			&d.Actor, &d.ID, &d.SignatureKey)
+		if err == nil && !ok {
+			return ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return Device{}, fmt.Errorf("store: looking for a device of %s: %w", actor, err)
+	}
+	return d, nil
+}

@@ -1,0 +1,150 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/internal/sqlite"
+)
+
+// maxBlobsOfActor is what all blobs together may have that one account brought, in bytes. The size of one is the caller's to bound.
+const maxBlobsOfActor = 4 << 30
+
+// Blobs are encrypted files named by the SHA-256 of their bytes. The bytes are files on disk, the database says whose they are.
+// Partition key: actor.
+type Blobs struct {
+	db  *sqlite.DB
+	dir string
+}
+
+// ErrHash is for bytes that do not have the hash they are named by.
+var ErrHash = errors.New("the bytes have another SHA-256")
+
+// path of a blob; false for what is not a lower-case SHA-256.
+func (b Blobs) path(hash string) (string, bool) {
+	raw, err := hex.DecodeString(hash)
+	if err != nil || len(raw) != sha256.Size || hex.EncodeToString(raw) != hash {
+		return "", false
+	}
+	return filepath.Join(b.dir, hash[:2], hash), true
+}
+
+// Put reads a blob to its end and keeps it; it is durable before Put returns. Bringing it again is the same. ErrHash, ErrTooMany
+// if the account's space is used up, ErrNotFound for a name that is no hash, and the reader's own errors.
+func (b Blobs) Put(ctx context.Context, actor, hash string, r io.Reader, now time.Time) error {
+	fail := func(err error) error { return fmt.Errorf("store: keeping blob %.64q: %w", hash, err) }
+	path, ok := b.path(hash)
+	if !ok {
+		return fail(ErrNotFound)
+	}
+	tmp, size, err := b.receive(r, hash)
+	if err != nil {
+		return fail(err)
+	}
+	defer os.Remove(tmp) // nothing is there any more if all went well
+	// The row before the file: a row without a file is mended by the next Put, a file without a row would count for nobody.
+	if err := b.account(ctx, actor, hash, size, now); err != nil {
+		return fail(err)
+	}
+	if err := place(tmp, path); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// receive writes a blob under a temporary name, durably, and compares its hash.
+func (b Blobs) receive(r io.Reader, hash string) (name string, size int64, err error) {
+	tmp, err := os.CreateTemp(b.dir, ".new-")
+	if err != nil {
+		return "", 0, err
+	}
+	sum := sha256.New()
+	size, err = io.Copy(io.MultiWriter(tmp, sum), r)
+	if err == nil && hex.EncodeToString(sum.Sum(nil)) != hash {
+		err = ErrHash
+	}
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return "", 0, errors.Join(err, os.Remove(tmp.Name()))
+	}
+	return tmp.Name(), size, nil
+}
+
+// sweep removes what crashes have left of uploads; a day is longer than any upload takes.
+func (b Blobs) sweep(now time.Time) error {
+	left, err := filepath.Glob(filepath.Join(b.dir, ".new-*"))
+	if err != nil {
+		return fmt.Errorf("store: looking for unfinished blobs: %w", err)
+	}
+	for _, path := range left {
+		info, err := os.Stat(path)
+		if err != nil || now.Sub(info.ModTime()) < 24*time.Hour {
+			continue
+		}
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("store: removing an unfinished blob: %w", err)
+		}
+	}
+	return nil
+}
+
+func (b Blobs) account(ctx context.Context, actor, hash string, size int64, now time.Time) error {
+	return b.db.Update(ctx, func(tx *sql.Tx) error {
+		var used int64
+		if err := tx.QueryRow("SELECT coalesce(sum(size), 0) FROM blob WHERE actor = ? AND hash <> ?", actor, hash).Scan(&used); err != nil {
+			return err
+		}
+		if used+size > maxBlobsOfActor {
+			return ErrTooMany
+		}
+		_, err := tx.Exec("INSERT INTO blob (hash, actor, size, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", hash, actor, size, now.UnixMilli())
+		return err
+	})
+}
+
+// place makes the file appear whole or not at all, and durably.
+func place(tmp, path string) error {
+	dir := filepath.Dir(path)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Open a blob for reading. ErrNotFound.
+func (b Blobs) Open(hash string) (io.ReadSeekCloser, error) {
+	path, ok := b.path(hash)
+	if !ok {
+		return nil, fmt.Errorf("store: opening blob %.64q: %w", hash, ErrNotFound)
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("store: opening blob %s: %w", hash, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: opening blob %s: %w", hash, err)
+	}
+	return f, nil
+}

@@ -1,0 +1,133 @@
+package store
+
+// schema is the list of steps that package sqlite takes a database through. Times are milliseconds but where a comment says
+// seconds. What was released is never changed.
+var schema = []string{`
+CREATE TABLE setting (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+-- The log: one writer, one order.
+CREATE TABLE log_entry (
+	idx        INTEGER PRIMARY KEY,
+	entry      BLOB NOT NULL,
+	label      BLOB NOT NULL,
+	opening    BLOB NOT NULL,
+	list       BLOB NOT NULL,
+	checkpoint BLOB NOT NULL
+) STRICT;
+CREATE INDEX log_entry_label ON log_entry (label, idx);
+CREATE TABLE log_hash (idx INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
+
+-- The hub. Partition: group_id.
+CREATE TABLE hub_group (
+	group_id BLOB PRIMARY KEY,
+	opened   BLOB NOT NULL,
+	term     INTEGER NOT NULL,
+	seq      INTEGER NOT NULL,
+	epoch    INTEGER NOT NULL,
+	head     BLOB NOT NULL,
+	ticket   BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE hub_event (
+	group_id BLOB NOT NULL REFERENCES hub_group,
+	seq      INTEGER NOT NULL,
+	receipt  BLOB NOT NULL,
+	message  BLOB NOT NULL,
+	PRIMARY KEY (group_id, seq)
+) STRICT;
+
+-- People. Partition: actor.
+CREATE TABLE account (
+	actor     TEXT PRIMARY KEY,
+	rsa_key   BLOB NOT NULL,
+	code_hash BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE device (
+	actor         TEXT NOT NULL REFERENCES account,
+	device        TEXT NOT NULL,
+	signature_key BLOB NOT NULL,
+	token_hash    BLOB NOT NULL,
+	cursor        INTEGER NOT NULL DEFAULT 0,
+	PRIMARY KEY (actor, device)
+) STRICT, WITHOUT ROWID;
+
+-- A package leaves its hash when it is claimed, so that an upload repeated late does not offer it again.
+CREATE TABLE key_package_seen (
+	actor     TEXT NOT NULL,
+	device    TEXT NOT NULL,
+	hash      BLOB NOT NULL,
+	not_after INTEGER NOT NULL, -- seconds
+	PRIMARY KEY (actor, device, hash),
+	FOREIGN KEY (actor, device) REFERENCES device
+) STRICT, WITHOUT ROWID;
+CREATE INDEX key_package_seen_end ON key_package_seen (not_after);
+CREATE TABLE key_package (
+	id        INTEGER PRIMARY KEY AUTOINCREMENT,
+	actor     TEXT NOT NULL,
+	device    TEXT NOT NULL,
+	body      BLOB NOT NULL,
+	not_after INTEGER NOT NULL, -- seconds
+	FOREIGN KEY (actor, device) REFERENCES device
+) STRICT;
+CREATE INDEX key_package_queue ON key_package (actor, device, id);
+CREATE TABLE last_resort (
+	actor     TEXT NOT NULL,
+	device    TEXT NOT NULL,
+	body      BLOB NOT NULL,
+	not_after INTEGER NOT NULL, -- seconds
+	PRIMARY KEY (actor, device),
+	FOREIGN KEY (actor, device) REFERENCES device
+) STRICT;
+
+CREATE TABLE mailbox (
+	actor        TEXT NOT NULL,
+	device       TEXT NOT NULL,
+	cursor       INTEGER NOT NULL,
+	activity     TEXT NOT NULL,
+	sender       TEXT NOT NULL,
+	conversation TEXT NOT NULL,
+	message      BLOB NOT NULL,
+	receipt      BLOB,
+	received     INTEGER NOT NULL,
+	PRIMARY KEY (actor, device, cursor),
+	FOREIGN KEY (actor, device) REFERENCES device
+) STRICT;
+
+-- What was done already: by our devices, and by other servers' activities.
+CREATE TABLE sent (
+	actor     TEXT NOT NULL REFERENCES account,
+	id        TEXT NOT NULL,
+	body_hash BLOB NOT NULL,
+	answer    BLOB NOT NULL,
+	at        INTEGER NOT NULL,
+	PRIMARY KEY (actor, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sent_at ON sent (at);
+CREATE TABLE received (
+	activity  TEXT PRIMARY KEY,
+	body_hash BLOB NOT NULL,
+	at        INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX received_at ON received (at);
+
+-- What is to be sent. Partition: host; of one host only the oldest row is tried.
+CREATE TABLE outbox (
+	id         INTEGER PRIMARY KEY AUTOINCREMENT,
+	host       TEXT NOT NULL,
+	sender     TEXT NOT NULL,
+	recipients TEXT NOT NULL, -- JSON array of actors
+	body       BLOB NOT NULL,
+	created    INTEGER NOT NULL,
+	due        INTEGER NOT NULL,
+	attempts   INTEGER NOT NULL DEFAULT 0,
+	dead       TEXT           -- why it was given up
+) STRICT;
+CREATE INDEX outbox_queue ON outbox (host, id) WHERE dead IS NULL;
+
+CREATE TABLE blob (
+	hash  TEXT PRIMARY KEY,
+	actor TEXT NOT NULL REFERENCES account, -- who brought it first
+	size  INTEGER NOT NULL,
+	at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX blob_actor ON blob (actor);
+`}

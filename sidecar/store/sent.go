@@ -1,0 +1,77 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/waxwing-dm/waxwing/federation"
+	"github.com/waxwing-dm/waxwing/internal/sqlite"
+)
+
+// Sent remembers what the devices of this instance have handed in, by their ids. Partition key: actor.
+type Sent struct{ db *sqlite.DB }
+
+// Sending is a request of a device with everything that follows from it.
+type Sending struct {
+	Actor      string
+	ID         string
+	BodyHash   []byte
+	Answer     []byte
+	Drops      []Drop
+	Deliveries []federation.Delivery
+	At         int64 // milliseconds
+}
+
+// Answer of a request that was done before; found is false if it was not. ErrConflict if its body was another.
+func (s Sent) Answer(ctx context.Context, actor, id string, bodyHash []byte) (answer []byte, found bool, err error) {
+	err = s.db.View(ctx, func(tx *sql.Tx) error {
+		answer, found, err = sentBefore(tx, actor, id, bodyHash)
+		return err
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("store: looking for request %s of %s: %w", id, actor, err)
+	}
+	return answer, found, nil
+}
+
+func sentBefore(tx *sql.Tx, actor, id string, bodyHash []byte) (answer []byte, found bool, err error) {
+	var hash []byte
+	found, err = one(tx.QueryRow("SELECT body_hash, answer FROM sent WHERE actor = ? AND id = ?", actor, id), &hash, &answer)
+	if err == nil && found && !bytes.Equal(hash, bodyHash) {
+		return nil, false, ErrConflict
+	}
+	return answer, found, err
+}
+
+// Record does the request: its answer, its mailbox items and its deliveries become durable together. If it was done before,
+// nothing happens and the first answer is returned. ErrConflict, ErrTooMany.
+func (s Sent) Record(ctx context.Context, r Sending) (answer []byte, err error) {
+	err = s.db.Update(ctx, func(tx *sql.Tx) error {
+		var found bool
+		if answer, found, err = sentBefore(tx, r.Actor, r.ID, r.BodyHash); err != nil || found {
+			return err
+		}
+		answer = r.Answer
+		if _, err := tx.Exec("INSERT INTO sent (actor, id, body_hash, answer, at) VALUES (?, ?, ?, ?, ?)",
+			r.Actor, r.ID, r.BodyHash, r.Answer, r.At); err != nil {
+			return err
+		}
+		for _, d := range r.Drops {
+			if err := put(tx, d); err != nil {
+				return err
+			}
+		}
+		for _, d := range r.Deliveries {
+			if err := enqueue(tx, d, r.At); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: doing request %s of %s: %w", r.ID, r.Actor, err)
+	}
+	return answer, nil
+}
