@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -111,22 +112,56 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 
 // proposalsOf gives the list that a commit of ours applies, and its encoding: references first.
 func (g *Group) proposalsOf(p CommitParams) ([]storedProposal, *commit) {
-	var list []storedProposal
+	var values []storedProposal
+	for i := range p.Proposals {
+		values = append(values, storedProposal{sender: g.own, proposal: p.Proposals[i]})
+	}
+	list := g.usable(p, values)
 	content := new(commit)
-	if !p.SkipStored {
-		for _, sp := range g.proposals {
-			if sp.sender == g.own && sp.proposal.Type == ProposalUpdate {
-				continue // the path of this commit does what our own update would
-			}
-			list = append(list, sp)
-			content.proposals = append(content.proposals, proposalOrRef{ref: sp.ref})
-		}
+	for _, sp := range list {
+		content.proposals = append(content.proposals, proposalOrRef{ref: sp.ref})
 	}
 	for i := range p.Proposals {
-		list = append(list, storedProposal{sender: g.own, proposal: p.Proposals[i]})
 		content.proposals = append(content.proposals, proposalOrRef{proposal: &p.Proposals[i]})
 	}
-	return list, content
+	return append(list, values...), content
+}
+
+// usable are the proposals by reference that can be committed together with those by value. One that cannot must not keep
+// us from committing the rest; of several for one leaf removals are preferred, then what came last (section 12.2).
+func (g *Group) usable(p CommitParams, values []storedProposal) []storedProposal {
+	if p.SkipStored {
+		return nil
+	}
+	// The path of this commit does what an update of our own would.
+	stored := slices.DeleteFunc(slices.Clone(g.proposals), func(sp storedProposal) bool {
+		return sp.sender == g.own && sp.proposal.Type == ProposalUpdate
+	})
+	fits := func(list []storedProposal) bool {
+		_, err := g.applyProposals(slices.Concat(list, values), g.own, p.Now)
+		return err == nil
+	}
+	if len(stored) == 0 || fits(stored) {
+		return stored
+	}
+	slices.Reverse(stored)
+	slices.SortStableFunc(stored, func(a, b storedProposal) int {
+		return cmp.Compare(preference(a.proposal.Type), preference(b.proposal.Type))
+	})
+	var chosen []storedProposal
+	for _, sp := range stored {
+		if with := append(slices.Clip(chosen), sp); fits(with) {
+			chosen = with
+		}
+	}
+	return chosen
+}
+
+func preference(t ProposalType) int {
+	if t == ProposalRemove {
+		return 0
+	}
+	return 1
 }
 
 // nextContext is the GroupContext after the change, with the given confirmed transcript hash.

@@ -307,6 +307,9 @@ func (g *Group) mergeCommitPath(c *change, path *updatePath, from leafIndex) ([]
 	if bytes.Equal(leaf.EncryptionKey, g.tree.leaf(from).EncryptionKey) {
 		return nil, invalid("update path that keeps the encryption key (12.4.2)")
 	}
+	if err := c.tree.checkFresh(path); err != nil {
+		return nil, err
+	}
 	steps, err := c.tree.mergePath(from, path)
 	if err != nil {
 		return nil, err
@@ -314,4 +317,26 @@ func (g *Group) mergeCommitPath(c *change, path *updatePath, from leafIndex) ([]
 	c.updated = append(c.updated, from)
 	c.private.keep(c.tree)
 	return steps, c.tree.checkUnique()
+}
+
+// checkFresh: no key of a path stands in the tree yet, not even in the node it is for (12.4.2). A path that brings an old
+// key back would heal nobody.
+func (t *ratchetTree) checkFresh(path *updatePath) error {
+	seen := map[string]bool{}
+	for _, n := range t.nodes {
+		if !n.blank() {
+			seen[string(n.encryptionKey())] = true
+		}
+	}
+	keys := [][]byte{path.leaf.EncryptionKey}
+	for _, n := range path.nodes {
+		keys = append(keys, n.encryptionKey)
+	}
+	for _, key := range keys {
+		if seen[string(key)] {
+			return invalid("key of an update path is already in the tree (12.4.2)")
+		}
+		seen[string(key)] = true
+	}
+	return nil
 }

@@ -51,7 +51,11 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 	c.private.keep(c.tree)
 	for _, p := range list {
 		if p.proposal.Type == ProposalAdd {
-			if err := g.applyAdd(c, p.proposal.addition, now); err != nil {
+			at := now
+			if committer != g.own {
+				at = addedAt(p.proposal.addition, now)
+			}
+			if err := g.applyAdd(c, p.proposal.addition, at); err != nil {
 				return nil, err
 			}
 		}
@@ -80,6 +84,9 @@ func (g *Group) checkList(list []storedProposal, committer leafIndex) error {
 			if extensions {
 				return invalid("two changes of the group's extensions in one commit (12.2)")
 			}
+			if err := checkDistinct(p.proposal.extensions); err != nil {
+				return err
+			}
 			extensions = true
 			continue
 		default:
@@ -92,6 +99,17 @@ func (g *Group) checkList(list []storedProposal, committer leafIndex) error {
 		if g.tree.leaf(at) == nil {
 			return invalid("leaf %d of an update or remove is not a member (12.1)", at)
 		}
+	}
+	return nil
+}
+
+func checkDistinct(list []Extension) error {
+	seen := map[ExtensionType]bool{}
+	for _, e := range list {
+		if seen[e.Type] {
+			return invalid("extension %d stands twice in a list (13.4)", e.Type)
+		}
+		seen[e.Type] = true
 	}
 	return nil
 }
@@ -120,6 +138,15 @@ func (g *Group) applyUpdate(c *change, p storedProposal) error {
 		}
 	}
 	return invalid("update of ours whose key we do not have")
+}
+
+// addedAt is the time at which a package in somebody else's commit is judged. Who was away reads the commit late: a
+// package that has expired since must not keep it from following the others (7.3 leaves this check to the receiver).
+func addedAt(kp *KeyPackage, now time.Time) time.Time {
+	if end := kp.Leaf.Lifetime.NotAfter; now.Unix() > 0 && uint64(now.Unix()) > end {
+		return time.Unix(int64(end), 0)
+	}
+	return now
 }
 
 func (g *Group) applyAdd(c *change, kp *KeyPackage, now time.Time) error {

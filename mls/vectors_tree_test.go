@@ -286,7 +286,7 @@ func TestVectorsPassive(t *testing.T) {
 			Authenticator hexBytes `json:"epoch_authenticator"`
 		}
 	}
-	for _, file := range []string{"passive-client-welcome.json", "passive-client-handling-commit.json"} {
+	for _, file := range []string{"passive-client-welcome.json", "passive-client-handling-commit.json", "passive-client-random.json"} {
 		unsupported := 0
 		eachVector(t, file, func(c *tc) CipherSuite { return c.Suite }, func(t *testing.T, c *tc) {
 			kp, err := ParseMessage(c.KeyPackage)
