@@ -1,0 +1,240 @@
+package device
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/waxwing-dm/waxwing/internal/receipt"
+	"github.com/waxwing-dm/waxwing/mls"
+)
+
+// judgeCommit takes the next step of the chain, if the commit is that.
+func (t *txn) judgeCommit(c *conversation, m *mls.Message, item Incoming, since uint64) (verdict, error) {
+	r, err := parseReceipt(item.Receipt)
+	if err != nil || !r.Verify(c.HubKey) || !bytes.Equal(r.GroupID, c.group.GroupID()) {
+		return refuse(CodeRejectedForged, "R1: a commit without a receipt of the conversation's hub"), nil
+	}
+	switch {
+	case r.Seq <= c.Seq:
+		return t.compare(c, r, item.Receipt)
+	case c.State != StateActive: // paused: it holds its place; left: a Welcome may be under way
+		return verdict{status: waiting}, nil
+	case r.Seq > c.Seq+1:
+		return verdict{status: waiting, fetch: true}, nil
+	}
+	if err := c.checkChain(r, item.Receipt); err != nil {
+		return pause(CodeForkDetected, err), t.keepEvidence(c, r, item.Receipt)
+	}
+	if r.MessageHash != sha256.Sum256(item.Message) {
+		v := refuse(CodeRejectedForged, "R3: the receipt is for another commit")
+		v.fetch = true
+		return v, nil
+	}
+	if pending := c.group.Pending(); pending != nil && bytes.Equal(pending.Message(), item.Message) {
+		if err := t.confirm(c, r, item.Receipt); err != nil {
+			return pause(CodeForkDetected, err), nil
+		}
+		return verdict{status: stepped}, nil
+	}
+	return t.judgeNext(c, m, r, item.Receipt, since)
+}
+
+// compare holds a receipt against the one that we followed at its place. Two that differ are proof that the hub lied.
+func (t *txn) compare(c *conversation, r receipt.Receipt, raw []byte) (verdict, error) {
+	ours, ok, err := t.Get(bucketReceipt, receiptKey(c.id, r.Seq))
+	if err != nil {
+		return verdict{}, err
+	}
+	if !ok || !receipt.Contradicts(ours, raw, c.HubKey) { // none: from before we joined
+		return verdict{status: ignored}, nil
+	}
+	return refuse(CodeForkDetected, "R2: the hub signed two different receipts number %d", r.Seq), t.keepEvidence(c, r, raw)
+}
+
+// keepEvidence stores a receipt that contradicts ours, together with ours.
+func (t *txn) keepEvidence(c *conversation, r receipt.Receipt, raw []byte) error {
+	ours, _, err := t.Get(bucketReceipt, receiptKey(c.id, min(r.Seq, c.Seq)))
+	if err != nil {
+		return err
+	}
+	_, err = t.appendRow(logEvidence, map[string]any{"conversation": c.id, "seq": r.Seq, "receipts": [][]byte{ours, raw}})
+	return err
+}
+
+// judgeNext merges somebody's commit if the rules allow it. It works on a copy of the group: a commit that waits for a lookup is
+// processed again, with the same keys.
+func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw []byte, since uint64) (verdict, error) {
+	next, err := mls.UnmarshalGroup(c.group.Marshal())
+	if err != nil {
+		return verdict{}, fmt.Errorf("device: copying the group of %s: %w", c.id, err)
+	}
+	p, err := next.Process(m, t.now)
+	if err != nil {
+		return pause(CodeCommitInvalid, err), nil
+	}
+	staged, ok := p.(*mls.StagedCommit)
+	if !ok {
+		return refuse(CodeRejectedForged, "the message is not what its header says"), nil
+	}
+	ch, err := c.changeOf(staged)
+	if err != nil {
+		return pause(CodeNotAllowed, err), nil
+	}
+	if v, err := t.judgeChange(c, ch, since); err != nil || v.status != accepted {
+		return v, err
+	}
+	if err := c.checkStaged(staged, r); err != nil {
+		return pause(CodeForkDetected, err), nil
+	}
+	if err := next.Apply(staged); err != nil {
+		return verdict{}, fmt.Errorf("device: merging a commit in %s: %w", c.id, err)
+	}
+	if c.group.Pending() != nil {
+		if err := t.raceLost(c); err != nil {
+			return verdict{}, err
+		}
+	}
+	if staged.RemovesUs() {
+		return verdict{status: stepped}, t.leave(c, next, r, raw, ch.committer.actor)
+	}
+	return verdict{status: stepped}, t.adopt(c, next, r, raw, ch.committer.actor)
+}
+
+// judgeChange is C1 to C6 for somebody's commit.
+func (t *txn) judgeChange(c *conversation, ch change, since uint64) (verdict, error) {
+	entering := append([]leaf{}, ch.added...)
+	for _, u := range ch.updated {
+		entering = append(entering, u[1])
+	}
+	missing, unlogged, err := t.bindLeaves(entering, since)
+	switch {
+	case err != nil:
+		return verdict{}, err
+	case len(missing) > 0:
+		return verdict{status: waiting, lookups: missing}, nil
+	case unlogged != nil:
+		return pause(CodeNotInLog, unlogged), nil
+	}
+	if err := allowed(ch); err != nil {
+		return pause(CodeNotAllowed, err), nil
+	}
+	return verdict{status: accepted}, nil
+}
+
+// checkStaged is F1 for the commit and R4.
+func (c *conversation) checkStaged(staged *mls.StagedCommit, r receipt.Receipt) error {
+	f, err := parseFence(staged.AuthenticatedData(), c.group.Epoch())
+	if err != nil {
+		return err
+	}
+	if err := f.check(c.Places); err != nil {
+		return err
+	}
+	if staged.RemovesUs() {
+		return nil // the next epoch's secrets are not for us
+	}
+	ticket, err := ticketOf(staged)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(ticket, r.Ticket[:]) {
+		return failed("R4", "the receipt has another ticket than the epoch it opens")
+	}
+	return nil
+}
+
+// changeOf puts a commit into the terms of the rules.
+func (c *conversation) changeOf(staged *mls.StagedCommit) (change, error) {
+	before, err := c.room()
+	if err != nil {
+		return change{}, err
+	}
+	ch := change{
+		committer: leafOf(staged.Committer()), before: before, after: before, members: leavesOf(c.group.Members()),
+		added: leavesOf(staged.Added()), removed: leavesOf(staged.Removed()),
+	}
+	for _, m := range staged.Updated() {
+		old, ok := c.group.Member(m.Leaf)
+		if !ok {
+			return change{}, failed("C4", "leaf %d was updated and is not there", m.Leaf)
+		}
+		ch.updated = append(ch.updated, [2]leaf{leafOf(old), leafOf(m)})
+	}
+	for _, kind := range staged.ProposalTypes() {
+		switch kind {
+		case mls.ProposalAdd, mls.ProposalUpdate, mls.ProposalRemove, mls.ProposalGroupContextExtensions:
+		default:
+			ch.other = true
+		}
+	}
+	if staged.RemovesUs() {
+		return ch, nil
+	}
+	if ch.after, err = roomOf(staged.Extensions()); err != nil {
+		return change{}, failed("C5", "%v", err)
+	}
+	ch.other = ch.other || !sameButRoom(c.group.Extensions(), staged.Extensions())
+	return ch, nil
+}
+
+// leave ends our membership: what was received stays, nothing more comes.
+func (t *txn) leave(c *conversation, next *mls.Group, r receipt.Receipt, raw []byte, by string) error {
+	account, err := t.account()
+	if err != nil {
+		return err
+	}
+	c.group, c.State, c.Reason = next, StateLeft, CodeRemoved
+	c.Seq, c.Head = r.Seq, receipt.Head(raw)
+	if err := t.Put(bucketReceipt, receiptKey(c.id, r.Seq), raw); err != nil {
+		return fmt.Errorf("device: writing a receipt: %w", err)
+	}
+	if err := t.dropAllButSends(c.id); err != nil {
+		return err
+	}
+	if err := t.emit(Event{Type: EventMemberRemoved, Conversation: c.id, Actor: account.Actor, By: by}); err != nil {
+		return err
+	}
+	return t.emit(Event{Type: EventConversationUpdated, Conversation: c.id, By: by, Code: CodeRemoved})
+}
+
+// dropAllButSends removes a conversation's jobs. What was encrypted before is still for those it was encrypted for.
+func (t *txn) dropAllButSends(id string) error {
+	var blobs []string
+	if err := t.dropJobs(func(j Job) bool {
+		if up, ok := j.(*UploadJob); ok && up.For == id {
+			blobs = append(blobs, up.Hash)
+		}
+		_, sending := j.(*SendJob)
+		return !sending && concerns(j, id)
+	}); err != nil {
+		return err
+	}
+	for _, hash := range blobs {
+		if err := t.Delete(bucketBlob, hash); err != nil {
+			return fmt.Errorf("device: removing a blob: %w", err)
+		}
+	}
+	return nil
+}
+
+// concerns tells whether a job was made for a conversation.
+func concerns(j Job, id string) bool {
+	switch j := j.(type) {
+	case *OpenJob:
+		return fmt.Sprintf("%x", j.GroupID) == id
+	case *LookupJob:
+		return j.For == id
+	case *ClaimJob:
+		return j.Conversation == id
+	case *CommitJob:
+		return j.ConversationID == id
+	case *SendJob:
+		return j.ConversationID == id
+	case *UploadJob:
+		return j.For == id
+	case *EventsJob:
+		return j.ConversationID == id
+	}
+	return false
+}

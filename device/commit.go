@@ -1,0 +1,206 @@
+package device
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/waxwing-dm/waxwing/internal/receipt"
+	"github.com/waxwing-dm/waxwing/mls"
+)
+
+// workRemove brings an intent to remove actors forward.
+func (t *txn) workRemove(c *conversation, s *step) (done bool, err error) {
+	var (
+		proposals []mls.Proposal
+		removed   []leaf
+	)
+	for _, m := range c.group.Members() {
+		if l := leafOf(m); slices.Contains(s.Actors, l.actor) {
+			proposals, removed = append(proposals, mls.RemoveProposal(m.Leaf)), append(removed, l)
+		}
+	}
+	if len(proposals) == 0 {
+		return true, nil
+	}
+	return t.propose(c, s, proposals, change{removed: removed})
+}
+
+// propose makes a commit of ours, keeps it pending and writes down the job that submits it. The rules that the others will apply are applied
+// first; what they refuse ends the intent.
+func (t *txn) propose(c *conversation, s *step, proposals []mls.Proposal, ch change) (done bool, err error) {
+	account, err := t.account()
+	if err != nil {
+		return false, err
+	}
+	if ch.before, err = c.room(); err != nil {
+		return false, err
+	}
+	if ch.after.conversation == "" {
+		ch.after = ch.before
+	}
+	ch.members = leavesOf(c.group.Members())
+	ch.committer = leaf{actor: account.Actor, key: account.SignatureKey}
+	if refused := allowed(ch); refused != nil {
+		return true, t.intentFailed(c, s.Actors, CodeNotAllowed, refused.Error())
+	}
+	pending, err := c.group.Commit(t.rand, mls.CommitParams{
+		Proposals: proposals, SkipStored: true, AuthenticatedData: fence{place: c.Places[0]}.marshal(), Padding: bucketOf, Now: t.now,
+	})
+	var invalid *mls.InvalidError
+	if errors.As(err, &invalid) {
+		return true, t.intentFailed(c, s.Actors, CodeCommitInvalid, err.Error())
+	}
+	if err != nil {
+		return false, fmt.Errorf("device: committing in %s: %w", c.id, err)
+	}
+	s.InFlight = true
+	return false, t.submit(c, account, pending, ch)
+}
+
+// submit writes down the job for a pending commit.
+func (t *txn) submit(c *conversation, account Account, pending *mls.PendingCommit, ch change) error {
+	key, err := ticketKey(c.group)
+	if err != nil {
+		return err
+	}
+	next, err := ticketOf(pending)
+	if err != nil {
+		return err
+	}
+	j := &CommitJob{
+		ConversationID: c.id, Conversation: c.URL, Term: firstTerm, Epoch: c.group.Epoch(), Commit: pending.Message(), Ticket: next,
+		To: c.others(account.Actor), Welcome: pending.Welcome(), WelcomeTo: actorsOf(ch.added),
+	}
+	j.Signature = receipt.SignSubmit(key, c.group.GroupID(), j.Term, j.Epoch, j.Commit, [32]byte(next))
+	return t.addJob(j)
+}
+
+func actorsOf(leaves []leaf) []string {
+	var actors []string
+	for _, l := range leaves {
+		actors = append(actors, l.actor)
+	}
+	slices.Sort(actors)
+	return slices.Compact(actors)
+}
+
+// Committed reports the receipt for a commit of ours. A receipt that does not hold (R1 to R4) is an error and leaves the commit pending.
+func (d *Device) Committed(job string, raw []byte) error {
+	return d.update(func(t *txn) error {
+		j, ok, err := takeJob[*CommitJob](t, job)
+		if err != nil || !ok {
+			return err
+		}
+		c, err := t.mustOpen(j.ConversationID)
+		if err != nil {
+			return err
+		}
+		r, err := parseReceipt(raw)
+		if err != nil {
+			return err
+		}
+		if err := t.confirm(c, r, raw); err != nil {
+			return err
+		}
+		return t.finish(c)
+	})
+}
+
+// confirm merges our pending commit on its receipt.
+func (t *txn) confirm(c *conversation, r receipt.Receipt, raw []byte) error {
+	pending := c.group.Pending()
+	if pending == nil {
+		return fmt.Errorf("device: a receipt for %s, where no commit is pending", c.id)
+	}
+	if err := c.checkChain(r, raw); err != nil {
+		return err
+	}
+	if r.MessageHash != sha256.Sum256(pending.Message()) {
+		return failed("R3", "the receipt is for another commit")
+	}
+	ticket, err := ticketOf(pending)
+	if err != nil {
+		return err
+	}
+	if string(ticket) != string(r.Ticket[:]) {
+		return failed("R4", "the receipt has another ticket than the epoch it opens")
+	}
+	account, err := t.account()
+	if err != nil {
+		return err
+	}
+	if err := c.group.ConfirmPending(); err != nil {
+		return fmt.Errorf("device: merging our commit in %s: %w", c.id, err)
+	}
+	if _, err := t.popFirst(c.id); err != nil {
+		return err
+	}
+	if err := t.dropCommitJob(c.id); err != nil {
+		return err
+	}
+	return t.adopt(c, c.group, r, raw, account.Actor)
+}
+
+// checkChain is R1, R2 and the epoch of R3.
+func (c *conversation) checkChain(r receipt.Receipt, raw []byte) error {
+	if _, _, err := c.chain().Next(raw); err != nil {
+		return fmt.Errorf("device: following the chain of %s: %w", c.id, err)
+	}
+	if r.Kind != receipt.KindCommit || r.Epoch != c.group.Epoch() {
+		return failed("R3", "the receipt is for epoch %d, the group is at %d", r.Epoch, c.group.Epoch())
+	}
+	return nil
+}
+
+func (t *txn) dropCommitJob(id string) error {
+	return t.dropJobs(func(j Job) bool {
+		commit, ok := j.(*CommitJob)
+		return ok && commit.ConversationID == id
+	})
+}
+
+// raceLost takes our commit back: another one has the epoch. The intent stays and is built anew.
+func (t *txn) raceLost(c *conversation) error {
+	c.group.DropPending()
+	if err := t.dropCommitJob(c.id); err != nil {
+		return err
+	}
+	return t.changeFirst(c.id, func(s *step) {
+		if s.InFlight {
+			s.InFlight = false
+			s.Lost++
+		}
+	})
+}
+
+// CommitConflict reports that the hub gave the epoch to somebody else, with what we missed. Our commit is dropped, theirs are applied, and the
+// intent is checked and built again.
+func (d *Device) CommitConflict(job string, events []HubEvent) error {
+	return d.update(func(t *txn) error {
+		j, ok, err := takeJob[*CommitJob](t, job)
+		if err != nil || !ok {
+			return err
+		}
+		c, err := t.mustOpen(j.ConversationID)
+		if err != nil {
+			return err
+		}
+		seq := c.Seq
+		if err := t.follow(c, events); err != nil {
+			return err
+		}
+		if c.group.Pending() != nil {
+			if err := t.raceLost(c); err != nil {
+				return err
+			}
+		}
+		if c.Seq == seq && c.State != StateLeft {
+			if err := t.fetch(c); err != nil {
+				return err
+			}
+		}
+		return t.finish(c)
+	})
+}

@@ -1,0 +1,235 @@
+package device
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/keydir"
+	"github.com/waxwing-dm/waxwing/transparency"
+)
+
+const (
+	bucketLog     = "log"     // by instance
+	bucketContact = "contact" // by actor
+)
+
+// contactRow is what is remembered of an actor. Lookup counts all lookups of this device: who waits for a lookup made after a certain
+// moment compares numbers, not clocks.
+type contactRow struct {
+	Record  []byte    `json:"record,omitempty"`
+	Checked time.Time `json:"checked,omitzero"` // of the newest lookup that proved a list
+	Lookup  uint64    `json:"lookup"`           // number of the newest lookup, whatever it gave
+	Resets  int       `json:"resets,omitempty"`
+}
+
+type contact struct {
+	contactRow
+	record *keydir.Record // nil: none was ever proven
+}
+
+// originOf returns scheme and host of an instance's URL.
+func originOf(s string) (string, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || len(s) > maxURL {
+		return "", fmt.Errorf("device: %.80q is not the URL of an instance or actor: %w", s, ErrActor)
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Host), nil
+}
+
+// instanceOf returns the instance of an actor: the origin of its URL.
+func instanceOf(actor string) (string, error) {
+	origin, err := originOf(actor)
+	if err == nil && !strings.HasPrefix(actor, origin+"/") {
+		err = fmt.Errorf("device: %.80q is not the URL of an actor in its usual spelling: %w", actor, ErrActor)
+	}
+	return origin, err
+}
+
+// PinLog remembers the log of an instance. It must come from that instance itself. Once pinned it does not change.
+func (d *Device) PinLog(instance, origin, key string) error {
+	home, err := originOf(instance)
+	if err != nil {
+		return err
+	}
+	_, host, _ := strings.Cut(home, "://")
+	if origin != host+"/waxwing/log" {
+		return fmt.Errorf("device: pinning the log of %s: its origin is %.80q", home, origin)
+	}
+	return d.update(func(t *txn) error {
+		pinned, ok, err := t.log(home)
+		if err != nil {
+			return err
+		}
+		if ok {
+			if pinned.Origin != origin || pinned.Key != key {
+				return fmt.Errorf("device: pinning the log of %s: %w", home, ErrLogKeyChanged)
+			}
+			return nil
+		}
+		return t.putLog(home, transparency.Log{Origin: origin, Key: key})
+	})
+}
+
+// PinHub remembers the hub key of the own instance, from its discovery document. Conversations opened from now on name it; those that exist
+// keep theirs.
+func (d *Device) PinHub(key []byte) error {
+	if len(key) != len(room{}.hubKey) {
+		return fmt.Errorf("device: remembering the hub key: %d bytes", len(key))
+	}
+	return d.update(func(t *txn) error { return t.Put(bucketDevice, keyHub, key) })
+}
+
+// LogOf tells whether the log of an actor's instance is pinned, and the size of the newest checkpoint seen of it: the `from` of a lookup.
+func (d *Device) LogOf(actor string) (pinned bool, size int64, err error) {
+	instance, err := instanceOf(actor)
+	if err != nil {
+		return false, 0, err
+	}
+	err = d.view(func(t *txn) error {
+		log, ok, err := t.log(instance)
+		pinned, size = ok, log.Size
+		return err
+	})
+	return pinned, size, err
+}
+
+// Learn checks a lookup answer (A1 to A6 of spec/log-entry.md) and remembers what it proves. On error nothing is remembered.
+func (d *Device) Learn(actor string, answer []byte) (record keydir.Record, err error) {
+	instance, err := instanceOf(actor)
+	if err != nil {
+		return record, err
+	}
+	err = d.update(func(t *txn) error {
+		log, ok, err := t.log(instance)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return ErrLogNotPinned
+		}
+		a, err := transparency.ParseAnswer(answer)
+		if err != nil {
+			return fmt.Errorf("device: learning the keys of %s: %w", actor, err)
+		}
+		c, err := t.contact(actor)
+		if err != nil {
+			return err
+		}
+		if log, record, err = keydir.Verify(log, c.record, actor, a, millis(t.now)); err != nil {
+			return fmt.Errorf("device: learning the keys of %s: %w", actor, err)
+		}
+		if err := t.putLog(instance, log); err != nil {
+			return err
+		}
+		return t.learned(c, record)
+	})
+	return record, err
+}
+
+func (t *txn) learned(c contact, record keydir.Record) error {
+	if c.record != nil && record.Reset {
+		c.Resets++
+		if err := t.emit(Event{Type: EventContactReset, Actor: record.Actor}); err != nil {
+			return err
+		}
+	}
+	c.Checked, c.Record = t.now, record.Marshal()
+	return t.lookedUp(record.Actor, c)
+}
+
+// lookedUp stores c as the result of a lookup made now.
+func (t *txn) lookedUp(actor string, c contact) error {
+	n, err := t.lookups()
+	if err != nil {
+		return err
+	}
+	c.Lookup = n + 1
+	if err := t.putRow(bucketDevice, keyLookups, c.Lookup); err != nil {
+		return err
+	}
+	return t.putRow(bucketContact, actor, c.contactRow)
+}
+
+// lookups is the number of lookups so far.
+func (t *txn) lookups() (n uint64, err error) {
+	_, err = t.row(bucketDevice, keyLookups, &n)
+	return n, err
+}
+
+// Unknown remembers that the directory has nothing for the actor. It is not proven (spec/log-entry.md, version 1), so what was
+// proven before is kept, but no longer counts as fresh.
+func (d *Device) Unknown(actor string) error {
+	if _, err := instanceOf(actor); err != nil {
+		return err
+	}
+	return d.update(func(t *txn) error { return t.unproven(actor) })
+}
+
+func (t *txn) unproven(actor string) error {
+	c, err := t.contact(actor)
+	if err != nil {
+		return err
+	}
+	c.Checked = time.Time{}
+	return t.lookedUp(actor, c)
+}
+
+// Contact returns what is known of an actor; ok is false if nothing was ever asked.
+func (d *Device) Contact(actor string) (result Contact, ok bool, err error) {
+	err = d.view(func(t *txn) error {
+		c, err := t.contact(actor)
+		if err != nil {
+			return err
+		}
+		result = Contact{Actor: actor, State: c.state(), Checked: c.Checked, Resets: c.Resets}
+		if c.record != nil {
+			for _, dev := range c.record.List.Devices {
+				result.Devices = append(result.Devices, dev.ID())
+			}
+		}
+		ok = c.Lookup > 0
+		return nil
+	})
+	return result, ok, err
+}
+
+func (c contact) state() ContactState {
+	switch {
+	case c.Lookup == 0:
+		return ContactUnknown
+	case c.record == nil || len(c.record.List.Devices) == 0:
+		return ContactNone
+	}
+	return ContactReady
+}
+
+func (t *txn) contact(actor string) (contact, error) {
+	var c contact
+	if _, err := t.row(bucketContact, actor, &c.contactRow); err != nil || len(c.Record) == 0 {
+		return c, err
+	}
+	record, err := keydir.ParseRecord(c.Record)
+	if err != nil {
+		return c, fmt.Errorf("device: reading what is known of %s: %w", actor, err)
+	}
+	c.record = &record
+	return c, nil
+}
+
+func (t *txn) log(instance string) (transparency.Log, bool, error) {
+	b, ok, err := t.Get(bucketLog, instance)
+	if err != nil || !ok {
+		return transparency.Log{}, false, err
+	}
+	log, err := transparency.ParseLog(b)
+	if err != nil {
+		return transparency.Log{}, false, fmt.Errorf("device: reading what is known of the log of %s: %w", instance, err)
+	}
+	return log, true, nil
+}
+
+func (t *txn) putLog(instance string, log transparency.Log) error {
+	return t.Put(bucketLog, instance, log.Marshal())
+}

@@ -1,0 +1,284 @@
+package device
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/internal/receipt"
+	"github.com/waxwing-dm/waxwing/keydir"
+	"github.com/waxwing-dm/waxwing/mls"
+)
+
+const (
+	bucketConversation = "conversation" // by id
+	bucketGroup        = "group"        // by id: the MLS state
+	bucketReceipt      = "receipt"      // by id and seq: the chain as far as we followed it
+	logEvidence        = "evidence"     // receipts that prove a lie
+
+	ticketSize  = 32
+	groupIDSize = 32
+	firstTerm   = 1
+)
+
+// conversationRow is what is stored of a conversation beside its MLS state.
+type conversationRow struct {
+	URL     string            `json:"url"`
+	State   ConversationState `json:"state"`
+	Reason  string            `json:"reason,omitempty"`
+	Created time.Time         `json:"created"`
+	HubKey  []byte            `json:"hub_key"`
+	Seq     uint64            `json:"seq"`
+	Head    [32]byte          `json:"head"`
+	Places  []place           `json:"places"` // newest first: this epoch and those before it that can still be read
+	Members []Member          `json:"members"`
+	// Authenticator is that of the current epoch.
+	Authenticator []byte `json:"authenticator,omitempty"`
+}
+
+// A conversation is a row and its group inside a transaction. What is changed in it counts when it is saved.
+type conversation struct {
+	id string
+	conversationRow
+	group *mls.Group
+}
+
+// open reads a conversation; nil if there is none.
+func (t *txn) open(id string) (*conversation, error) {
+	c := &conversation{id: id}
+	ok, err := t.row(bucketConversation, id, &c.conversationRow)
+	if err != nil || !ok {
+		return nil, err
+	}
+	state, ok, err := t.Get(bucketGroup, id)
+	if err != nil || !ok {
+		return nil, fmt.Errorf("device: reading the group of %s: %w", id, orElse(err, ErrNoSuchConversation))
+	}
+	if c.group, err = mls.UnmarshalGroup(state); err != nil {
+		return nil, fmt.Errorf("device: reading the group of %s: %w", id, err)
+	}
+	return c, nil
+}
+
+// mustOpen is open where the caller named the conversation.
+func (t *txn) mustOpen(id string) (*conversation, error) {
+	c, err := t.open(id)
+	if err == nil && c == nil {
+		err = ErrNoSuchConversation
+	}
+	return c, err
+}
+
+func (t *txn) save(c *conversation) error {
+	if err := t.Put(bucketGroup, c.id, c.group.Marshal()); err != nil {
+		return fmt.Errorf("device: writing the group of %s: %w", c.id, err)
+	}
+	return t.putRow(bucketConversation, c.id, c.conversationRow)
+}
+
+func orElse(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+func leafOf(m mls.Member) leaf {
+	l := leaf{key: m.Node.SignatureKey}
+	if m.Node.Credential.Type == mls.CredentialBasic {
+		l.actor = string(m.Node.Credential.Identity)
+	}
+	return l
+}
+
+func leavesOf(members []mls.Member) []leaf {
+	leaves := make([]leaf, len(members))
+	for i, m := range members {
+		leaves[i] = leafOf(m)
+	}
+	return leaves
+}
+
+// chain is the conversation's place in the hub's chain, for checks R1 and R2.
+func (c *conversation) chain() receipt.Chain {
+	return receipt.Chain{GroupID: c.group.GroupID(), HubKey: [32]byte(c.HubKey), Term: firstTerm, Seq: c.Seq, Head: c.Head}
+}
+
+// room is the policy in force.
+func (c *conversation) room() (room, error) { return roomOf(c.group.Extensions()) }
+
+// others are the actors of the conversation but self.
+func (c *conversation) others(self string) []string {
+	var actors []string
+	for _, m := range c.Members {
+		if m.Actor != self {
+			actors = append(actors, m.Actor)
+		}
+	}
+	return actors
+}
+
+func (c *conversation) has(actor string) bool {
+	return slices.ContainsFunc(c.Members, func(m Member) bool { return m.Actor == actor })
+}
+
+// ticketKey is the key that members of an epoch write to the hub with.
+func ticketKey(e interface {
+	Export(label string, context []byte, length int) ([]byte, error)
+}) (ed25519.PrivateKey, error) {
+	secret, err := e.Export(receipt.TicketLabel, nil, ticketSize)
+	if err != nil {
+		return nil, fmt.Errorf("device: deriving a ticket key: %w", err)
+	}
+	return receipt.TicketKey(secret), nil
+}
+
+// ticketOf is the public half of ticketKey.
+func ticketOf(e interface {
+	Export(label string, context []byte, length int) ([]byte, error)
+}) ([]byte, error) {
+	key, err := ticketKey(e)
+	if err != nil {
+		return nil, err
+	}
+	return key.Public().(ed25519.PublicKey), nil
+}
+
+// adopt makes next the conversation's group, ordered by r, and tells what changed. by is the committer.
+func (t *txn) adopt(c *conversation, next *mls.Group, r receipt.Receipt, raw []byte, by string) error {
+	before := c.Members
+	c.group = next
+	c.Seq, c.Head = r.Seq, receipt.Head(raw)
+	if err := c.refresh(); err != nil {
+		return err
+	}
+	if err := t.Put(bucketReceipt, receiptKey(c.id, r.Seq), raw); err != nil {
+		return fmt.Errorf("device: writing a receipt: %w", err)
+	}
+	if err := t.dropStale(c); err != nil {
+		return err
+	}
+	return t.tellMembers(c, before, by)
+}
+
+func receiptKey(id string, seq uint64) string { return fmt.Sprintf("%s/%d", id, seq) }
+
+// refresh derives the row from the group and the chain.
+func (c *conversation) refresh() error {
+	r, err := c.room()
+	if err != nil {
+		return err
+	}
+	c.Members = membersOf(c.group.Members(), r)
+	c.Authenticator = c.group.EpochAuthenticator()
+	p := place{Epoch: c.group.Epoch(), Term: firstTerm, Seq: c.Seq}
+	copy(p.Head[:], c.Head[:])
+	copy(p.Authenticator[:], c.Authenticator)
+	c.Places = append([]place{p}, c.Places[:min(len(c.Places), pastEpochs)]...)
+	return nil
+}
+
+// membersOf groups leaves by actor, sorted.
+func membersOf(leaves []mls.Member, r room) []Member {
+	byActor := map[string][]string{}
+	for _, l := range leavesOf(leaves) {
+		byActor[l.actor] = append(byActor[l.actor], keydir.DeviceID(l.key))
+	}
+	members := make([]Member, 0, len(byActor))
+	for actor, devices := range byActor {
+		sort.Strings(devices)
+		members = append(members, Member{Actor: actor, Admin: r.admin(actor), Devices: devices})
+	}
+	sort.Slice(members, func(i, j int) bool { return members[i].Actor < members[j].Actor })
+	return members
+}
+
+func (t *txn) tellMembers(c *conversation, before []Member, by string) error {
+	was := conversation{conversationRow: conversationRow{Members: before}}
+	for _, m := range c.Members {
+		if !was.has(m.Actor) {
+			if err := t.emit(Event{Type: EventMemberAdded, Conversation: c.id, Actor: m.Actor, By: by}); err != nil {
+				return err
+			}
+		}
+	}
+	for _, m := range before {
+		if !c.has(m.Actor) {
+			if err := t.emit(Event{Type: EventMemberRemoved, Conversation: c.id, Actor: m.Actor, By: by}); err != nil {
+				return err
+			}
+		}
+	}
+	return t.emit(Event{Type: EventConversationUpdated, Conversation: c.id, By: by})
+}
+
+// Conversations lists all of them, oldest first.
+func (d *Device) Conversations() (list []Conversation, err error) {
+	err = d.view(func(t *txn) error {
+		list = nil
+		var ids []string
+		var rows []conversationRow
+		if err := t.Each(bucketConversation, func(id string, value []byte) error {
+			var row conversationRow
+			if err := json.Unmarshal(value, &row); err != nil {
+				return fmt.Errorf("device: decoding conversation %s: %w", id, err)
+			}
+			ids, rows = append(ids, id), append(rows, row)
+			return nil
+		}); err != nil {
+			return err
+		}
+		for i, id := range ids {
+			c, err := t.describe(id, rows[i])
+			if err != nil {
+				return err
+			}
+			list = append(list, c)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// Conversation returns one, or ErrNoSuchConversation.
+func (d *Device) Conversation(id string) (c Conversation, err error) {
+	err = d.view(func(t *txn) error {
+		var row conversationRow
+		ok, err := t.row(bucketConversation, id, &row)
+		if err == nil && !ok {
+			err = ErrNoSuchConversation
+		}
+		if err != nil {
+			return err
+		}
+		c, err = t.describe(id, row)
+		return err
+	})
+	return c, err
+}
+
+func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
+	c := Conversation{
+		ID: id, URL: row.URL, State: row.State, Reason: row.Reason, Created: row.Created,
+		EpochAuthenticator: bytes.Clone(row.Authenticator), Members: row.Members,
+	}
+	if len(row.Places) > 0 {
+		c.Epoch = row.Places[0].Epoch
+	}
+	err := t.Each(stepBucket(id), func(string, []byte) error { c.Waiting++; return nil })
+	return c, err
+}
+
+// conversationOf is the id of the conversation that a URL names.
+func conversationOf(url string) (id string, err error) {
+	_, groupID, err := receipt.ParseConversationURL(url)
+	if err != nil {
+		return "", fmt.Errorf("device: reading a conversation's URL: %w", err)
+	}
+	return hex.EncodeToString(groupID), nil
+}

@@ -1,0 +1,48 @@
+// Package device is one device of one person: the only holder of private keys, and a state machine without input or output.
+//
+// Every operation is one transaction of a [Store]: rows are read, the next state is computed beside them, and rows are written; if
+// anything fails, nothing has changed. Nothing is remembered in memory between two calls, so a process that is killed and started
+// again goes on as if it had only been slow. Time and randomness come in through [New].
+//
+// What the device wants from the network it writes down as a [Job] in the transaction that made it necessary. Somebody else (package
+// agent) carries jobs out and reports the results, each of which is again one transaction that also removes the job. After a crash a job
+// is done again with the same bytes; all calls of spec/client-api.md stand that.
+//
+// # A device's life
+//
+// Enrolment, in this order, each step repeatable:
+//
+//	Prepare, SignLogin, Bind     keys are made, the login is signed, the account and its token are stored
+//	PinLog, PinHub               log key and hub key of the own instance, from its discovery document
+//	DeviceList, Learn            what to publish in the directory; the answer is learned like anybody else's
+//	TopUp(0)                     makes the first key packages (a KeyPackagesJob)
+//
+// Directory: an actor's keys come in through [Device.Learn] (or [Device.Unknown]) and through nothing else. The log key of an instance
+// must have been pinned before ([Device.PinLog], asked with [Device.LogOf]), from that instance itself.
+//
+// Conversations: [Device.StartConversation], [Device.AddMembers], [Device.RemoveMembers], [Device.SetAdmin] and [Device.Send] put steps into
+// the conversation's queue and return. Steps are worked off strictly in order, so a message that was written after "add carol" is
+// encrypted for carol too, and one after "remove bob" is not for bob. A step about members is an intent: if another commit wins the epoch,
+// the commit is thrown away and built again on what the winner left.
+//
+// Incoming: [Device.Receive] takes one mailbox item and never fails for what is in it: a hostile item leaves an event and changes nothing
+// else. What cannot be judged yet (an unknown key, a missing commit) is parked, in bounds, and taken up when the missing thing has come.
+// A commit that the hub ordered and that must not be followed pauses the conversation: talk goes on in the epoch that all had in common,
+// membership waits, and [Device.Resume] tries again.
+//
+// # For who runs the jobs
+//
+// [Device.Jobs] lists what may be done now; the jobs in one answer are independent and may be done in any order or at once. Ask
+// again after each result. Results: [Device.Opened], [Device.LookedUp] (after Learn or Unknown for each actor of the job),
+// [Device.Claimed], [Device.Committed], [Device.CommitConflict], [Device.Sent], [Device.Uploaded], [Device.KeyPackagesStored],
+// [Device.EventsFetched]; [Device.Failed] for a refusal that another try will not change. A result for a job that no longer
+// exists is ignored. A result that returns an error has changed nothing: the job stays and is to be tried again later.
+//
+// [Device.Sync] asks every hub for what we may have missed; call it at start and now and then. [Device.TopUp] wants to be told how many
+// one-time key packages the sidecar still has.
+//
+// # What stays compatible
+//
+// The bytes on the wire are those of spec/conversation.md, version 1. The rows in the store are this package's own business; their JSON
+// only ever gains members.
+package device

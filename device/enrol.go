@@ -1,0 +1,228 @@
+package device
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/keydir"
+	"github.com/waxwing-dm/waxwing/mls"
+	"github.com/waxwing-dm/waxwing/transparency"
+)
+
+// The keys of the bucket that holds what there is one of.
+const (
+	bucketDevice   = "device"
+	keyKeys        = "keys"
+	keyAccount     = "account"
+	keyPublication = "publication"
+	keyCursor      = "cursor"
+	keyLookups     = "lookups"
+	keyHub         = "hub"
+	keySupply      = "key packages"
+)
+
+// suite is the one of spec/conversation.md.
+const suite = mls.X25519AES128GCMSHA256Ed25519
+
+// keyRow holds the two private keys that everything else hangs on.
+type keyRow struct {
+	Signature []byte `json:"signature"` // seed of the device's MLS signature key
+	Account   []byte `json:"account"`   // seed of the account key that signs device lists
+}
+
+type accountRow struct {
+	Actor    string `json:"actor"`
+	Handle   string `json:"handle"`
+	Instance string `json:"instance"`
+	Token    string `json:"token"`
+}
+
+type publicationRow struct {
+	Entry, Opening, Devices []byte
+	Made                    time.Time
+}
+
+// Prepare makes the device's signature key and the account key, once, and returns the public half of the first.
+func (d *Device) Prepare() (signatureKey []byte, err error) {
+	err = d.update(func(t *txn) error {
+		var row keyRow
+		ok, err := t.row(bucketDevice, keyKeys, &row)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			if row, err = t.makeKeys(); err != nil {
+				return err
+			}
+		}
+		signatureKey = publicHalf(row.Signature)
+		return nil
+	})
+	return signatureKey, err
+}
+
+func (t *txn) makeKeys() (row keyRow, err error) {
+	if row.Signature, err = t.random(ed25519.SeedSize); err != nil {
+		return row, err
+	}
+	if row.Account, err = t.random(ed25519.SeedSize); err != nil {
+		return row, err
+	}
+	return row, t.putRow(bucketDevice, keyKeys, row)
+}
+
+func publicHalf(seed []byte) []byte {
+	return ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
+}
+
+func (t *txn) keys() (keyRow, error) {
+	var row keyRow
+	ok, err := t.row(bucketDevice, keyKeys, &row)
+	if err == nil && !ok {
+		err = ErrNotEnrolled
+	}
+	return row, err
+}
+
+// signer is the device's MLS signature key.
+func (t *txn) signer() (*mls.SignatureKey, error) {
+	row, err := t.keys()
+	if err != nil {
+		return nil, err
+	}
+	signer, err := mls.NewSignatureKey(suite, row.Signature)
+	if err != nil {
+		return nil, fmt.Errorf("device: reading the signature key: %w", err)
+	}
+	return signer, nil
+}
+
+// loginPrefix begins what a login signs (spec/client-api.md); the key signs nothing else by this door.
+const loginPrefix = "waxwing login v1\x00"
+
+// SignLogin signs a login with the device key.
+func (d *Device) SignLogin(message []byte) (signature []byte, err error) {
+	if !bytes.HasPrefix(message, []byte(loginPrefix)) {
+		return nil, errors.New("device: signing a login: that is not a login message")
+	}
+	err = d.view(func(t *txn) error {
+		row, err := t.keys()
+		if err != nil {
+			return err
+		}
+		signature = ed25519.Sign(ed25519.NewKeyFromSeed(row.Signature), message)
+		return nil
+	})
+	return signature, err
+}
+
+// Bind stores whose device this is, after a login. A second login of the same account replaces the token.
+func (d *Device) Bind(actor, handle, instance, token string) error {
+	home, err := instanceOf(actor)
+	if err != nil {
+		return err
+	}
+	if here, err := originOf(instance); err != nil || here != home {
+		return fmt.Errorf("device: binding to an account: %s is not on the instance: %w", actor, ErrActor)
+	}
+	return d.update(func(t *txn) error {
+		if _, err := t.keys(); err != nil {
+			return err
+		}
+		var row accountRow
+		if ok, err := t.row(bucketDevice, keyAccount, &row); err != nil {
+			return err
+		} else if ok && row.Actor != actor {
+			return ErrOtherAccount
+		}
+		return t.putRow(bucketDevice, keyAccount, accountRow{Actor: actor, Handle: handle, Instance: home, Token: token})
+	})
+}
+
+// Account returns whose device this is, if that is known already.
+func (d *Device) Account() (account Account, ok bool, err error) {
+	err = d.view(func(t *txn) error {
+		account, err = t.account()
+		ok = err == nil
+		if errors.Is(err, ErrNotEnrolled) {
+			return nil
+		}
+		return err
+	})
+	return account, ok, err
+}
+
+func (t *txn) account() (Account, error) {
+	var row accountRow
+	if ok, err := t.row(bucketDevice, keyAccount, &row); err != nil {
+		return Account{}, err
+	} else if !ok {
+		return Account{}, ErrNotEnrolled
+	}
+	keys, err := t.keys()
+	if err != nil {
+		return Account{}, err
+	}
+	key := publicHalf(keys.Signature)
+	return Account{
+		Actor: row.Actor, Handle: row.Handle, Instance: row.Instance, Token: row.Token,
+		DeviceID: keydir.DeviceID(key), SignatureKey: key,
+	}, nil
+}
+
+// DeviceList returns what to publish in the directory: a first device list with this device. Asked again it returns the same bytes, so that a
+// publication whose answer was lost is repeated and not contradicted; only an entry that the log has not shown for minutes is
+// signed anew, since check L4 would refuse it by then.
+func (d *Device) DeviceList() (publication Publication, err error) {
+	err = d.update(func(t *txn) error {
+		account, err := t.account()
+		if err != nil {
+			return err
+		}
+		var row publicationRow
+		ok, err := t.row(bucketDevice, keyPublication, &row)
+		if err != nil {
+			return err
+		}
+		if !ok || t.now.Sub(row.Made) > listRebuild || row.Made.After(t.now) {
+			published, err := t.published(account)
+			if err != nil {
+				return err
+			}
+			if !ok || !published {
+				if row, err = t.firstList(account); err != nil {
+					return err
+				}
+			}
+		}
+		publication = Publication{Entry: row.Entry, Opening: row.Opening, Devices: row.Devices}
+		return nil
+	})
+	return publication, err
+}
+
+// published tells whether the directory has shown us our own list.
+func (t *txn) published(account Account) (bool, error) {
+	c, err := t.contact(account.Actor)
+	return err == nil && c.record != nil && c.record.List.Has(account.SignatureKey), err
+}
+
+func (t *txn) firstList(account Account) (publicationRow, error) {
+	keys, err := t.keys()
+	if err != nil {
+		return publicationRow{}, err
+	}
+	opening, err := t.random(32)
+	if err != nil {
+		return publicationRow{}, err
+	}
+	dev := keydir.Device{Added: millis(t.now)}
+	copy(dev.SignatureKey[:], account.SignatureKey)
+	list := keydir.DeviceList{Actor: account.Actor, Devices: []keydir.Device{dev}}
+	entry := keydir.NewEntry(transparency.KindFirst, nil, list, [32]byte(opening), ed25519.NewKeyFromSeed(keys.Account), millis(t.now))
+	row := publicationRow{Entry: entry.Marshal(), Opening: opening, Devices: list.Marshal(), Made: t.now}
+	return row, t.putRow(bucketDevice, keyPublication, row)
+}

@@ -1,0 +1,48 @@
+package device
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Errors a caller branches on.
+var (
+	ErrNotEnrolled         = errors.New("device: no account yet: log in first")
+	ErrOtherAccount        = errors.New("device: this device already belongs to another account")
+	ErrLogKeyChanged       = errors.New("device: the instance shows another log key than the one remembered")
+	ErrLogNotPinned        = errors.New("device: the instance's log key is not known yet")
+	ErrNoHub               = errors.New("device: the hub key of the own instance is not known yet")
+	ErrNoSuchConversation  = errors.New("device: no such conversation")
+	ErrNoSuchMessage       = errors.New("device: no such message")
+	ErrNoSuchJob           = errors.New("device: no such job")
+	ErrLeft                = errors.New("device: this device is no longer in the conversation")
+	ErrPaused              = errors.New("device: membership of the conversation is on hold")
+	ErrIdempotencyConflict = errors.New("device: the idempotency key was used for another message")
+	ErrTooLarge            = errors.New("device: larger than the limit")
+	ErrActor               = errors.New("device: not usable as a member")
+	ErrFile                = errors.New("device: the file is not what the message promised")
+)
+
+// NotReadyError names recipients that have no keys to encrypt to.
+type NotReadyError struct {
+	Actors []string
+}
+
+func (e *NotReadyError) Error() string {
+	return "device: no keys in the directory for " + strings.Join(e.Actors, ", ")
+}
+
+// CheckError names the numbered check of spec/conversation.md or spec/receipt.md that failed.
+type CheckError struct {
+	Check  string // "C2", "F1", "R3", …
+	Reason string
+}
+
+func (e *CheckError) Error() string {
+	return fmt.Sprintf("device: check %s: %s", e.Check, e.Reason)
+}
+
+func failed(check, format string, args ...any) error {
+	return &CheckError{Check: check, Reason: fmt.Sprintf(format, args...)}
+}

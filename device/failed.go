@@ -1,0 +1,94 @@
+package device
+
+import (
+	"encoding/hex"
+	"fmt"
+)
+
+// Failed reports that a job was refused in a way that another try will not change. The person is told, and what waited for the job goes on
+// without it or ends.
+func (d *Device) Failed(job, code, detail string) error {
+	return d.update(func(t *txn) error {
+		j, ok, err := takeJob[Job](t, job)
+		if err != nil || !ok {
+			return err
+		}
+		switch j := j.(type) {
+		case *OpenJob:
+			return t.openFailed(hex.EncodeToString(j.GroupID), code, detail)
+		case *LookupJob:
+			return t.lookupFailed(j)
+		case *ClaimJob:
+			return t.stepFailed(j.Conversation, code, detail)
+		case *CommitJob:
+			return t.commitFailed(j, code, detail)
+		case *SendJob:
+			return t.messageFailed(j.ConversationID, j.Seq, code, detail)
+		case *UploadJob:
+			return t.uploadFailed(j, code, detail)
+		case *KeyPackagesJob:
+			return t.emit(Event{Type: EventKeyPackagesRefused, Code: code, Detail: detail})
+		case *EventsJob:
+			return t.emit(Event{Type: EventMessageWaiting, Conversation: j.ConversationID, Code: CodeWaitingKey, Detail: detail})
+		}
+		return fmt.Errorf("device: job %s is of no kind", job)
+	})
+}
+
+// openFailed ends a conversation that the hub does not want.
+func (t *txn) openFailed(id, code, detail string) error {
+	c, err := t.mustOpen(id)
+	if err != nil {
+		return err
+	}
+	c.State, c.Reason = StateLeft, code
+	if err := t.emit(Event{Type: EventConversationUpdated, Conversation: id, Code: code, Detail: detail}); err != nil {
+		return err
+	}
+	return t.finish(c)
+}
+
+// lookupFailed counts as a lookup that proved nothing: what waits for it is refused.
+func (t *txn) lookupFailed(j *LookupJob) error {
+	for _, actor := range j.Actors {
+		if err := t.unproven(actor); err != nil {
+			return err
+		}
+	}
+	return t.settle(j.For)
+}
+
+// stepFailed ends the intent at the head of a queue.
+func (t *txn) stepFailed(id, code, detail string) error {
+	c, err := t.mustOpen(id)
+	if err != nil {
+		return err
+	}
+	s, err := t.popFirst(id)
+	if err != nil {
+		return err
+	}
+	if err := t.intentFailed(c, s.Actors, code, detail); err != nil {
+		return err
+	}
+	return t.finish(c)
+}
+
+func (t *txn) commitFailed(j *CommitJob, code, detail string) error {
+	c, err := t.mustOpen(j.ConversationID)
+	if err != nil {
+		return err
+	}
+	c.group.DropPending()
+	s, err := t.popFirst(c.id)
+	if err != nil {
+		return err
+	}
+	if err := t.intentFailed(c, s.Actors, code, detail); err != nil {
+		return err
+	}
+	if err := t.fetch(c); err != nil {
+		return err
+	}
+	return t.finish(c)
+}

@@ -1,0 +1,78 @@
+package device
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"testing"
+)
+
+func FuzzParseRoom(f *testing.F) {
+	f.Add(sampleRoom().marshal())
+	f.Add([]byte{1, 0, 1, 'x'})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := parseRoom(b)
+		if err == nil && !bytes.Equal(r.marshal(), b) {
+			t.Fatal("a room has a second spelling")
+		}
+	})
+}
+
+func FuzzParseFence(f *testing.F) {
+	f.Add(fence{place: place{Term: 1}}.marshal())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		x, err := parseFence(b, 1)
+		if err == nil && !bytes.Equal(x.marshal(), b) {
+			t.Fatal("a fence has a second spelling")
+		}
+	})
+}
+
+func FuzzParseContent(f *testing.F) {
+	c := content{id: "uri:uuid:1", actor: "https://a.example/a", text: "hi <b>", salt: make([]byte, saltSize), attachments: []attachment{{
+		Type: "Document", Digest: make([]byte, 32), Key: make([]byte, 32), URL: "https://a.example/waxwing/blobs/00",
+	}}}
+	b, err := c.marshal("uri:uuid:2")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte(`{"type":"Create","object":{"type":"Note","attachment":[[]]}}`))
+	f.Add([]byte(`{"type":["Create"],"object":null}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := parseContent(b)
+		if err != nil {
+			return
+		}
+		if len(c.text) > maxText || len(c.attachments) > maxAttachments || len(c.salt) != saltSize {
+			t.Fatal("a message beyond the limits")
+		}
+		for _, a := range c.attachments {
+			if a.check() != nil {
+				t.Fatal("an attachment that was not checked")
+			}
+		}
+	})
+}
+
+func FuzzTextOf(f *testing.F) {
+	f.Add("<p>a</p>")
+	f.Add("<<<&#x;")
+	f.Fuzz(func(t *testing.T, s string) {
+		if len(textOf(s)) > 2*len(s) {
+			t.Fatal("text grows out of markup")
+		}
+	})
+}
+
+func FuzzOpenBlob(f *testing.F) {
+	f.Add(make([]byte, 64<<10))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		name := sha256.Sum256(b)
+		a := attachment{Key: make([]byte, blobKeySize), Digest: make([]byte, blobDigestSize), URL: "/" + hex.EncodeToString(name[:]), Size: 1}
+		if _, err := a.open(b); err == nil {
+			t.Fatal("a blob nobody made opens")
+		}
+	})
+}

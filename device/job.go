@@ -1,0 +1,266 @@
+package device
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+)
+
+// A Job is something the device wants done outside. The set is closed: *OpenJob, *LookupJob, *ClaimJob, *CommitJob, *SendJob,
+// *UploadJob, *KeyPackagesJob, *EventsJob.
+type Job interface {
+	// ID is unique and stays the same when the job is done again; it is the id of POST /commits and POST /messages.
+	ID() string
+	// lane: jobs of one lane are done one after the other.
+	lane() string
+}
+
+type jobID string
+
+func (id *jobID) ID() string      { return string(*id) }
+func (id *jobID) setID(to string) { *id = jobID(to) }
+
+// OpenJob is POST /conversations. Result: Opened.
+type OpenJob struct {
+	jobID
+	GroupID []byte
+	Ticket  []byte
+}
+
+// LookupJob is a directory lookup of each actor, made from now on (an answer from before does not do): Learn or Unknown for each, then
+// LookedUp.
+type LookupJob struct {
+	jobID
+	Actors []string
+	For    string // the conversation that waits for the answers
+}
+
+// ClaimJob is POST /claims for each actor. Result: Claimed.
+type ClaimJob struct {
+	jobID
+	Conversation string // id, not URL
+	Actors       []string
+}
+
+// CommitJob is POST /commits. Result: Committed or CommitConflict.
+type CommitJob struct {
+	jobID
+	ConversationID string
+	Conversation   string // URL
+	Term, Epoch    uint64
+	Commit         []byte
+	Ticket         []byte
+	Signature      []byte
+	To             []string
+	Welcome        []byte // nil if nobody is added
+	WelcomeTo      []string
+}
+
+// SendJob is POST /messages. Result: Sent.
+type SendJob struct {
+	jobID
+	ConversationID string
+	Conversation   string // URL
+	Message        []byte
+	To             []string
+	Seq            uint64 // of the Message, in its conversation
+	Epoch          uint64 // that it is encrypted in
+}
+
+// UploadJob is PUT /blobs/<Hash>. Result: Uploaded.
+type UploadJob struct {
+	jobID
+	Hash string // lower-case hex of SHA-256(Blob)
+	Blob []byte `json:"-"`
+	For  string // id of the conversation whose next message has the file
+}
+
+// KeyPackagesJob is PUT /key-packages. Result: KeyPackagesStored.
+type KeyPackagesJob struct {
+	jobID
+	OneTime    [][]byte
+	LastResort []byte // nil: the one the sidecar has stays
+}
+
+// EventsJob is GET /events. Result: EventsFetched with one answer's events (it asks for the next by a new job).
+type EventsJob struct {
+	jobID
+	ConversationID string
+	Conversation   string // URL
+	After          uint64
+}
+
+func (j *OpenJob) lane() string        { return fmt.Sprintf("conversation %x", j.GroupID) }
+func (j *LookupJob) lane() string      { return "lookup " + j.For }
+func (j *ClaimJob) lane() string       { return "conversation " + j.Conversation }
+func (j *CommitJob) lane() string      { return "conversation " + j.ConversationID }
+func (j *SendJob) lane() string        { return "conversation " + j.ConversationID }
+func (j *UploadJob) lane() string      { return "upload" } // one blob in memory at a time
+func (j *KeyPackagesJob) lane() string { return "key packages" }
+func (j *EventsJob) lane() string      { return "events " + j.ConversationID }
+
+// jobKinds makes an empty job of each kind.
+var jobKinds = map[string]func() Job{
+	"open":         func() Job { return new(OpenJob) },
+	"lookup":       func() Job { return new(LookupJob) },
+	"claim":        func() Job { return new(ClaimJob) },
+	"commit":       func() Job { return new(CommitJob) },
+	"send":         func() Job { return new(SendJob) },
+	"upload":       func() Job { return new(UploadJob) },
+	"key-packages": func() Job { return new(KeyPackagesJob) },
+	"events":       func() Job { return new(EventsJob) },
+}
+
+func kindOf(j Job) string {
+	switch j.(type) {
+	case *OpenJob:
+		return "open"
+	case *LookupJob:
+		return "lookup"
+	case *ClaimJob:
+		return "claim"
+	case *CommitJob:
+		return "commit"
+	case *SendJob:
+		return "send"
+	case *UploadJob:
+		return "upload"
+	case *KeyPackagesJob:
+		return "key-packages"
+	case *EventsJob:
+		return "events"
+	}
+	panic("device: a job of no kind")
+}
+
+const bucketJob = "job"
+
+type jobRow struct {
+	Kind string          `json:"kind"`
+	Lane string          `json:"lane"`
+	Body json.RawMessage `json:"body"`
+}
+
+// addJob writes a job down under a new id.
+func (t *txn) addJob(j interface {
+	Job
+	setID(string)
+}) error {
+	id, err := uuid.NewRandomFromReader(t.rand)
+	if err != nil {
+		return fmt.Errorf("device: making a job's id: %w", err)
+	}
+	j.setID(id.String())
+	body, err := json.Marshal(j)
+	if err != nil {
+		return fmt.Errorf("device: encoding a job: %w", err)
+	}
+	return t.putRow(bucketJob, j.ID(), jobRow{Kind: kindOf(j), Lane: j.lane(), Body: body})
+}
+
+func decodeJob(id string, row jobRow) (Job, error) {
+	empty, ok := jobKinds[row.Kind]
+	if !ok {
+		return nil, fmt.Errorf("device: job %s has the unknown kind %q", id, row.Kind)
+	}
+	j := empty()
+	if err := json.Unmarshal(row.Body, j); err != nil {
+		return nil, fmt.Errorf("device: decoding job %s: %w", id, err)
+	}
+	j.(interface{ setID(string) }).setID(id)
+	return j, nil
+}
+
+// takeJob reads a job whose result has come and removes it. A job that is gone, or that is of another kind than J, is reported as absent.
+func takeJob[J Job](t *txn, id string) (J, bool, error) {
+	var none J
+	var row jobRow
+	if ok, err := t.row(bucketJob, id, &row); err != nil || !ok {
+		return none, false, err
+	}
+	job, err := decodeJob(id, row)
+	if err != nil {
+		return none, false, err
+	}
+	j, ok := job.(J)
+	if !ok {
+		return none, false, nil
+	}
+	return j, true, t.Delete(bucketJob, id)
+}
+
+// eachJob goes through the jobs in the order they were made.
+func (t *txn) eachJob(f func(Job) error) error {
+	return t.Each(bucketJob, func(id string, value []byte) error {
+		var row jobRow
+		if err := json.Unmarshal(value, &row); err != nil {
+			return fmt.Errorf("device: decoding job %s: %w", id, err)
+		}
+		j, err := decodeJob(id, row)
+		if err != nil {
+			return err
+		}
+		return f(j)
+	})
+}
+
+// dropJobs removes the jobs that match.
+func (t *txn) dropJobs(match func(Job) bool) error {
+	var ids []string
+	if err := t.eachJob(func(j Job) error {
+		if match(j) {
+			ids = append(ids, j.ID())
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := t.Delete(bucketJob, id); err != nil {
+			return fmt.Errorf("device: removing a job: %w", err)
+		}
+	}
+	return nil
+}
+
+// hasJob tells whether a job matches.
+func (t *txn) hasJob(match func(Job) bool) (found bool, err error) {
+	err = t.eachJob(func(j Job) error {
+		found = found || match(j)
+		return nil
+	})
+	return found, err
+}
+
+// Jobs lists what may be done now, oldest first, at most one job of a lane: so one thing at a time for each conversation, and one upload.
+func (d *Device) Jobs() (jobs []Job, err error) {
+	err = d.view(func(t *txn) error {
+		jobs = nil
+		busy := map[string]bool{}
+		if err := t.eachJob(func(j Job) error {
+			if !busy[j.lane()] {
+				busy[j.lane()] = true
+				jobs = append(jobs, j)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		return t.loadBlobs(jobs)
+	})
+	return jobs, err
+}
+
+func (t *txn) loadBlobs(jobs []Job) error {
+	for _, j := range jobs {
+		if up, ok := j.(*UploadJob); ok {
+			blob, ok, err := t.Get(bucketBlob, up.Hash)
+			if err != nil || !ok {
+				return fmt.Errorf("device: reading blob %s to upload: %w", up.Hash, orElse(err, ErrFile))
+			}
+			up.Blob = blob
+		}
+	}
+	return nil
+}

@@ -1,0 +1,38 @@
+package device
+
+import "time"
+
+// Every limit on what comes from outside, and every figure of our own making.
+const (
+	maxURL         = 2048
+	maxGrants      = 65535 // bytes of the grants vector
+	maxMembers     = 256   // leaves of a conversation this device makes or joins
+	maxText        = 64 << 10
+	maxApplication = 512 << 10 // bytes of application data: 64 KiB of text as HTML and source, escaped, and the attachments
+	maxDepth       = 16        // nesting of application data
+	maxAttachments = 16
+	maxFile        = 25 << 20
+	maxBlob        = 32 << 20
+	maxName        = 255
+	maxMediaType   = 127
+	maxMessage     = 1 << 20 // an MLSMessage, as the sidecars carry it
+	maxReceipt     = 512
+	maxEvents      = 100 // steps of the chain in one answer
+	maxPackages    = 100 // devices of one actor
+
+	maxParked         = 256 // items of one conversation that wait
+	maxParkedStranger = 32  // of those, from one actor that is not a member
+	maxParkedUnknown  = 256 // items for conversations this device is not in
+	parkedFor         = 14 * 24 * time.Hour
+
+	recordFresh  = 24 * time.Hour      // a device list proven longer ago is asked for again
+	leafLifetime = 30 * 24 * time.Hour // of key packages and the creator's leaf
+	clockSkew    = time.Hour
+
+	oneTimePackages = 50
+	oneTimeLow      = 15
+	lastResortRenew = 15 * 24 * time.Hour // a last-resort package with less life than this is replaced
+	pastEpochs      = 2                   // as many as package mls keeps keys for
+	maxLostRaces    = 8
+	listRebuild     = 5 * time.Minute // a first entry the log has not shown back by then is signed anew (check L4)
+)

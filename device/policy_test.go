@@ -1,0 +1,101 @@
+package device
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestAllowed goes through every combination of who commits, whose leaf is concerned and whether its actor is here, for every kind of
+// change. The expected answers are written out from spec/conversation.md, one line each.
+func TestAllowed(t *testing.T) {
+	here := []leaf{{"admin", []byte("a1")}, {"ann", []byte("b1")}, {"ann", []byte("b2")}, {"ben", []byte("c1")}}
+	r := room{conversation: "https://a.example/waxwing/conversations/00", created: 1, grants: []grant{{"admin", roleAdmin}}}
+	type want map[string]string // by what is done to whom: the check that refuses, or ""
+	for committer, table := range map[string]want{
+		"admin": {
+			"add admin": "", "add ann": "", "add ben": "", "add new": "",
+			"remove admin": "C5", "remove ann": "", "remove ben": "",
+			"grant ann": "", "ungrant admin": "C5",
+		},
+		"ann": {
+			"add admin": "C2", "add ann": "", "add ben": "C2", "add new": "C2",
+			"remove admin": "C3", "remove ann": "", "remove ben": "C3",
+			"grant ann": "C5", "ungrant admin": "C5",
+		},
+		"ben": {
+			"add admin": "C2", "add ann": "C2", "add ben": "", "add new": "C2",
+			"remove admin": "C3", "remove ann": "C3", "remove ben": "",
+			"grant ann": "C5", "ungrant admin": "C5",
+		},
+	} {
+		for what, check := range table {
+			c := change{committer: leaf{actor: committer}, before: r, after: r, members: here}
+			var verb, whom string
+			_, err := fmt.Sscan(what, &verb, &whom)
+			require.NoError(t, err)
+			switch verb {
+			case "add":
+				c.added = []leaf{{whom, []byte("new key")}}
+			case "remove":
+				for _, l := range here {
+					if l.actor == whom {
+						c.removed = append(c.removed, l)
+					}
+				}
+			case "grant":
+				c.after = r.withAdmin(whom, true)
+			case "ungrant":
+				c.after = r.withAdmin(whom, false)
+			}
+			requireCheck(t, check, allowed(c), "%s does: %s", committer, what)
+		}
+	}
+}
+
+func requireCheck(t *testing.T, check string, err error, name ...any) {
+	t.Helper()
+	if check == "" {
+		require.NoError(t, err, name...)
+		return
+	}
+	var e *CheckError
+	require.ErrorAs(t, err, &e, name...)
+	require.Equal(t, check, e.Check, name...)
+}
+
+func TestAllowedUpdatesAndRoom(t *testing.T) {
+	here := []leaf{{"admin", []byte("a1")}, {"ann", []byte("b1")}}
+	r := room{conversation: "c", created: 1, grants: []grant{{"admin", roleAdmin}}}
+	with := func(f func(*change)) change {
+		c := change{committer: here[0], before: r, after: r, members: here}
+		f(&c)
+		return c
+	}
+	for name, c := range map[string]struct {
+		change change
+		check  string
+	}{
+		"nothing":             {with(func(*change) {}), ""},
+		"own keys renewed":    {with(func(c *change) { c.updated = [][2]leaf{{here[0], here[0]}} }), ""},
+		"another actor":       {with(func(c *change) { c.updated = [][2]leaf{{here[1], leaf{"ben", here[1].key}}} }), "C4"},
+		"another key":         {with(func(c *change) { c.updated = [][2]leaf{{here[1], leaf{"ann", []byte("x")}}} }), "C4"},
+		"no basic credential": {with(func(c *change) { c.updated = [][2]leaf{{here[1], leaf{"", here[1].key}}} }), "C4"},
+		"another hub":         {with(func(c *change) { c.after.hubKey[0] = 1 }), "C5"},
+		"another URL":         {with(func(c *change) { c.after.conversation = "d" }), "C5"},
+		"another birthday":    {with(func(c *change) { c.after.created++ }), "C5"},
+		"an absent admin":     {with(func(c *change) { c.after.grants = []grant{{"zoe", roleAdmin}} }), "C5"},
+		"admin handed over":   {with(func(c *change) { c.after.grants = []grant{{"ann", roleAdmin}} }), ""},
+		"last admin goes, another comes": {with(func(c *change) {
+			c.removed, c.after = here[:1], r.withAdmin("ann", true)
+		}), ""},
+		"admin's device replaced": {with(func(c *change) {
+			c.removed, c.added = here[:1], []leaf{{"admin", []byte("a2")}}
+		}), ""},
+		"the same key comes back": {with(func(c *change) { c.removed, c.added = here[:1], here[:1] }), ""},
+		"unknown proposals":       {with(func(c *change) { c.other = true }), "C6"},
+	} {
+		requireCheck(t, c.check, allowed(c.change), name)
+	}
+}

@@ -1,0 +1,161 @@
+package device
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+// A conversation's queue holds what this person asked for and what is not done yet, in the order of asking. The first step alone is
+// worked on.
+
+type stepKind string
+
+const (
+	stepAdd    stepKind = "add"
+	stepRemove stepKind = "remove"
+	stepRole   stepKind = "role"
+	stepSend   stepKind = "send"
+)
+
+type step struct {
+	Kind stepKind `json:"kind"`
+
+	// Of an intent.
+	Actors   []string                    `json:"actors,omitempty"`
+	Since    uint64                      `json:"since,omitempty"` // lookups made when it was asked for, later when packages were claimed
+	Claimed  bool                        `json:"claimed,omitempty"`
+	Packages map[string][]ClaimedPackage `json:"packages,omitempty"` // by actor
+	Admin    bool                        `json:"admin,omitempty"`    // of a role
+	InFlight bool                        `json:"in_flight,omitempty"`
+	Lost     int                         `json:"lost,omitempty"` // races
+
+	// Of a message.
+	Message uint64   `json:"message,omitempty"`
+	Uploads []string `json:"uploads,omitempty"` // blobs the sidecar does not have yet
+}
+
+func stepBucket(id string) string { return "step:" + id }
+
+func (t *txn) queue(id string, s step) error {
+	key, err := uuid.NewRandomFromReader(t.rand)
+	if err != nil {
+		return fmt.Errorf("device: naming a step: %w", err)
+	}
+	return t.putRow(stepBucket(id), key.String(), s)
+}
+
+var errEnough = errors.New("device: enough rows")
+
+// firstStep reads the step at the head of a queue.
+func (t *txn) firstStep(id string) (key string, s step, ok bool, err error) {
+	err = t.Each(stepBucket(id), func(k string, value []byte) error {
+		if err := json.Unmarshal(value, &s); err != nil {
+			return fmt.Errorf("device: decoding a step of %s: %w", id, err)
+		}
+		key, ok = k, true
+		return errEnough
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return key, s, ok, err
+}
+
+// advance works off the queue as far as it goes now.
+func (t *txn) advance(c *conversation) error {
+	if c.State == StateOpening {
+		return nil
+	}
+	for {
+		key, s, ok, err := t.firstStep(c.id)
+		if err != nil || !ok {
+			return err
+		}
+		done, err := t.work(c, &s)
+		if err != nil {
+			return err
+		}
+		if !done {
+			return t.putRow(stepBucket(c.id), key, s)
+		}
+		if err := t.Delete(stepBucket(c.id), key); err != nil {
+			return fmt.Errorf("device: removing a step of %s: %w", c.id, err)
+		}
+	}
+}
+
+// work does what can be done of a step and tells whether that was all of it.
+func (t *txn) work(c *conversation, s *step) (done bool, err error) {
+	switch {
+	case s.Kind == stepSend && c.State == StateLeft:
+		return true, t.messageFailed(c.id, s.Message, CodeRemoved, "this device is no longer in the conversation")
+	case s.Kind == stepSend:
+		return t.workSend(c, s)
+	case c.State == StateLeft:
+		return true, t.intentFailed(c, s.Actors, CodeRemoved, "this device is no longer in the conversation")
+	case c.State == StatePaused:
+		return true, t.intentFailed(c, s.Actors, CodePaused, "membership is on hold: "+c.Reason)
+	case s.InFlight:
+		return false, nil
+	case s.Lost > maxLostRaces:
+		return true, t.intentFailed(c, s.Actors, CodeCommitConflict, "others changed the conversation each time we tried")
+	}
+	if waiting, err := t.catchingUp(c); err != nil || waiting {
+		return false, err
+	}
+	switch s.Kind {
+	case stepRemove:
+		return t.workRemove(c, s)
+	case stepRole:
+		return t.workRole(c, s)
+	}
+	return t.workAdd(c, s)
+}
+
+// catchingUp tells whether a step of the chain is known to be ahead of us: a commit made now would lose.
+func (t *txn) catchingUp(c *conversation) (bool, error) {
+	fetching, err := t.hasJob(func(j Job) bool {
+		e, ok := j.(*EventsJob)
+		return ok && e.ConversationID == c.id
+	})
+	if err != nil || fetching {
+		return fetching, err
+	}
+	items, err := t.parked(c.id)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(items, func(p parkedItem) bool { return p.Commit }), nil
+}
+
+func (t *txn) intentFailed(c *conversation, actors []string, code, detail string) error {
+	for _, actor := range actors {
+		if err := t.emit(Event{Type: EventMemberFailed, Conversation: c.id, Actor: actor, Code: code, Detail: detail}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changeFirst changes the step at the head of a queue.
+func (t *txn) changeFirst(id string, f func(*step)) error {
+	key, s, ok, err := t.firstStep(id)
+	if err != nil || !ok {
+		return err
+	}
+	f(&s)
+	return t.putRow(stepBucket(id), key, s)
+}
+
+// popFirst removes the step at the head of a queue and returns it.
+func (t *txn) popFirst(id string) (step, error) {
+	key, s, ok, err := t.firstStep(id)
+	if err != nil || !ok {
+		return step{}, err
+	}
+	return s, t.Delete(stepBucket(id), key)
+}

@@ -1,0 +1,258 @@
+package device
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/waxwing-dm/waxwing/keydir"
+	"github.com/waxwing-dm/waxwing/mls"
+)
+
+const (
+	bucketSeen = "seen" // hashes of application messages that were read, and of our own
+	logEvents  = "events"
+)
+
+// A verdict is what an item came to.
+type verdict struct {
+	status  status
+	code    string // of the event, if there is one
+	detail  string
+	lookups []string // actors to look up before the item can be judged
+	fetch   bool     // something of the chain is missing
+}
+
+type status int
+
+const (
+	accepted   status = iota // its effects are in the transaction
+	stepped                  // so, and the conversation is in another epoch
+	ignored                  // it had its effect before, or concerns us no more
+	refused                  // never
+	waiting                  // not yet
+	forbidding               // the chain cannot be followed over it: the conversation pauses and the item holds its place
+)
+
+func refuse(code, format string, args ...any) verdict {
+	return verdict{status: refused, code: code, detail: fmt.Sprintf(format, args...)}
+}
+
+func pause(code string, err error) verdict {
+	return verdict{status: forbidding, code: code, detail: err.Error()}
+}
+
+// Cursor is the highest mailbox cursor whose effects are durable.
+func (d *Device) Cursor() (cursor uint64, err error) {
+	err = d.view(func(t *txn) error {
+		_, err := t.row(bucketDevice, keyCursor, &cursor)
+		return err
+	})
+	return cursor, err
+}
+
+// Receive takes a mailbox item. It returns an error only if the store fails: what a hostile item gets is an event. An item whose cursor was
+// received before has no effect.
+func (d *Device) Receive(item Incoming) error {
+	return d.update(func(t *txn) error {
+		var cursor uint64
+		if _, err := t.row(bucketDevice, keyCursor, &cursor); err != nil {
+			return err
+		}
+		if item.Cursor <= cursor {
+			return nil
+		}
+		if err := t.putRow(bucketDevice, keyCursor, item.Cursor); err != nil {
+			return err
+		}
+		return t.receive(item)
+	})
+}
+
+func (t *txn) receive(item Incoming) error {
+	item.Actor = item.Actor[:min(len(item.Actor), maxURL)] // it is stored with whatever we tell about the item
+	id, m, err := address(item)
+	if err != nil {
+		return t.emit(Event{Type: EventMessageRefused, Actor: item.Actor, Code: CodeRejectedForged, Detail: err.Error()})
+	}
+	c, err := t.open(id)
+	if err != nil {
+		return err
+	}
+	since, err := t.lookups()
+	if err != nil {
+		return err
+	}
+	c, v, err := t.judge(c, id, m, item, since)
+	if err != nil {
+		return err
+	}
+	if v.status == waiting || v.status == forbidding {
+		if v, err = t.park(c, id, m, item, since, v); err != nil {
+			return err
+		}
+	}
+	if err := t.conclude(c, id, item, v); err != nil {
+		return err
+	}
+	if c == nil {
+		return nil
+	}
+	if v.fetch {
+		if err := t.fetch(c); err != nil {
+			return err
+		}
+	}
+	if v.status == stepped || v.status == forbidding {
+		return t.finish(c)
+	}
+	return t.save(c)
+}
+
+// address finds out which conversation an item is for, without believing anything else of it.
+func address(item Incoming) (id string, m *mls.Message, err error) {
+	if len(item.Message) > maxMessage || len(item.Receipt) > maxReceipt || len(item.Conversation) > maxURL {
+		return "", nil, fmt.Errorf("device: an item of %d bytes", len(item.Message))
+	}
+	if m, err = mls.ParseMessage(item.Message); err != nil {
+		return "", nil, fmt.Errorf("device: reading an item: %w", err)
+	}
+	switch m.WireFormat() {
+	case mls.WireWelcome:
+		id, err = conversationOf(item.Conversation)
+		return id, m, err
+	case mls.WirePrivateMessage:
+		if len(m.GroupID()) != groupIDSize {
+			return "", nil, errors.New("device: an item for a group of another make")
+		}
+		return hex.EncodeToString(m.GroupID()), m, nil
+	}
+	return "", nil, fmt.Errorf("device: an item of wire format %d, which this room does not use", m.WireFormat())
+}
+
+// judge decides on an item as things stand. c is nil if there is no such conversation; a Welcome may bring one about.
+func (t *txn) judge(c *conversation, id string, m *mls.Message, item Incoming, since uint64) (*conversation, verdict, error) {
+	if m.WireFormat() == mls.WireWelcome {
+		return t.judgeWelcome(c, id, m, item, since)
+	}
+	if c == nil {
+		return nil, verdict{status: waiting}, nil
+	}
+	if item.Conversation != "" && item.Conversation != c.URL {
+		return c, refuse(CodeRejectedForged, "the item names another conversation than its group's"), nil
+	}
+	var (
+		v   verdict
+		err error
+	)
+	switch m.ContentType() {
+	case mls.ContentApplication:
+		v, err = t.judgeApplication(c, m, item)
+	case mls.ContentCommit:
+		v, err = t.judgeCommit(c, m, item, since)
+	default:
+		v = refuse(CodeNotAllowed, "C6: this room knows no proposals outside commits")
+	}
+	return c, v, err
+}
+
+// conclude tells the person what became of an item, where there is something to tell.
+func (t *txn) conclude(c *conversation, id string, item Incoming, v verdict) error {
+	switch v.status {
+	case refused:
+		return t.emit(Event{Type: EventMessageRefused, Conversation: id, Actor: item.Actor, Code: v.code, Detail: v.detail})
+	case waiting:
+		if v.code == "" {
+			return nil
+		}
+		return t.emit(Event{Type: EventMessageWaiting, Conversation: id, Actor: item.Actor, Code: v.code, Detail: v.detail})
+	case forbidding:
+		return t.pause(c, v.code, v.detail)
+	}
+	return nil
+}
+
+// judgeApplication reads an application message.
+func (t *txn) judgeApplication(c *conversation, m *mls.Message, item Incoming) (verdict, error) {
+	hash := sha256.Sum256(item.Message)
+	seen := hex.EncodeToString(hash[:])
+	if _, ok, err := t.Get(bucketSeen, seen); err != nil {
+		return verdict{}, err
+	} else if ok || c.State == StateLeft && m.Epoch() <= c.group.Epoch() {
+		return verdict{status: ignored}, nil
+	}
+	if c.State == StateLeft {
+		return verdict{status: waiting}, nil // a Welcome may be under way
+	}
+	if m.Epoch() > c.group.Epoch() {
+		return verdict{status: waiting, code: CodeWaitingKey, detail: "a change of members has to come first", fetch: true}, nil
+	}
+	p, err := c.group.Process(m, t.now)
+	if err != nil {
+		return unreadable(err), nil
+	}
+	app, ok := p.(*mls.ApplicationMessage)
+	if !ok {
+		return refuse(CodeRejectedForged, "the message is not what its header says"), nil
+	}
+	// From here on the message is a member's, and its key is used up whatever becomes of it.
+	if err := t.Put(bucketSeen, seen, []byte{1}); err != nil {
+		return verdict{}, fmt.Errorf("device: writing a message's hash: %w", err)
+	}
+	return t.accept(c, app)
+}
+
+func unreadable(err error) verdict {
+	var epoch *mls.WrongEpochError
+	switch {
+	case errors.As(err, &epoch):
+		return refuse(CodeCannotDecrypt, "the message is of epoch %d, whose keys are gone", epoch.Message)
+	case errors.Is(err, mls.ErrReplay):
+		return refuse(CodeCannotDecrypt, "the message's key is gone")
+	case errors.Is(err, mls.ErrTooFarAhead):
+		return refuse(CodeCannotDecrypt, "too many messages before it are missing")
+	}
+	return refuse(CodeRejectedForged, "the message was not made by a member")
+}
+
+// accept checks what a member sent and writes it down.
+func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, error) {
+	sender := leafOf(app.Sender)
+	f, err := parseFence(app.AuthenticatedData, app.Epoch)
+	if err != nil {
+		return refuse(CodeRejectedForged, "%v", err), nil
+	}
+	if err := f.check(c.Places); err != nil {
+		return refuse(CodeForkDetected, "%v", err), nil
+	}
+	content, err := parseContent(app.Data)
+	if err != nil {
+		return refuse(CodeRejectedForged, "the content is malformed"), nil // the error may quote it
+	}
+	if err := f.checkFranking(content.salt, app.Data); err != nil {
+		return refuse(CodeRejectedForged, "%v", err), nil
+	}
+	if content.actor != sender.actor {
+		return refuse(CodeRejectedForged, "the content names another author than its sender %s", sender.actor), nil
+	}
+	row := messageRow{
+		Message: Message{
+			ID: content.id, Conversation: c.id, Sender: sender.actor, Device: keydir.DeviceID(sender.key), Time: t.now,
+			Published: content.published, Kind: content.kind, Text: content.text, State: MessageReceived,
+		},
+		Files: content.attachments,
+	}
+	m, err := t.addMessage(row)
+	if err != nil {
+		return verdict{}, err
+	}
+	return verdict{status: accepted}, t.emit(Event{Type: EventMessageReceived, Conversation: c.id, Actor: sender.actor, Message: &m})
+}
+
+// emit appends an event.
+func (t *txn) emit(e Event) error {
+	e.Time = t.now
+	_, err := t.appendRow(logEvents, e)
+	return err
+}

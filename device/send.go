@@ -1,0 +1,322 @@
+package device
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/waxwing-dm/waxwing/mls"
+)
+
+// clientRow remembers what an idempotency key stood for.
+type clientRow struct {
+	Conversation string   `json:"conversation"`
+	Seq          uint64   `json:"seq"`
+	Digest       [32]byte `json:"digest"` // of the request
+}
+
+// Send writes a message down and sends it when its turn comes: after what was asked for before it. clientID makes it idempotent: the same
+// key with the same message gives the message back, with another one ErrIdempotencyConflict.
+func (d *Device) Send(id, text string, files []File, clientID string) (m Message, err error) {
+	switch {
+	case len(text) > maxText || len(files) > maxAttachments || len(clientID) > maxName:
+		return m, fmt.Errorf("device: sending %d bytes and %d files: %w", len(text), len(files), ErrTooLarge)
+	case !utf8.ValidString(text):
+		return m, errors.New("device: sending: the text is not UTF-8")
+	case text == "" && len(files) == 0:
+		return m, errors.New("device: sending: there is nothing to send")
+	}
+	err = d.update(func(t *txn) error {
+		account, err := t.account()
+		if err != nil {
+			return err
+		}
+		digest := requestDigest(id, text, files)
+		again, err := t.sentBefore(clientID, digest)
+		if err != nil || again != nil {
+			if again != nil {
+				m = *again
+			}
+			return err
+		}
+		c, err := t.mustOpen(id)
+		if err != nil {
+			return err
+		}
+		if c.State == StateLeft {
+			return ErrLeft
+		}
+		m, err = t.compose(c, account, text, files, clientRow{Conversation: id, Digest: digest}, clientID)
+		return err
+	})
+	return m, err
+}
+
+func requestDigest(id, text string, files []File) [32]byte {
+	h := sha256.New()
+	part := func(b []byte) { _, _ = fmt.Fprintf(h, "%d:%s", len(b), b) } // a hash takes everything
+	part([]byte(id))
+	part([]byte(text))
+	for _, f := range files {
+		part([]byte(f.Name))
+		part([]byte(f.MediaType))
+		part(f.Data)
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// sentBefore finds the message of an idempotency key.
+func (t *txn) sentBefore(clientID string, digest [32]byte) (*Message, error) {
+	var row clientRow
+	if clientID == "" {
+		return nil, nil
+	}
+	ok, err := t.row(bucketClient, clientID, &row)
+	if err != nil || !ok {
+		return nil, err
+	}
+	if row.Digest != digest {
+		return nil, ErrIdempotencyConflict
+	}
+	m, err := t.message(row.Conversation, row.Seq)
+	return &m.Message, err
+}
+
+// compose stores the message, seals its files and queues both.
+func (t *txn) compose(c *conversation, account Account, text string, files []File, client clientRow, clientID string) (Message, error) {
+	s := step{Kind: stepSend}
+	row := messageRow{Message: Message{
+		Conversation: c.id, Sender: account.Actor, Device: account.DeviceID, Mine: true, Time: t.now, Published: t.now,
+		ClientID: clientID, Kind: KindText, Text: text, State: MessageQueued,
+	}}
+	var err error
+	if row.ID, err = t.uuidIRI(); err != nil {
+		return Message{}, err
+	}
+	for _, f := range files {
+		a, hash, err := t.storeFile(c, account, f)
+		if err != nil {
+			return Message{}, err
+		}
+		row.Files, s.Uploads = append(row.Files, a), append(s.Uploads, hash)
+	}
+	if data, err := row.content(make([]byte, saltSize)).marshal(row.ID); err != nil {
+		return Message{}, err
+	} else if len(data) > maxApplication { // text that is nearly all escapes
+		return Message{}, fmt.Errorf("device: sending %d bytes of content: %w", len(data), ErrTooLarge)
+	}
+	m, err := t.addMessage(row)
+	if err != nil {
+		return Message{}, err
+	}
+	s.Message = m.Seq
+	if clientID != "" {
+		client.Seq = m.Seq
+		if err := t.putRow(bucketClient, clientID, client); err != nil {
+			return Message{}, err
+		}
+	}
+	return t.enqueue(c, s)
+}
+
+// enqueue queues a message, works off what can be, and returns the message as it stands then.
+func (t *txn) enqueue(c *conversation, s step) (Message, error) {
+	if err := t.setState(c.id, s.Message, MessageQueued, "", ""); err != nil {
+		return Message{}, err
+	}
+	if err := t.queue(c.id, s); err != nil {
+		return Message{}, err
+	}
+	if err := t.finish(c); err != nil {
+		return Message{}, err
+	}
+	row, err := t.message(c.id, s.Message)
+	return row.Message, err
+}
+
+func (t *txn) uuidIRI() (string, error) {
+	id, err := uuid.NewRandomFromReader(t.rand)
+	if err != nil {
+		return "", fmt.Errorf("device: naming a message: %w", err)
+	}
+	return uuidIRI + id.String(), nil
+}
+
+// storeFile seals a file and writes down the job that uploads it. Where the blob will be is known beforehand: by its hash, at our sidecar.
+func (t *txn) storeFile(c *conversation, account Account, f File) (attachment, string, error) {
+	a, hash, blob, err := t.sealFile(f)
+	if err != nil {
+		return a, "", err
+	}
+	a.URL = account.Instance + "/waxwing/blobs/" + hash
+	if err := t.Put(bucketBlob, hash, blob); err != nil {
+		return a, "", fmt.Errorf("device: writing a blob: %w", err)
+	}
+	return a, hash, t.addJob(&UploadJob{Hash: hash, For: c.id})
+}
+
+// content is the message in its wire form.
+func (row messageRow) content(salt []byte) content {
+	return content{
+		id: row.ID, actor: row.Sender, kind: KindText, text: row.Text, published: row.Published.UTC(), salt: salt, attachments: row.Files,
+	}
+}
+
+// workSend encrypts a message whose turn has come and whose files are up.
+func (t *txn) workSend(c *conversation, s *step) (done bool, err error) {
+	if len(s.Uploads) > 0 {
+		return false, nil
+	}
+	row, err := t.message(c.id, s.Message)
+	if err != nil {
+		return false, err
+	}
+	salt, err := t.random(saltSize)
+	if err != nil {
+		return false, err
+	}
+	activity, err := t.uuidIRI()
+	if err != nil {
+		return false, err
+	}
+	data, err := row.content(salt).marshal(activity)
+	if err != nil {
+		return false, err
+	}
+	f := fence{place: c.Places[0], franking: frankingTag(salt, data)}
+	message, err := c.group.Encrypt(t.rand, data, f.marshal(), bucketOf)
+	if errors.Is(err, mls.ErrRemoved) {
+		return true, t.messageFailed(c.id, s.Message, CodeRemoved, "this device is no longer in the conversation")
+	}
+	if err != nil {
+		return false, fmt.Errorf("device: encrypting a message in %s: %w", c.id, err)
+	}
+	return true, t.dispatch(c, row, message)
+}
+
+// dispatch writes down the job that hands a ciphertext to the sidecar. Nothing but these bytes is ever sent for this step of the ratchet.
+func (t *txn) dispatch(c *conversation, row messageRow, message []byte) error {
+	hash := sha256.Sum256(message)
+	if err := t.Put(bucketSeen, hex.EncodeToString(hash[:]), []byte{1}); err != nil {
+		return fmt.Errorf("device: writing a message's hash: %w", err)
+	}
+	to := c.others(row.Sender)
+	if len(to) == 0 {
+		return t.setState(c.id, row.Seq, MessageSent, "", "")
+	}
+	if err := t.addJob(&SendJob{ConversationID: c.id, Conversation: c.URL, Message: message, To: to, Seq: row.Seq, Epoch: c.group.Epoch()}); err != nil {
+		return err
+	}
+	return t.setState(c.id, row.Seq, MessageSending, "", "")
+}
+
+// dropStale gives up messages that are encrypted in an epoch the others have forgotten by now. They are not encrypted again without asking:
+// they were written for the members of their time.
+func (t *txn) dropStale(c *conversation) error {
+	var stale []*SendJob
+	if err := t.eachJob(func(j Job) error {
+		if s, ok := j.(*SendJob); ok && s.ConversationID == c.id && s.Epoch+pastEpochs < c.group.Epoch() {
+			stale = append(stale, s)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, j := range stale {
+		if err := t.Delete(bucketJob, j.ID()); err != nil {
+			return fmt.Errorf("device: removing a job: %w", err)
+		}
+		if err := t.messageFailed(c.id, j.Seq, CodeTooLate, "the members changed too often before it could be sent"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sent reports that the sidecar has taken a message.
+func (d *Device) Sent(job string) error {
+	return d.update(func(t *txn) error {
+		j, ok, err := takeJob[*SendJob](t, job)
+		if err != nil || !ok {
+			return err
+		}
+		return t.setState(j.ConversationID, j.Seq, MessageSent, "", "")
+	})
+}
+
+// Uploaded reports where a blob is.
+func (d *Device) Uploaded(job, url string) error {
+	return d.update(func(t *txn) error {
+		j, ok, err := takeJob[*UploadJob](t, job)
+		if err != nil || !ok {
+			return err
+		}
+		account, err := t.account()
+		if err != nil {
+			return err
+		}
+		if want := account.Instance + "/waxwing/blobs/" + j.Hash; url != want {
+			return t.uploadFailed(j, "blob_misplaced", fmt.Sprintf("the sidecar put the file at %.200q", url))
+		}
+		if err := t.uploaded(j); err != nil {
+			return err
+		}
+		return t.settle(j.For)
+	})
+}
+
+// uploaded strikes a blob off the list of the message that waits for it.
+func (t *txn) uploaded(j *UploadJob) error {
+	if err := t.Delete(bucketBlob, j.Hash); err != nil {
+		return fmt.Errorf("device: removing a blob: %w", err)
+	}
+	key, s, ok, err := t.stepWith(j)
+	if err != nil || !ok {
+		return err
+	}
+	s.Uploads = slices.DeleteFunc(s.Uploads, func(h string) bool { return h == j.Hash })
+	return t.putRow(stepBucket(j.For), key, s)
+}
+
+// uploadFailed gives up the message that a blob belongs to.
+func (t *txn) uploadFailed(j *UploadJob, code, detail string) error {
+	if err := t.Delete(bucketBlob, j.Hash); err != nil {
+		return fmt.Errorf("device: removing a blob: %w", err)
+	}
+	key, s, ok, err := t.stepWith(j)
+	if err != nil || !ok {
+		return err
+	}
+	if err := t.Delete(stepBucket(j.For), key); err != nil {
+		return fmt.Errorf("device: removing a step: %w", err)
+	}
+	if err := t.messageFailed(j.For, s.Message, code, detail); err != nil {
+		return err
+	}
+	return t.settle(j.For)
+}
+
+// stepWith finds the step that waits for an upload.
+func (t *txn) stepWith(j *UploadJob) (key string, found step, ok bool, err error) {
+	err = t.Each(stepBucket(j.For), func(k string, value []byte) error {
+		var s step
+		if err := json.Unmarshal(value, &s); err != nil {
+			return fmt.Errorf("device: decoding a step of %s: %w", j.For, err)
+		}
+		if slices.Contains(s.Uploads, j.Hash) {
+			key, found, ok = k, s, true
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return key, found, ok, err
+}

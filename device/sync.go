@@ -1,0 +1,141 @@
+package device
+
+import (
+	"fmt"
+)
+
+// fetch asks the hub for the chain after our place, unless that is under way.
+func (t *txn) fetch(c *conversation) error {
+	pending, err := t.hasJob(func(j Job) bool {
+		e, ok := j.(*EventsJob)
+		return ok && e.ConversationID == c.id
+	})
+	if err != nil || pending || c.State == StateLeft || c.State == StateOpening {
+		return err
+	}
+	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, After: c.Seq})
+}
+
+// EventsFetched reports what the hub answered to an EventsJob. As long as answers bring something new, the next is asked for.
+func (d *Device) EventsFetched(job string, events []HubEvent) error {
+	return d.update(func(t *txn) error {
+		j, ok, err := takeJob[*EventsJob](t, job)
+		if err != nil || !ok {
+			return err
+		}
+		c, err := t.mustOpen(j.ConversationID)
+		if err != nil {
+			return err
+		}
+		seq := c.Seq
+		if err := t.follow(c, events); err != nil {
+			return err
+		}
+		if c.Seq > seq {
+			if err := t.fetch(c); err != nil {
+				return err
+			}
+		}
+		return t.finish(c)
+	})
+}
+
+// follow takes steps of the chain as the hub gave them. They are judged like any other item.
+func (t *txn) follow(c *conversation, events []HubEvent) error {
+	since, err := t.lookups()
+	if err != nil {
+		return err
+	}
+	for _, e := range events[:min(len(events), maxEvents)] {
+		if len(e.Commit) == 0 {
+			continue // the open receipt
+		}
+		item := Incoming{Conversation: c.URL, Message: e.Commit, Receipt: e.Receipt}
+		id, m, err := address(item)
+		if err == nil && id != c.id {
+			err = fmt.Errorf("device: it is for %s", id)
+		}
+		if err != nil {
+			return t.conclude(c, c.id, item, refuse(CodeRejectedForged, "the hub's answer: %v", err))
+		}
+		v, err := t.judgeCommit(c, m, item, since)
+		if err != nil {
+			return err
+		}
+		if v.status == waiting || v.status == forbidding {
+			if v, err = t.park(c, id, m, item, since, v); err != nil {
+				return err
+			}
+		}
+		if err := t.conclude(c, id, item, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pause puts membership on hold: the chain cannot be followed any further for now. Talk goes on in the epoch that all had in common.
+func (t *txn) pause(c *conversation, code, detail string) error {
+	if c.group.Pending() != nil {
+		if err := t.raceLost(c); err != nil {
+			return err
+		}
+	}
+	c.State, c.Reason = StatePaused, code+": "+detail
+	return t.emit(Event{Type: EventConversationPaused, Conversation: c.id, Code: code, Detail: detail})
+}
+
+// Resume tries again what a conversation is paused for, with fresh lookups and the hub's answer of now.
+func (d *Device) Resume(id string) error {
+	return d.update(func(t *txn) error {
+		c, err := t.mustOpen(id)
+		if err != nil || c.State != StatePaused {
+			return err
+		}
+		since, err := t.lookups()
+		if err != nil {
+			return err
+		}
+		items, err := t.parked(id)
+		if err != nil {
+			return err
+		}
+		for _, p := range items {
+			p.Since = since
+			if err := t.putRow(parkedBucket(id), p.key, p); err != nil {
+				return err
+			}
+		}
+		c.State, c.Reason = StateActive, ""
+		if err := t.emit(Event{Type: EventConversationUpdated, Conversation: id}); err != nil {
+			return err
+		}
+		if err := t.fetch(c); err != nil {
+			return err
+		}
+		return t.finish(c)
+	})
+}
+
+// Sync asks every hub for what we may have missed.
+func (d *Device) Sync() error {
+	return d.update(func(t *txn) error {
+		var ids []string
+		if err := t.Each(bucketConversation, func(id string, _ []byte) error {
+			ids = append(ids, id)
+			return nil
+		}); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			c, err := t.mustOpen(id)
+			if err != nil {
+				return err
+			}
+			if err := t.fetch(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,192 @@
+package device
+
+import "time"
+
+// Account is whose device this is.
+type Account struct {
+	Actor        string // ActivityPub actor URL: the identity
+	Handle       string // @alice@a.example
+	Instance     string // https://a.example
+	Token        string // for the client API; a secret
+	DeviceID     string // keydir's identifier of the signature key
+	SignatureKey []byte // public half
+}
+
+// Publication is what POST /directory takes.
+type Publication struct {
+	Entry, Opening, Devices []byte
+}
+
+// ContactState says what is known of an actor's keys.
+type ContactState string
+
+// The states of a contact.
+const (
+	ContactUnknown ContactState = "unknown" // never looked up
+	ContactNone    ContactState = "none"    // looked up: no device list, or an empty one
+	ContactReady   ContactState = "ready"   // a proven device list
+)
+
+// Contact is what is known of an actor.
+type Contact struct {
+	Actor   string
+	State   ContactState
+	Devices []string  // identifiers of the devices in the newest proven list
+	Checked time.Time // of the newest lookup that proved something
+	Resets  int       // resets seen since the first lookup; each one made the actor a new contact
+}
+
+// ConversationState says what can be done in a conversation.
+type ConversationState string
+
+// The states of a conversation.
+const (
+	StateOpening ConversationState = "opening" // the hub has not confirmed it yet
+	StateActive  ConversationState = "active"
+	StatePaused  ConversationState = "paused" // talk goes on, membership waits; Reason says why
+	StateLeft    ConversationState = "left"   // this device was removed; what was received stays readable
+)
+
+// Conversation is one MLS group and its place in the hub's chain.
+type Conversation struct {
+	ID      string // hex of the group id
+	URL     string
+	State   ConversationState
+	Reason  string // code, and the check that failed; empty unless paused or left
+	Created time.Time
+	Epoch   uint64
+	// EpochAuthenticator (RFC 9420 section 8.7) is the same for all members of one epoch.
+	EpochAuthenticator []byte
+	Members            []Member
+	Waiting            int // steps (members to add or remove, messages to encrypt) not yet worked off
+}
+
+// Member is one actor of a conversation.
+type Member struct {
+	Actor   string   `json:"actor"`
+	Admin   bool     `json:"admin,omitempty"`
+	Devices []string `json:"devices"`
+}
+
+// MessageState says how far a message of ours has come.
+type MessageState string
+
+// The states of a message.
+const (
+	MessageReceived MessageState = "received" // somebody else's
+	MessageQueued   MessageState = "queued"   // waits for its turn, then it is encrypted
+	MessageSending  MessageState = "sending"  // encrypted; the sidecar does not have it yet
+	MessageSent     MessageState = "sent"     // the sidecar has taken it
+	MessageFailed   MessageState = "failed"
+)
+
+// MessageKind says how a message is to be shown.
+type MessageKind string
+
+// The kinds of message. An unsupported one holds the place of something a newer program sent.
+const (
+	KindText        MessageKind = "text"
+	KindUnsupported MessageKind = "unsupported"
+)
+
+// Message is one message of a conversation.
+type Message struct {
+	Seq          uint64       `json:"seq"` // place in the conversation on this device
+	ID           string       `json:"id"`  // uri:uuid:…
+	Conversation string       `json:"conversation"`
+	Sender       string       `json:"sender"` // actor
+	Device       string       `json:"device"` // identifier of the sending device
+	Mine         bool         `json:"mine,omitempty"`
+	Time         time.Time    `json:"time"`                // when this device wrote it down
+	Published    time.Time    `json:"published,omitzero"`  // what the sender says
+	ClientID     string       `json:"client_id,omitempty"` // idempotency key, own messages
+	Kind         MessageKind  `json:"kind"`
+	Text         string       `json:"text"`
+	Attachments  []Attachment `json:"attachments,omitempty"`
+	State        MessageState `json:"state"`
+}
+
+// Attachment is a file of a message; [Device.OpenFile] decrypts it.
+type Attachment struct {
+	Name      string `json:"name"`
+	MediaType string `json:"media_type"`
+	Size      int64  `json:"size"`
+	URL       string `json:"url"` // of the encrypted blob
+}
+
+// File is a file to send.
+type File struct {
+	Name, MediaType string
+	Data            []byte
+}
+
+// EventType names what happened.
+type EventType string
+
+// The types of event.
+const (
+	EventMessageReceived     EventType = "message.received"     // Message
+	EventMessageState        EventType = "message.state"        // Message, with its new State; Code and Detail if failed
+	EventMessageWaiting      EventType = "message.waiting"      // an item cannot be read yet: Code waiting_key
+	EventMessageRefused      EventType = "message.refused"      // an item was not believed or not readable: Code says why
+	EventConversationCreated EventType = "conversation.created" // by us or by a Welcome
+	EventConversationUpdated EventType = "conversation.updated" // epoch, state or room changed
+	EventConversationPaused  EventType = "conversation.paused"  // Code, Detail
+	EventMemberAdded         EventType = "member.added"         // Actor; By
+	EventMemberRemoved       EventType = "member.removed"       // Actor; By
+	EventMemberFailed        EventType = "member.failed"        // Actor could not be added or removed: Code, Detail
+	EventContactReset        EventType = "contact.reset"        // Actor has new keys that the old ones do not vouch for
+	EventKeyPackagesRefused  EventType = "key_packages.refused" // Code, Detail
+)
+
+// The codes of events: stable, for programs. Codes of the sidecar's problems are passed on as they are.
+const (
+	CodeWaitingKey        = "waiting_key"
+	CodeCannotDecrypt     = "cannot_decrypt"
+	CodeRejectedForged    = "rejected_forged"
+	CodeNotInLog          = "not_in_log"
+	CodeForkDetected      = "fork_detected"
+	CodeNotAllowed        = "not_allowed"
+	CodeCommitInvalid     = "commit_invalid"
+	CodeRecipientNotReady = "recipient_not_ready"
+	CodeCommitConflict    = "commit_conflict"
+	CodeRemoved           = "removed"
+	CodePaused            = "paused"
+	CodeTooLarge          = "too_large"
+	CodeTooLate           = "too_late"
+)
+
+// Event is one entry of the device's history of happenings. Seq is the cursor to ask for more with.
+type Event struct {
+	Seq          uint64    `json:"-"`
+	Type         EventType `json:"type"`
+	Time         time.Time `json:"time"`
+	Conversation string    `json:"conversation,omitempty"`
+	Actor        string    `json:"actor,omitempty"`
+	By           string    `json:"by,omitempty"`
+	Message      *Message  `json:"message,omitempty"`
+	Code         string    `json:"code,omitempty"`
+	Detail       string    `json:"detail,omitempty"`
+}
+
+// Incoming is a mailbox item (spec/client-api.md). Conversation is the URL the sender put on it.
+type Incoming struct {
+	Cursor       uint64
+	Activity     string
+	Actor        string
+	Conversation string
+	Message      []byte
+	Receipt      []byte // accompanies commits and welcomes
+}
+
+// HubEvent is one step of a conversation's chain. The open receipt has no commit.
+type HubEvent struct {
+	Receipt, Commit []byte
+}
+
+// ClaimedPackage is a key package as a claim hands it out.
+type ClaimedPackage struct {
+	Device     string `json:"device"`
+	KeyPackage []byte `json:"key_package"`
+	LastResort bool   `json:"last_resort,omitempty"`
+}

@@ -1,0 +1,325 @@
+package device_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/waxwing-dm/waxwing/device"
+	"github.com/waxwing-dm/waxwing/internal/receipt"
+	"github.com/waxwing-dm/waxwing/keydir"
+	"github.com/waxwing-dm/waxwing/transparency/sequencer"
+	"github.com/waxwing-dm/waxwing/transparency/sequencer/storetest"
+)
+
+// A world is everything outside the devices: the instances' logs and hubs, mailboxes, key packages, blobs. What is signed is signed for real.
+type world struct {
+	t         require.TestingT
+	random    *rand.ChaCha8
+	now       time.Time
+	instances map[string]*instance
+	people    map[string]*person
+	packages  map[string]*supply  // by actor
+	blobs     map[string][]byte   // by URL
+	done      map[string]bool     // ids of jobs whose deliveries were made
+	sent      map[string][]string // texts of delivered messages: for whom they were encrypted
+	toAll     bool                // messages are delivered to everybody, whether they are members or not
+}
+
+type instance struct {
+	log    *sequencer.Sequencer
+	logKey string
+	hubKey ed25519.PrivateKey
+	hubs   map[string]*register // by hex of the group id
+}
+
+// register is a hub's state of one conversation (spec/receipt.md).
+type register struct {
+	epoch  uint64
+	ticket [32]byte
+	events []device.HubEvent // the open receipt first
+}
+
+type supply struct {
+	oneTime    [][]byte
+	lastResort []byte
+}
+
+// person is somebody with one device and what waits for it at the sidecar.
+type person struct {
+	*device.Device
+	w      *world
+	actor  string
+	store  *memory
+	key    []byte // public signature key
+	mail   []device.Incoming
+	cursor uint64
+}
+
+func newWorld(t require.TestingT, seed uint64) *world {
+	var s [32]byte
+	for i := range 8 {
+		s[i] = byte(seed >> (8 * i))
+	}
+	return &world{
+		t: t, random: rand.NewChaCha8(s), now: time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC), instances: map[string]*instance{},
+		people: map[string]*person{}, packages: map[string]*supply{}, blobs: map[string][]byte{}, done: map[string]bool{}, sent: map[string][]string{},
+	}
+}
+
+func (w *world) clock() time.Time { return w.now }
+
+func originOf(actor string) (origin, host string) {
+	u, _ := url.Parse(actor)
+	return u.Scheme + "://" + u.Host, u.Host
+}
+
+func (w *world) instance(actor string) *instance {
+	origin, host := originOf(actor)
+	if in, ok := w.instances[origin]; ok {
+		return in
+	}
+	seed := make([]byte, 64)
+	_, _ = w.random.Read(seed)
+	key := ed25519.NewKeyFromSeed(seed[:32])
+	name := host + "/waxwing/log"
+	signer, err := sequencer.NewSigner(name, key)
+	require.NoError(w.t, err)
+	text, err := sequencer.VerifierKey(name, key.Public().(ed25519.PublicKey))
+	require.NoError(w.t, err)
+	in := &instance{
+		log: sequencer.New(new(storetest.Memory), signer, w.clock), logKey: text, hubKey: ed25519.NewKeyFromSeed(seed[32:]),
+		hubs: map[string]*register{},
+	}
+	w.instances[origin] = in
+	return in
+}
+
+// unlisted is somebody who has logged in and whose device nobody published.
+func (w *world) unlisted(actor string) *person {
+	p := &person{w: w, actor: actor, store: newMemory()}
+	p.Device = device.New(p.store, w.random, w.clock)
+	var err error
+	p.key, err = p.Prepare()
+	require.NoError(w.t, err)
+	origin, host := originOf(actor)
+	in := w.instance(actor)
+	require.NoError(w.t, p.Bind(actor, "@"+actor, origin, "token"))
+	require.NoError(w.t, p.PinLog(origin, host+"/waxwing/log", in.logKey))
+	require.NoError(w.t, p.PinHub(in.hubKey.Public().(ed25519.PublicKey)))
+	w.people[actor] = p
+	return p
+}
+
+func (w *world) enrol(actor string) *person {
+	p := w.unlisted(actor)
+	pub, err := p.DeviceList()
+	require.NoError(w.t, err)
+	answer, err := w.instance(actor).log.Append(context.Background(), pub.Entry, [32]byte(pub.Opening), pub.Devices)
+	require.NoError(w.t, err)
+	raw, err := json.Marshal(answer)
+	require.NoError(w.t, err)
+	_, err = p.Learn(actor, raw)
+	require.NoError(w.t, err)
+	require.NoError(w.t, p.TopUp(0))
+	p.work()
+	return p
+}
+
+// restart throws the process away and starts another on the same store.
+func (p *person) restart() { p.Device = device.New(p.store, p.w.random, p.w.clock) }
+
+// work does jobs until there are none.
+func (p *person) work() {
+	for range 1000 {
+		jobs, err := p.Jobs()
+		require.NoError(p.w.t, err)
+		if len(jobs) == 0 {
+			return
+		}
+		for _, j := range jobs {
+			require.NoError(p.w.t, p.do(j))
+		}
+	}
+	require.Fail(p.w.t, "the jobs do not come to an end")
+}
+
+// read receives what is in the mailbox.
+func (p *person) read() {
+	for len(p.mail) > 0 {
+		item := p.mail[0]
+		p.mail = p.mail[1:]
+		p.receive(item)
+	}
+}
+
+func (p *person) receive(item device.Incoming) {
+	p.cursor++
+	item.Cursor = p.cursor
+	require.NoError(p.w.t, p.Receive(item))
+}
+
+// quiet lets everybody work and read until nothing happens any more.
+func (w *world) quiet() {
+	for range 100 {
+		busy := false
+		for _, actor := range w.actors() {
+			p := w.people[actor]
+			jobs, err := p.Jobs()
+			require.NoError(w.t, err)
+			busy = busy || len(jobs) > 0 || len(p.mail) > 0
+			p.work()
+			p.read()
+			p.work()
+		}
+		if !busy {
+			return
+		}
+	}
+	require.Fail(w.t, "the world does not come to rest")
+}
+
+func (w *world) actors() []string {
+	var actors []string
+	for a := range w.people {
+		actors = append(actors, a)
+	}
+	slices.Sort(actors)
+	return actors
+}
+
+// do carries a job out and reports the result.
+func (p *person) do(j device.Job) error {
+	switch j := j.(type) {
+	case *device.OpenJob:
+		return p.open(j)
+	case *device.LookupJob:
+		for _, actor := range j.Actors {
+			if err := p.lookUp(actor); err != nil {
+				return err
+			}
+		}
+		return p.LookedUp(j.ID())
+	case *device.ClaimJob:
+		return p.Claimed(j.ID(), p.w.claim(j))
+	case *device.CommitJob:
+		return p.commit(j)
+	case *device.SendJob:
+		if !p.w.done[j.ID()] {
+			p.w.done[j.ID()] = true
+			p.w.sent[p.textOf(j)] = j.To
+			to := j.To
+			if p.w.toAll {
+				to = slices.DeleteFunc(p.w.actors(), func(a string) bool { return a == p.actor })
+			}
+			p.w.deliver(to, device.Incoming{Actor: p.actor, Conversation: j.Conversation, Message: j.Message})
+		}
+		return p.Sent(j.ID())
+	case *device.UploadJob:
+		origin, _ := originOf(p.actor)
+		u := origin + "/waxwing/blobs/" + j.Hash
+		hash := sha256.Sum256(j.Blob)
+		require.Equal(p.w.t, j.Hash, hex.EncodeToString(hash[:]))
+		p.w.blobs[u] = j.Blob
+		return p.Uploaded(j.ID(), u)
+	case *device.KeyPackagesJob:
+		p.w.stock(p.actor, j)
+		return p.KeyPackagesStored(j.ID())
+	case *device.EventsJob:
+		r := p.w.register(j.Conversation)
+		events := r.events[min(len(r.events), int(j.After)+1):]
+		return p.EventsFetched(j.ID(), events[:min(len(events), 100)])
+	}
+	return fmt.Errorf("a job of no kind: %T", j)
+}
+
+func (p *person) textOf(j *device.SendJob) string {
+	list, err := p.Messages(j.ConversationID, j.Seq-1, 1)
+	require.NoError(p.w.t, err)
+	return list[0].Text
+}
+
+func (p *person) open(j *device.OpenJob) error {
+	origin, _ := originOf(p.actor)
+	in := p.w.instance(p.actor)
+	id := hex.EncodeToString(j.GroupID)
+	r, ok := in.hubs[id]
+	if !ok {
+		rec := receipt.Receipt{Kind: receipt.KindOpen, GroupID: j.GroupID, Term: 1, Ticket: [32]byte(j.Ticket), Time: 1}
+		rec.Sign(in.hubKey)
+		r = &register{ticket: rec.Ticket, events: []device.HubEvent{{Receipt: rec.Marshal()}}}
+		in.hubs[id] = r
+	}
+	return p.Opened(j.ID(), receipt.ConversationURL(origin, j.GroupID), r.events[0].Receipt)
+}
+
+func (p *person) lookUp(actor string) error {
+	origin, host := originOf(actor)
+	in := p.w.instance(actor)
+	pinned, size, err := p.LogOf(actor)
+	if err != nil {
+		return err
+	}
+	if !pinned {
+		if err := p.PinLog(origin, host+"/waxwing/log", in.logKey); err != nil {
+			return err
+		}
+	}
+	answer, err := in.log.Answer(context.Background(), actor, size)
+	if err != nil {
+		return p.Unknown(actor)
+	}
+	raw, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	_, err = p.Learn(actor, raw)
+	return err
+}
+
+func (w *world) stock(actor string, j *device.KeyPackagesJob) {
+	s := w.packages[actor]
+	if s == nil {
+		s = new(supply)
+		w.packages[actor] = s
+	}
+	s.oneTime = append(s.oneTime, j.OneTime...)
+	if j.LastResort != nil {
+		s.lastResort = j.LastResort
+	}
+}
+
+// claim hands out a package of each actor's device.
+func (w *world) claim(j *device.ClaimJob) map[string][]device.ClaimedPackage {
+	out := map[string][]device.ClaimedPackage{}
+	for _, actor := range j.Actors {
+		s, p := w.packages[actor], w.people[actor]
+		if s == nil || p == nil {
+			continue
+		}
+		c := device.ClaimedPackage{Device: keydir.DeviceID(p.key), KeyPackage: s.lastResort, LastResort: true}
+		if len(s.oneTime) > 0 {
+			c.KeyPackage, c.LastResort = s.oneTime[0], false
+			s.oneTime = s.oneTime[1:]
+		}
+		out[actor] = append(out[actor], c)
+	}
+	return out
+}
+
+func (w *world) deliver(to []string, item device.Incoming) {
+	for _, actor := range to {
+		if p, ok := w.people[actor]; ok {
+			p.mail = append(p.mail, item)
+		}
+	}
+}
