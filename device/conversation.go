@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"time"
@@ -270,7 +271,27 @@ func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
 	if len(row.Places) > 0 {
 		c.Epoch = row.Places[0].Epoch
 	}
-	err := t.Each(stepBucket(id), func(string, []byte) error { c.Waiting++; return nil })
+	expected := map[string]bool{}
+	for _, m := range c.Members {
+		expected[m.Actor] = true
+	}
+	err := t.Each(stepBucket(id), func(_ string, value []byte) error {
+		var s step
+		if err := json.Unmarshal(value, &s); err != nil {
+			return fmt.Errorf("device: decoding a step of %s: %w", id, err)
+		}
+		c.Waiting++
+		for _, actor := range s.Actors {
+			switch s.Kind {
+			case stepAdd:
+				expected[actor] = true
+			case stepRemove:
+				delete(expected, actor)
+			}
+		}
+		return nil
+	})
+	c.Expected = slices.Sorted(maps.Keys(expected))
 	return c, err
 }
 

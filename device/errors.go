@@ -20,6 +20,7 @@ var (
 	ErrPaused              = errors.New("device: membership of the conversation is on hold")
 	ErrIdempotencyConflict = errors.New("device: the idempotency key was used for another message")
 	ErrTooLarge            = errors.New("device: larger than the limit")
+	ErrContent             = errors.New("device: not something that can be sent")
 	ErrActor               = errors.New("device: not usable as a member")
 	ErrFile                = errors.New("device: the file is not what the message promised")
 )

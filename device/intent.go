@@ -17,21 +17,28 @@ func (d *Device) StartConversation(members []string) (id string, err error) {
 		if err != nil {
 			return err
 		}
-		members, err := t.candidates(account, members)
-		if err != nil {
-			return err
+		c, err := t.start(account, members)
+		if err == nil {
+			id = c.id
 		}
-		c, err := t.create(account)
-		if err != nil {
-			return err
-		}
-		id = c.id
-		if err := t.emit(Event{Type: EventConversationCreated, Conversation: c.id, By: account.Actor}); err != nil {
-			return err
-		}
-		return t.intend(c, step{Kind: stepAdd, Actors: members})
+		return err
 	})
 	return id, err
+}
+
+func (t *txn) start(account Account, members []string) (*conversation, error) {
+	members, err := t.candidates(account, members)
+	if err != nil {
+		return nil, err
+	}
+	c, err := t.create(account)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.emit(Event{Type: EventConversationCreated, Conversation: c.id, By: account.Actor}); err != nil {
+		return nil, err
+	}
+	return c, t.intend(c, step{Kind: stepAdd, Actors: members})
 }
 
 // candidates checks who is to be added.

@@ -68,11 +68,10 @@ type SendJob struct {
 	Epoch          uint64 // that it is encrypted in
 }
 
-// UploadJob is PUT /blobs/<Hash>. Result: Uploaded.
+// UploadJob is PUT /blobs/<Hash> of what [Device.Blob] returns. Result: Uploaded.
 type UploadJob struct {
 	jobID
-	Hash string // lower-case hex of SHA-256(Blob)
-	Blob []byte `json:"-"`
+	Hash string // lower-case hex of the blob's SHA-256
 	For  string // id of the conversation whose next message has the file
 }
 
@@ -238,29 +237,26 @@ func (d *Device) Jobs() (jobs []Job, err error) {
 	err = d.view(func(t *txn) error {
 		jobs = nil
 		busy := map[string]bool{}
-		if err := t.eachJob(func(j Job) error {
+		return t.eachJob(func(j Job) error {
 			if !busy[j.lane()] {
 				busy[j.lane()] = true
 				jobs = append(jobs, j)
 			}
 			return nil
-		}); err != nil {
-			return err
-		}
-		return t.loadBlobs(jobs)
+		})
 	})
 	return jobs, err
 }
 
-func (t *txn) loadBlobs(jobs []Job) error {
-	for _, j := range jobs {
-		if up, ok := j.(*UploadJob); ok {
-			blob, ok, err := t.Get(bucketBlob, up.Hash)
-			if err != nil || !ok {
-				return fmt.Errorf("device: reading blob %s to upload: %w", up.Hash, orElse(err, ErrFile))
-			}
-			up.Blob = blob
+// Blob returns what an upload is to bring to the sidecar, or ErrNoSuchJob if that was done or given up meanwhile.
+func (d *Device) Blob(j *UploadJob) (blob []byte, err error) {
+	err = d.view(func(t *txn) error {
+		b, ok, err := t.Get(bucketBlob, j.Hash)
+		if err == nil && !ok {
+			err = ErrNoSuchJob
 		}
-	}
-	return nil
+		blob = b
+		return err
+	})
+	return blob, err
 }

@@ -24,51 +24,109 @@ type clientRow struct {
 // Send writes a message down and sends it when its turn comes: after what was asked for before it. clientID makes it idempotent: the same
 // key with the same message gives the message back, with another one ErrIdempotencyConflict.
 func (d *Device) Send(id, text string, files []File, clientID string) (m Message, err error) {
-	switch {
-	case len(text) > maxText || len(files) > maxAttachments || len(clientID) > maxName:
-		return m, fmt.Errorf("device: sending %d bytes and %d files: %w", len(text), len(files), ErrTooLarge)
-	case !utf8.ValidString(text):
-		return m, errors.New("device: sending: the text is not UTF-8")
-	case text == "" && len(files) == 0:
-		return m, errors.New("device: sending: there is nothing to send")
+	return d.send(draft{to: []string{id}, text: text, files: files, clientID: clientID}, func(t *txn, _ Account) (*conversation, error) {
+		return t.mustOpen(id)
+	})
+}
+
+// SendTo is Send to exactly these actors and the own: into the newest conversation that has just these members, or will have once its
+// queue is worked off, else into a new one. The same key finds the same message wherever that went.
+func (d *Device) SendTo(actors []string, text string, files []File, clientID string) (m Message, err error) {
+	to := slices.Sorted(slices.Values(actors))
+	return d.send(draft{to: append([]string{"actors"}, to...), text: text, files: files, clientID: clientID}, func(t *txn, account Account) (*conversation, error) {
+		return t.conversationWith(account, to)
+	})
+}
+
+// A draft is what somebody wants to send. All of it counts for idempotency.
+type draft struct {
+	to       []string // the conversation, or "actors" and who they are
+	text     string
+	files    []File
+	clientID string
+}
+
+func (d *Device) send(x draft, find func(*txn, Account) (*conversation, error)) (m Message, err error) {
+	if err := x.check(); err != nil {
+		return m, err
 	}
 	err = d.update(func(t *txn) error {
 		account, err := t.account()
 		if err != nil {
 			return err
 		}
-		digest := requestDigest(id, text, files)
-		again, err := t.sentBefore(clientID, digest)
+		again, err := t.sentBefore(x.clientID, x.digest())
 		if err != nil || again != nil {
 			if again != nil {
 				m = *again
 			}
 			return err
 		}
-		c, err := t.mustOpen(id)
+		c, err := find(t, account)
 		if err != nil {
 			return err
 		}
 		if c.State == StateLeft {
 			return ErrLeft
 		}
-		m, err = t.compose(c, account, text, files, clientRow{Conversation: id, Digest: digest}, clientID)
+		m, err = t.compose(c, account, x)
 		return err
 	})
 	return m, err
 }
 
-func requestDigest(id, text string, files []File) [32]byte {
+func (x draft) check() error {
+	switch {
+	case len(x.text) > maxText || len(x.files) > maxAttachments || len(x.clientID) > maxName:
+		return fmt.Errorf("device: sending %d bytes and %d files: %w", len(x.text), len(x.files), ErrTooLarge)
+	case !utf8.ValidString(x.text):
+		return fmt.Errorf("device: sending: the text is not UTF-8: %w", ErrContent)
+	case x.text == "" && len(x.files) == 0:
+		return fmt.Errorf("device: sending: there is nothing to send: %w", ErrContent)
+	}
+	return nil
+}
+
+func (x draft) digest() [32]byte {
 	h := sha256.New()
 	part := func(b []byte) { _, _ = fmt.Fprintf(h, "%d:%s", len(b), b) } // a hash takes everything
-	part([]byte(id))
-	part([]byte(text))
-	for _, f := range files {
+	part(fmt.Append(nil, len(x.to)))
+	for _, to := range x.to {
+		part([]byte(to))
+	}
+	part([]byte(x.text))
+	for _, f := range x.files {
 		part([]byte(f.Name))
 		part([]byte(f.MediaType))
 		part(f.Data)
 	}
 	return [32]byte(h.Sum(nil))
+}
+
+// conversationWith finds or starts the conversation of just these actors.
+func (t *txn) conversationWith(account Account, actors []string) (*conversation, error) {
+	var found string
+	if err := t.Each(bucketConversation, func(id string, value []byte) error {
+		var row conversationRow
+		if err := json.Unmarshal(value, &row); err != nil {
+			return fmt.Errorf("device: decoding conversation %s: %w", id, err)
+		}
+		if row.State == StateLeft {
+			return nil
+		}
+		c, err := t.describe(id, row)
+		others := slices.DeleteFunc(c.Expected, func(a string) bool { return a == account.Actor })
+		if err == nil && slices.Equal(others, actors) {
+			found = id
+		}
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if found == "" {
+		return t.start(account, actors)
+	}
+	return t.mustOpen(found)
 }
 
 // sentBefore finds the message of an idempotency key.
@@ -89,17 +147,17 @@ func (t *txn) sentBefore(clientID string, digest [32]byte) (*Message, error) {
 }
 
 // compose stores the message, seals its files and queues both.
-func (t *txn) compose(c *conversation, account Account, text string, files []File, client clientRow, clientID string) (Message, error) {
+func (t *txn) compose(c *conversation, account Account, x draft) (Message, error) {
 	s := step{Kind: stepSend}
 	row := messageRow{Message: Message{
 		Conversation: c.id, Sender: account.Actor, Device: account.DeviceID, Mine: true, Time: t.now, Published: t.now,
-		ClientID: clientID, Kind: KindText, Text: text, State: MessageQueued,
+		ClientID: x.clientID, Kind: KindText, Text: x.text, State: MessageQueued,
 	}}
 	var err error
 	if row.ID, err = t.uuidIRI(); err != nil {
 		return Message{}, err
 	}
-	for _, f := range files {
+	for _, f := range x.files {
 		a, hash, err := t.storeFile(c, account, f)
 		if err != nil {
 			return Message{}, err
@@ -116,9 +174,9 @@ func (t *txn) compose(c *conversation, account Account, text string, files []Fil
 		return Message{}, err
 	}
 	s.Message = m.Seq
-	if clientID != "" {
-		client.Seq = m.Seq
-		if err := t.putRow(bucketClient, clientID, client); err != nil {
+	if x.clientID != "" {
+		client := clientRow{Conversation: c.id, Seq: m.Seq, Digest: x.digest()}
+		if err := t.putRow(bucketClient, x.clientID, client); err != nil {
 			return Message{}, err
 		}
 	}

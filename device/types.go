@@ -58,7 +58,8 @@ type Conversation struct {
 	// EpochAuthenticator (RFC 9420 section 8.7) is the same for all members of one epoch.
 	EpochAuthenticator []byte
 	Members            []Member
-	Waiting            int // steps (members to add or remove, messages to encrypt) not yet worked off
+	Expected           []string // actors, ascending: the members once all that waits is done
+	Waiting            int      // steps (members to add or remove, messages to encrypt) not yet worked off
 }
 
 // Member is one actor of a conversation.

@@ -227,9 +227,13 @@ func (p *person) do(j device.Job) error {
 	case *device.UploadJob:
 		origin, _ := originOf(p.actor)
 		u := origin + "/waxwing/blobs/" + j.Hash
-		hash := sha256.Sum256(j.Blob)
+		blob, err := p.Blob(j)
+		if err != nil {
+			return err
+		}
+		hash := sha256.Sum256(blob)
 		require.Equal(p.w.t, j.Hash, hex.EncodeToString(hash[:]))
-		p.w.blobs[u] = j.Blob
+		p.w.blobs[u] = blob
 		return p.Uploaded(j.ID(), u)
 	case *device.KeyPackagesJob:
 		p.w.stock(p.actor, j)
