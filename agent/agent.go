@@ -1,0 +1,207 @@
+// Package agent is the process on a person's device. It lends package device a disk, a clock and a network: it carries out the
+// device's jobs at the sidecar, brings it what is in the mailbox, and fetches what the directory has to say. It decides nothing
+// about keys or members; package device does.
+//
+//	a, err := agent.Open(agent.Config{Home: dir, Passphrase: passphrase})
+//	…
+//	defer a.Close()
+//	go a.Run(ctx)
+//	account, err := a.Login(ctx, "@alice@a.example", code)
+//
+// The calls that talk to nobody return when what was asked for is durable; Run then does it. [Agent.Changed] tells when there may
+// be something new to read. Package localapi puts all of this behind HTTP for programs.
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/agent/store"
+	"github.com/waxwing-dm/waxwing/device"
+	"github.com/waxwing-dm/waxwing/internal/clientapi"
+	"github.com/waxwing-dm/waxwing/internal/safehttp"
+)
+
+// Config of an agent.
+type Config struct {
+	Home       string // folder; made if it is not there
+	Passphrase []byte
+	// Hosts maps hosts to the addresses to connect to instead. Those are spoken to in plain http; for the sandbox and tests.
+	Hosts map[string]string
+	Log   *slog.Logger     // nil: nothing is logged
+	Now   func() time.Time // nil: time.Now
+}
+
+// Agent is one open home. It is safe for concurrent use.
+type Agent struct {
+	device *device.Device
+	store  *store.Store
+	http   *safehttp.Client
+	hosts  map[string]string
+	log    *slog.Logger
+	now    func() time.Time
+
+	mu      sync.Mutex
+	changed chan struct{} // closed at the next change
+	refused bool          // the sidecar does not take our token any more
+	loginMu sync.Mutex
+}
+
+// Open opens the store in a home, or makes one. Errors: those of package store, of which each says what to do.
+func Open(c Config) (*Agent, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if err := os.MkdirAll(c.Home, 0o700); err != nil {
+		return nil, fmt.Errorf("agent: making the home: %w", err)
+	}
+	st, err := store.Open(StorePath(c.Home), c.Passphrase)
+	if err != nil {
+		return nil, err
+	}
+	return &Agent{
+		device: device.New(st, rand.Reader, c.Now), store: st, hosts: c.Hosts, log: c.Log, now: c.Now,
+		http:    safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwing"}),
+		changed: make(chan struct{}),
+	}, nil
+}
+
+// StorePath is where a home keeps its store.
+func StorePath(home string) string { return filepath.Join(home, "store.db") }
+
+// Close closes the store. Run must have returned.
+func (a *Agent) Close() error {
+	a.http.CloseIdle()
+	return a.store.Close()
+}
+
+// Changed returns a channel that is closed at the next change of anything here. Ask first and read then, or a change is missed.
+func (a *Agent) Changed() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.changed
+}
+
+// touch tells those who wait that something may have changed.
+func (a *Agent) touch() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+func (a *Agent) setRefused(refused bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refused = refused
+}
+
+// sidecar returns the calls of the own sidecar, in the name of the account that is logged in. Error: device.ErrNotEnrolled.
+func (a *Agent) sidecar() (*clientapi.Client, error) {
+	account, ok, err := a.device.Account()
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, device.ErrNotEnrolled
+	}
+	return clientapi.New(account.Instance+apiPath, account.Token, a.http), nil
+}
+
+const (
+	apiPath     = "/waxwing/v1" // of every sidecar (spec/client-api.md)
+	upkeepEvery = 10 * time.Minute
+	firstWait   = 500 * time.Millisecond
+	longestWait = 5 * time.Minute
+)
+
+// Run keeps the device in touch with its sidecar until the context ends. Before a login it waits for one.
+func (a *Agent) Run(ctx context.Context) error {
+	for {
+		changed := a.Changed()
+		_, ok, err := a.device.Account()
+		if err != nil {
+			return err
+		}
+		if ok {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	var working sync.WaitGroup
+	working.Go(func() { a.readMailbox(ctx) })
+	working.Go(func() { a.upkeep(ctx) })
+	working.Go(func() { a.carryOutJobs(ctx) })
+	working.Wait()
+	return nil
+}
+
+// upkeep asks now and then for what may have been missed and for how many key packages are left.
+func (a *Agent) upkeep(ctx context.Context) {
+	for failures := 0; ctx.Err() == nil; {
+		wait := upkeepEvery
+		if err := a.lookAfter(ctx); err != nil {
+			wait = backOff(failures)
+			failures++
+			a.report(ctx, "looking after keys and conversations", err)
+		} else {
+			failures = 0
+		}
+		sleep(ctx, wait)
+	}
+}
+
+func (a *Agent) lookAfter(ctx context.Context) error {
+	sidecar, err := a.sidecar()
+	if err != nil {
+		return err
+	}
+	account, err := sidecar.Account(ctx)
+	if err != nil {
+		return err
+	}
+	a.setRefused(false)
+	if err := errors.Join(a.device.TopUp(account.OneTime), a.device.Sync()); err != nil {
+		return err
+	}
+	a.touch()
+	return nil
+}
+
+// report logs an error that will be tried again, without what it may say about people.
+func (a *Agent) report(ctx context.Context, doing string, err error) {
+	if ctx.Err() == nil {
+		a.log.Warn("will try again", "doing", doing, "error", describe(err))
+	}
+}
+
+// backOff doubles from half a second to five minutes, with up to a quarter of chance.
+func backOff(failures int) time.Duration {
+	wait := longestWait
+	if failures < 10 {
+		wait = min(firstWait<<failures, longestWait)
+	}
+	return wait - mathrand.N(wait/4+1)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

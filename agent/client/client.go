@@ -1,0 +1,217 @@
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/waxwing-dm/waxwing/internal/problem"
+)
+
+// ErrNoAgent means that nobody listens where the agent should.
+var ErrNoAgent = errors.New("no agent is running; start one: waxwing agent")
+
+// Client calls one agent. It is safe for concurrent use.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// Unix makes a client of the agent that listens on a socket.
+func Unix(socket string) *Client {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", socket)
+	}}
+	return &Client{"http://localhost", "", &http.Client{Transport: transport}}
+}
+
+// TCP makes a client of the agent that listens on a loopback address.
+func TCP(address, token string) *Client {
+	return &Client{"http://" + address, token, &http.Client{Transport: &http.Transport{}}}
+}
+
+// Account that is logged in.
+func (c *Client) Account(ctx context.Context) (a Account, err error) {
+	err = c.call(ctx, http.MethodGet, "/account", "", nil, &a)
+	return a, err
+}
+
+// Login of this device.
+func (c *Client) Login(ctx context.Context, handle, code string) (a Account, err error) {
+	err = c.call(ctx, http.MethodPost, "/login", "", Login{handle, code}, &a)
+	return a, err
+}
+
+// Contact looks somebody up.
+func (c *Client) Contact(ctx context.Context, handle string) (x Contact, err error) {
+	err = c.call(ctx, http.MethodGet, "/contacts/"+url.PathEscape(handle), "", nil, &x)
+	return x, err
+}
+
+// Devices of the account.
+func (c *Client) Devices(ctx context.Context) (d Devices, err error) {
+	err = c.call(ctx, http.MethodGet, "/devices", "", nil, &d)
+	return d, err
+}
+
+// Conversations lists all of them.
+func (c *Client) Conversations(ctx context.Context) ([]Conversation, error) {
+	var list Conversations
+	err := c.call(ctx, http.MethodGet, "/conversations", "", nil, &list)
+	return list.Conversations, err
+}
+
+// Conversation gives one.
+func (c *Client) Conversation(ctx context.Context, id string) (x Conversation, err error) {
+	err = c.call(ctx, http.MethodGet, "/conversations/"+url.PathEscape(id), "", nil, &x)
+	return x, err
+}
+
+// Start a conversation.
+func (c *Client) Start(ctx context.Context, to ...string) (x Conversation, err error) {
+	err = c.call(ctx, http.MethodPost, "/conversations", "", Start{to}, &x)
+	return x, err
+}
+
+// Messages of a conversation, after one.
+func (c *Client) Messages(ctx context.Context, id string, after uint64, limit int) (m Messages, err error) {
+	path := fmt.Sprintf("/conversations/%s/messages?after=%d&limit=%d", url.PathEscape(id), after, limit)
+	err = c.call(ctx, http.MethodGet, path, "", nil, &m)
+	return m, err
+}
+
+// Send a message. The same key and message are sent once.
+func (c *Client) Send(ctx context.Context, key string, m Outgoing) (sent Message, err error) {
+	err = c.call(ctx, http.MethodPost, "/messages", key, m, &sent)
+	return sent, err
+}
+
+// SendFile sends a file in a conversation.
+func (c *Client) SendFile(ctx context.Context, key, id, name, mediaType string, data []byte) (sent Message, err error) {
+	q := url.Values{"name": {name}, "media_type": {mediaType}}
+	err = c.do(ctx, http.MethodPost, "/conversations/"+url.PathEscape(id)+"/files?"+q.Encode(), key, "application/octet-stream", data, &sent)
+	return sent, err
+}
+
+// File fetches the n-th file of a message.
+func (c *Client) File(ctx context.Context, id string, message uint64, n int) ([]byte, error) {
+	res, err := c.send(ctx, http.MethodGet, fmt.Sprintf("/conversations/%s/messages/%d/files/%d", url.PathEscape(id), message, n), "", "", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	return io.ReadAll(io.LimitReader(res.Body, MaxFile+1))
+}
+
+// AddMembers to a conversation.
+func (c *Client) AddMembers(ctx context.Context, id string, handles ...string) (x Conversation, err error) {
+	err = c.call(ctx, http.MethodPost, "/conversations/"+url.PathEscape(id)+"/members", "", Handles{handles}, &x)
+	return x, err
+}
+
+// RemoveMember from a conversation.
+func (c *Client) RemoveMember(ctx context.Context, id, handle string) (x Conversation, err error) {
+	err = c.call(ctx, http.MethodDelete, "/conversations/"+url.PathEscape(id)+"/members/"+url.PathEscape(handle), "", nil, &x)
+	return x, err
+}
+
+// Resume a paused conversation.
+func (c *Client) Resume(ctx context.Context, id string) (x Conversation, err error) {
+	err = c.call(ctx, http.MethodPost, "/conversations/"+url.PathEscape(id)+"/resume", "", nil, &x)
+	return x, err
+}
+
+// Follow calls f for every event after a cursor, as they come, until f returns an error or the context ends. To go on after a
+// broken connection, call it again with the cursor of the last event.
+func (c *Client) Follow(ctx context.Context, after uint64, f func(Event) error) error {
+	res, err := c.send(ctx, http.MethodGet, "/events?after="+strconv.FormatUint(after, 10), "", "", nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		var e Event
+		if err := json.Unmarshal([]byte(data), &e); err != nil {
+			return fmt.Errorf("client: reading an event: %w", err)
+		}
+		if err := f(e); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if lines.Err() != nil {
+		return fmt.Errorf("client: following events: %w", lines.Err())
+	}
+	return io.ErrUnexpectedEOF
+}
+
+func (c *Client) call(ctx context.Context, method, path, key string, in, out any) error {
+	if in == nil {
+		return c.do(ctx, method, path, key, "", nil, out)
+	}
+	body, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("client: writing a request: %w", err)
+	}
+	return c.do(ctx, method, path, key, "application/json", body, out)
+}
+
+func (c *Client) do(ctx context.Context, method, path, key, contentType string, body []byte, out any) error {
+	res, err := c.send(ctx, method, path, key, contentType, body)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		return fmt.Errorf("client: reading the agent's answer: %w", err)
+	}
+	return nil
+}
+
+func (c *Client) send(ctx context.Context, method, path, key, contentType string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+"/v1"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("client: making a request: %w", err)
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	res, err := c.http.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
+		return nil, ErrNoAgent
+	}
+	if err != nil {
+		return nil, fmt.Errorf("client: calling the agent: %w", err)
+	}
+	if res.StatusCode/100 != 2 {
+		defer res.Body.Close()
+		return nil, problem.Read(res.StatusCode, res.Header, res.Body)
+	}
+	return res, nil
+}

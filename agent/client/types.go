@@ -1,0 +1,140 @@
+// Package client is what programs say to an agent: the JSON of its local API, and [Client], which speaks it over the agent's Unix
+// socket or over loopback TCP. The agent serves the same description as OpenAPI 3.1 at /v1/openapi.json.
+//
+// What the agent refuses is a *[problem.Problem] with a stable code.
+package client
+
+import "time"
+
+// Limits of the interface.
+const (
+	MaxText     = 64 << 10 // bytes
+	MaxFile     = 25 << 20 // bytes
+	MaxPage     = 200      // messages in one answer
+	MaxKey      = 200      // bytes of an Idempotency-Key
+	MaxHandles  = 255      // in one request
+	DefaultPage = 50
+)
+
+// Account says who this device belongs to.
+type Account struct {
+	Handle   string `json:"handle" doc:"As in @alice@a.example"`
+	Actor    string `json:"actor" doc:"URL of the ActivityPub actor, the identity"`
+	Instance string `json:"instance"`
+	Device   string `json:"device" doc:"Identifier of this device in the directory"`
+	State    string `json:"state" enum:"ready,login_required" doc:"login_required: the instance does not know this device any more; log in again"`
+}
+
+// Login is the body of a login.
+type Login struct {
+	Handle string `json:"handle" maxLength:"320" example:"@alice@a.example"`
+	Code   string `json:"code" maxLength:"200" doc:"The login code from the instance's admin"`
+}
+
+// Contact says what the directory proves of somebody.
+type Contact struct {
+	Handle  string     `json:"handle"`
+	Actor   string     `json:"actor"`
+	State   string     `json:"state" enum:"ready,none" doc:"ready: has keys that are proven to be in the log of its instance; none: cannot be written to"`
+	Devices []string   `json:"devices" doc:"Identifiers of the devices"`
+	Checked *time.Time `json:"checked,omitempty" doc:"Of the newest lookup that proved something"`
+	Resets  int        `json:"resets" doc:"How often the keys were replaced by some that the old ones do not vouch for"`
+}
+
+// Member of a conversation.
+type Member struct {
+	Handle  string   `json:"handle"`
+	Actor   string   `json:"actor"`
+	Admin   bool     `json:"admin"`
+	Me      bool     `json:"me"`
+	Devices []string `json:"devices"`
+}
+
+// Conversation is a group of people who read the same.
+type Conversation struct {
+	ID      string    `json:"id"`
+	State   string    `json:"state" enum:"opening,active,paused,left"`
+	Reason  string    `json:"reason,omitempty" doc:"Why it is paused or left"`
+	Created time.Time `json:"created"`
+	Members []Member  `json:"members"`
+	Waiting int       `json:"waiting" doc:"Steps that are not done yet: people to add or remove, messages to encrypt"`
+	Epoch   uint64    `json:"epoch"`
+	Safety  string    `json:"safety" doc:"Hex of the epoch authenticator (RFC 9420 section 8.7): the same for all members in one epoch"`
+}
+
+// Start is the body that starts a conversation.
+type Start struct {
+	To []string `json:"to" minItems:"1" maxItems:"255" doc:"Handles" example:"[\"@bob@b.example\"]"`
+}
+
+// Handles is a body that names people.
+type Handles struct {
+	Handles []string `json:"handles" minItems:"1" maxItems:"255"`
+}
+
+// Outgoing is the body that sends a message: to people, or in a conversation.
+type Outgoing struct {
+	To           []string `json:"to,omitempty" maxItems:"255" doc:"Handles; the conversation with exactly these people is found or started"`
+	Conversation string   `json:"conversation,omitempty" maxLength:"128" doc:"Instead of to: id of a conversation"`
+	Text         string   `json:"text" minLength:"1" maxLength:"65536"`
+}
+
+// Attachment is a file of a message.
+type Attachment struct {
+	N         int    `json:"n" doc:"Its place in the message, for fetching it"`
+	Name      string `json:"name"`
+	MediaType string `json:"media_type"`
+	Size      int64  `json:"size"`
+}
+
+// Message of a conversation.
+type Message struct {
+	Seq          uint64       `json:"seq" doc:"Place in the conversation on this device"`
+	ID           string       `json:"id" doc:"The same on all devices"`
+	Conversation string       `json:"conversation"`
+	Sender       string       `json:"sender" doc:"Handle"`
+	Actor        string       `json:"actor"`
+	Mine         bool         `json:"mine"`
+	Time         time.Time    `json:"time" doc:"When this device wrote it down"`
+	Published    *time.Time   `json:"published,omitempty" doc:"What the sender says"`
+	Kind         string       `json:"kind" enum:"text,unsupported"`
+	Text         string       `json:"text"`
+	Attachments  []Attachment `json:"attachments"`
+	State        string       `json:"state" enum:"received,queued,sending,sent,failed" doc:"sent: the own sidecar has it and will deliver it"`
+}
+
+// Conversations is a list of them, oldest first.
+type Conversations struct {
+	Conversations []Conversation `json:"conversations"`
+}
+
+// Messages is a page of a conversation. Ask after Next for more.
+type Messages struct {
+	Messages []Message `json:"messages"`
+	Next     uint64    `json:"next"`
+}
+
+// Devices is a list of the account's devices.
+type Devices struct {
+	Devices []Device `json:"devices"`
+}
+
+// Device of the account.
+type Device struct {
+	ID   string `json:"id"`
+	This bool   `json:"this"`
+}
+
+// Event is one entry of the device's history of happenings.
+type Event struct {
+	Cursor       uint64    `json:"cursor" doc:"Ask after it to go on from here"`
+	Type         string    `json:"type" example:"message.received"`
+	Time         time.Time `json:"time"`
+	Conversation string    `json:"conversation,omitempty"`
+	Actor        string    `json:"actor,omitempty"`
+	Handle       string    `json:"handle,omitempty" doc:"Of the actor"`
+	By           string    `json:"by,omitempty" doc:"Handle"`
+	Message      *Message  `json:"message,omitempty"`
+	Code         string    `json:"code,omitempty" doc:"Stable, for programs"`
+	Detail       string    `json:"detail,omitempty"`
+}

@@ -1,0 +1,80 @@
+package localapi
+
+import (
+	"encoding/hex"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/agent"
+	"github.com/waxwing-dm/waxwing/agent/client"
+	"github.com/waxwing-dm/waxwing/device"
+)
+
+func accountOf(a device.Account, needsLogin bool) client.Account {
+	state := "ready"
+	if needsLogin {
+		state = "login_required"
+	}
+	return client.Account{Handle: a.Handle, Actor: a.Actor, Instance: a.Instance, Device: a.DeviceID, State: state}
+}
+
+func contactOf(c device.Contact) client.Contact {
+	return client.Contact{
+		Handle: agent.HandleOf(c.Actor), Actor: c.Actor, State: string(c.State), Devices: orEmpty(c.Devices), Checked: timeOf(c.Checked), Resets: c.Resets,
+	}
+}
+
+func conversationOf(c device.Conversation, me string) client.Conversation {
+	out := client.Conversation{
+		ID: c.ID, State: string(c.State), Reason: c.Reason, Created: c.Created, Waiting: c.Waiting, Epoch: c.Epoch,
+		Safety: hex.EncodeToString(c.EpochAuthenticator), Members: []client.Member{},
+	}
+	for _, m := range c.Members {
+		out.Members = append(out.Members, client.Member{
+			Handle: agent.HandleOf(m.Actor), Actor: m.Actor, Admin: m.Admin, Me: m.Actor == me, Devices: orEmpty(m.Devices),
+		})
+	}
+	return out
+}
+
+func messageOf(m device.Message) client.Message {
+	out := client.Message{
+		Seq: m.Seq, ID: m.ID, Conversation: m.Conversation, Sender: agent.HandleOf(m.Sender), Actor: m.Sender, Mine: m.Mine, Time: m.Time,
+		Published: timeOf(m.Published), Kind: string(m.Kind), Text: m.Text, State: string(m.State), Attachments: []client.Attachment{},
+	}
+	for n, a := range m.Attachments {
+		out.Attachments = append(out.Attachments, client.Attachment{N: n, Name: a.Name, MediaType: a.MediaType, Size: a.Size})
+	}
+	return out
+}
+
+func eventOf(e device.Event) client.Event {
+	out := client.Event{
+		Cursor: e.Seq, Type: string(e.Type), Time: e.Time, Conversation: e.Conversation, Actor: e.Actor, Code: e.Code, Detail: e.Detail,
+	}
+	if e.Actor != "" {
+		out.Handle = agent.HandleOf(e.Actor)
+	}
+	if e.By != "" {
+		out.By = agent.HandleOf(e.By)
+	}
+	if e.Message != nil {
+		m := messageOf(*e.Message)
+		out.Message = &m
+	}
+	return out
+}
+
+func timeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// orEmpty makes JSON write [] and not null.
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}

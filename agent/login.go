@@ -1,0 +1,144 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/waxwing-dm/waxwing/device"
+	"github.com/waxwing-dm/waxwing/internal/clientapi"
+	"github.com/waxwing-dm/waxwing/internal/problem"
+	"github.com/waxwing-dm/waxwing/internal/safehttp"
+)
+
+// ErrHasDevice is for an account whose directory entry names another device.
+var ErrHasDevice = errors.New("the account already has a device, and this version knows one device per account")
+
+// Login makes this device one of an account, with the login code the instance's admin handed out, and publishes its keys. Broken
+// off anywhere, it can be called again. Refusals of the sidecar are a *problem.Problem.
+func (a *Agent) Login(ctx context.Context, handle, code string) (device.Account, error) {
+	a.loginMu.Lock()
+	defer a.loginMu.Unlock()
+	name, host, err := ParseHandle(handle)
+	if err != nil {
+		return device.Account{}, err
+	}
+	d, err := a.discover(ctx, a.instanceAt(host))
+	if err != nil {
+		return device.Account{}, err
+	}
+	if err := a.enrol(ctx, d, name, host, code); err != nil {
+		return device.Account{}, err
+	}
+	account, _, err := a.device.Account()
+	if err != nil {
+		return device.Account{}, err
+	}
+	if err := errors.Join(a.device.PinLog(d.Instance, d.Log.Origin, d.Log.Key), a.device.PinHub(d.Hub.Key)); err != nil {
+		return device.Account{}, err
+	}
+	if err := a.publish(ctx, account); err != nil {
+		return device.Account{}, err
+	}
+	a.setRefused(false)
+	if err := a.lookAfter(ctx); err != nil {
+		a.report(ctx, "making key packages", err) // upkeep does it again
+	}
+	a.touch()
+	return account, nil
+}
+
+// enrol proves the code and the device key to the sidecar and keeps the token.
+func (a *Agent) enrol(ctx context.Context, d discovery, name, host, code string) error {
+	key, err := a.device.Prepare()
+	if err != nil {
+		return err
+	}
+	at := uint64(a.now().UnixMilli())
+	signature, err := a.device.SignLogin(clientapi.LoginMessage(host, name, at))
+	if err != nil {
+		return err
+	}
+	in, err := clientapi.New(d.API, "", a.http).Login(ctx, clientapi.Login{
+		Account: name, Code: code, SignatureKey: key, Time: at, Signature: signature,
+	})
+	if err != nil {
+		return err
+	}
+	if u, err := url.Parse(in.Actor); err != nil || u.Host != host {
+		return fmt.Errorf("agent: logging in at %s: it calls the account %.100q", host, in.Actor)
+	}
+	return a.device.Bind(in.Actor, "@"+name+"@"+host, d.Instance, in.Token)
+}
+
+// publish puts the device into the directory and learns the answer like anybody's.
+func (a *Agent) publish(ctx context.Context, account device.Account) error {
+	p, err := a.device.DeviceList()
+	if err != nil {
+		return err
+	}
+	sidecar, err := a.sidecar()
+	if err != nil {
+		return err
+	}
+	var answer []byte
+	answer, err = sidecar.Publish(ctx, clientapi.Publication{Entry: p.Entry, Opening: p.Opening, Devices: p.Devices})
+	var refused *problem.Problem
+	if errors.As(err, &refused) && refused.Code == "version_conflict" {
+		// A list is there already: ours, whose answer was lost, or another device's.
+		answer, err = ownAnswer(refused)
+	}
+	if err != nil {
+		return err
+	}
+	record, err := a.device.Learn(account.Actor, answer)
+	if err != nil {
+		// The answer to a publication proves nothing about the log's past, a lookup does.
+		if err := a.lookup(ctx, account.Actor); err != nil {
+			return err
+		}
+		return a.requireListed(account)
+	}
+	if !record.List.Has(account.SignatureKey) {
+		return ErrHasDevice
+	}
+	return nil
+}
+
+func (a *Agent) requireListed(account device.Account) error {
+	c, _, err := a.device.Contact(account.Actor)
+	if err != nil {
+		return err
+	}
+	for _, id := range c.Devices {
+		if id == account.DeviceID {
+			return nil
+		}
+	}
+	return ErrHasDevice
+}
+
+// describe makes an error fit for a log: no URL, no name.
+func describe(err error) string {
+	var p *problem.Problem
+	if errors.As(err, &p) {
+		return p.Code
+	}
+	for _, known := range []error{ErrUnproven, safehttp.ErrRefused, ErrUnreachable, ErrNotCapable, device.ErrNotEnrolled} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return fmt.Sprintf("%T", rootOf(err))
+}
+
+func rootOf(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
+		}
+		err = next
+	}
+}
