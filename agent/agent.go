@@ -66,7 +66,7 @@ func Open(c Config) (*Agent, error) {
 	if err := os.MkdirAll(c.Home, 0o700); err != nil {
 		return nil, fmt.Errorf("agent: making the home: %w", err)
 	}
-	st, err := store.Open(StorePath(c.Home), c.Passphrase)
+	st, err := openStore(StorePath(c.Home), c.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +79,17 @@ func Open(c Config) (*Agent, error) {
 
 // StorePath is where a home keeps its store.
 func StorePath(home string) string { return filepath.Join(home, "store.db") }
+
+func openStore(path string, passphrase []byte) (*store.Store, error) {
+	exists, err := store.Exists(path)
+	if err != nil {
+		return nil, err
+	}
+	if exists {
+		return store.Open(path, passphrase)
+	}
+	return store.Create(path, passphrase)
+}
 
 // Close closes the store. Run must have returned.
 func (a *Agent) Close() error {

@@ -1,12 +1,12 @@
 // Package store keeps a device's rows on disk, sealed: a [device.Store] over SQLite in which an outsider reads neither values nor
-// keys nor the names of buckets, only how many rows of what size there are.
+// keys nor the names of buckets, only how many rows of what size there are, and which of them share a bucket.
 //
 // A passphrase goes through Argon2id (RFC 9106) and opens a random master key; from that, HKDF makes one key to name rows and one
 // to seal them. A row stands under HMACs of its bucket and key and is sealed with XChaCha20-Poly1305 for just that place, so a row
-// that was moved, swapped or changed is refused. What an outsider with the disk in hand can still do is to put back an older
-// copy of everything.
+// that was moved, swapped or changed is refused, and so is a log with a gap. What an outsider with the disk in hand can still do
+// is to take rows away where no number tells, and to put back older ones: one row as it stood in that place, or everything.
 //
-// One process has a store open at a time.
+// One process has a store open at a time; the lock is the file beside it that ends in .lock, and goes with the process.
 package store
 
 import (
@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"syscall"
 
 	"github.com/waxwing-dm/waxwing/device"
 	"github.com/waxwing-dm/waxwing/internal/sqlite"
@@ -24,11 +23,14 @@ import (
 
 // What a caller branches on, besides the sentinels of package sqlite. The texts name the one thing to do.
 var (
-	ErrPassphrase = errors.New("the passphrase does not open the store: try again")                            // passphrase_wrong
-	ErrInUse      = errors.New("another agent has the store open: use that one, or stop it first")             // store_in_use
-	ErrTampered   = errors.New("a row is not what was written: keep a copy of the file, and restore a backup") // store_tampered
-	errEmpty      = errors.New("the passphrase is empty: choose one")                                          // of a new store
-	errReadOnly   = errors.New("writing inside a view")
+	ErrPassphrase = errors.New("the passphrase does not open the store: try again")                                // passphrase_wrong
+	ErrBusy       = errors.New("another agent has the store open: use that one, or stop it first")                 // store_in_use
+	ErrExists     = errors.New("there is a store already: open it with its passphrase")                            // store_exists
+	ErrTampered   = errors.New("the store is not what was written: keep a copy of the file, and restore a backup") // store_tampered
+	errNone       = fmt.Errorf("there is no store yet: create one (%w)", fs.ErrNotExist)
+	errEmpty      = errors.New("the passphrase is empty: choose one")
+	errReadOnly   = errors.New("store: writing inside a view")
+	errWalking    = errors.New("store: writing inside Each or Scan")
 )
 
 const schema = `
@@ -37,11 +39,10 @@ CREATE TABLE vault (
 	header BLOB NOT NULL
 ) STRICT;
 CREATE TABLE item (
-	ord    INTEGER PRIMARY KEY AUTOINCREMENT,
+	ord    INTEGER PRIMARY KEY, -- sealed in: a key's turn among those of its bucket
 	bucket BLOB NOT NULL,
-	key    BLOB NOT NULL,
-	value  BLOB NOT NULL,
-	UNIQUE (bucket, key)
+	key    BLOB NOT NULL UNIQUE, -- of bucket and key
+	value  BLOB NOT NULL
 ) STRICT;
 CREATE INDEX item_order ON item (bucket, ord);
 CREATE TABLE entry (
@@ -49,7 +50,7 @@ CREATE TABLE entry (
 	seq   INTEGER NOT NULL,
 	value BLOB NOT NULL,
 	PRIMARY KEY (log, seq)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 `
 
 // Store is safe for concurrent use.
@@ -59,68 +60,115 @@ type Store struct {
 	lock *os.File
 }
 
-// Exists tells whether there is a store at path: then its passphrase is needed, else a new one.
+// Exists tells whether there is a store at path, or what is left of one: then its passphrase is needed, else a new one.
 func Exists(path string) (bool, error) {
-	_, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	for _, part := range []string{path, path + "-wal"} {
+		if _, err := os.Stat(part); err == nil {
+			return true, nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return false, fmt.Errorf("store: looking for one: %w", err)
+		}
 	}
-	return err == nil, err
+	return false, nil
 }
 
-// Open opens the store at path, or makes it with this passphrase. Errors: ErrPassphrase, ErrInUse, and those of package sqlite.
+// Create makes a store at path, whole or not at all, and opens it. Errors: ErrExists, ErrBusy, sqlite.ErrFull.
+func Create(path string, passphrase []byte) (*Store, error) {
+	s, err := create(path, passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("store: creating %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func create(path string, passphrase []byte) (*Store, error) {
+	if len(passphrase) == 0 {
+		return nil, errEmpty
+	}
+	lock, err := acquire(path + ".lock")
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{lock: lock}
+	if s.db, s.keys, err = build(path, passphrase); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
+}
+
+// build makes the header part of the schema: so there is never a store without one.
+func build(path string, passphrase []byte) (*sqlite.DB, keys, error) {
+	if there, err := Exists(path); err != nil {
+		return nil, keys{}, err
+	} else if there {
+		return nil, keys{}, ErrExists
+	}
+	h, k, err := newHeader(passphrase)
+	if err != nil {
+		return nil, keys{}, err
+	}
+	db, err := sqlite.Open(path, []string{schema + fmt.Sprintf("INSERT INTO vault (id, header) VALUES (1, x'%x');", h.encode())})
+	return db, k, err
+}
+
+// Open opens the store at path. Errors: fs.ErrNotExist, ErrPassphrase, ErrBusy, ErrTampered, and those of package sqlite.
 func Open(path string, passphrase []byte) (*Store, error) {
-	lock, err := lockFile(path + ".lock")
+	s, err := open(path, passphrase)
 	if err != nil {
 		return nil, fmt.Errorf("store: opening %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func open(path string, passphrase []byte) (*Store, error) {
+	if err := checkThere(path); err != nil {
+		return nil, err
+	}
+	lock, err := acquire(path + ".lock")
+	if err != nil {
+		return nil, err
 	}
 	s := &Store{lock: lock}
 	if s.db, err = sqlite.Open(path, []string{schema}); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	if s.keys, err = s.unlock(passphrase); err != nil {
-		return nil, errors.Join(fmt.Errorf("store: opening %s: %w", path, err), s.Close())
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// lockFile takes the lock that goes with this process, however it ends.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
+// checkThere keeps SQLite from making a new file, and from taking a write-ahead log for its own.
+func checkThere(path string) error {
+	_, err := os.Stat(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = ErrInUse
+	if left, err := Exists(path); err != nil {
+		return err
+	} else if left {
+		return fmt.Errorf("only its write-ahead log is there: %w", sqlite.ErrDamaged)
 	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return errNone
 }
 
-// unlock opens the master key, or makes one for a store that has none yet.
-func (s *Store) unlock(passphrase []byte) (k keys, err error) {
-	var header []byte
-	err = s.db.Update(context.Background(), func(tx *sql.Tx) error {
-		err := tx.QueryRow("SELECT header FROM vault").Scan(&header)
-		if !errors.Is(err, sql.ErrNoRows) {
-			return err
+func (s *Store) unlock(passphrase []byte) (keys, error) {
+	var raw []byte
+	err := s.db.View(context.Background(), func(tx *sql.Tx) error {
+		err := tx.QueryRow("SELECT header FROM vault WHERE id = 1 AND length(header) = ?", headerSize).Scan(&raw)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil // and parseHeader refuses the empty one
 		}
-		if len(passphrase) == 0 {
-			return errEmpty
-		}
-		if header, err = newHeader(passphrase); err != nil {
-			return err
-		}
-		_, err = tx.Exec("INSERT INTO vault (id, header) VALUES (1, ?)", header)
 		return err
 	})
 	if err != nil {
 		return keys{}, err
 	}
-	return openHeader(header, passphrase)
+	h, err := parseHeader(raw)
+	if err != nil {
+		return keys{}, err
+	}
+	return h.unlock(passphrase)
 }
 
 // Close ends the use of the store. Transactions that run are waited for.
@@ -135,5 +183,5 @@ func (s *Store) Update(f func(device.Tx) error) error {
 
 // View runs f on one consistent state.
 func (s *Store) View(f func(device.Tx) error) error {
-	return s.db.View(context.Background(), func(tx *sql.Tx) error { return f(&txn{sql: tx, keys: &s.keys, readOnly: true}) })
+	return s.db.View(context.Background(), func(tx *sql.Tx) error { return f(&txn{sql: tx, keys: &s.keys, forbid: errReadOnly}) })
 }

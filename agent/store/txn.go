@@ -1,66 +1,74 @@
 package store
 
 import (
+	"bytes"
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // txn is a device.Tx.
 type txn struct {
-	sql      *sql.Tx
-	keys     *keys
-	readOnly bool
+	sql    *sql.Tx
+	keys   *keys
+	forbid error // why nothing may be written now
 }
 
 func (t *txn) Get(bucket, key string) (value []byte, ok bool, err error) {
-	at := t.keys.item(bucket, key)
-	var sealed []byte
-	err = t.sql.QueryRow("SELECT value FROM item WHERE bucket = ? AND key = ?", at.group, at.name).Scan(&sealed)
+	at := place{table: "item", hash: t.keys.item(bucket, key)}
+	var group, sealed []byte
+	err = t.sql.QueryRow("SELECT ord, bucket, value FROM item WHERE key = ?", at.hash).Scan(&at.number, &group, &sealed)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, false, nil
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("store: reading a row: %w", err)
 	}
-	_, value, err = t.keys.openItem(at, sealed)
+	if !bytes.Equal(group, t.keys.bucket(bucket)) {
+		return nil, false, at.tampered() // Each would miss it
+	}
+	_, value, err = t.keys.openItem(at, bucket, sealed)
 	return value, err == nil, err
 }
 
 func (t *txn) Put(bucket, key string, value []byte) error {
-	if t.readOnly {
-		return errReadOnly
+	if t.forbid != nil {
+		return t.forbid
 	}
-	at := t.keys.item(bucket, key)
-	_, err := t.sql.Exec("INSERT INTO item (bucket, key, value) VALUES (?, ?, ?) ON CONFLICT (bucket, key) DO UPDATE SET value = excluded.value",
-		at.group, at.name, t.keys.sealItem(at, key, value))
-	if err != nil {
+	at := place{table: "item", hash: t.keys.item(bucket, key)}
+	// A key that is there keeps its turn, a new one comes after all.
+	if err := t.sql.QueryRow("SELECT coalesce((SELECT ord FROM item WHERE key = ?), (SELECT max(ord) FROM item) + 1, 1)", at.hash).
+		Scan(&at.number); err != nil {
+		return fmt.Errorf("store: writing a row: %w", err)
+	}
+	if _, err := t.sql.Exec(`INSERT INTO item (ord, bucket, key, value) VALUES (?, ?, ?, ?)
+		ON CONFLICT (key) DO UPDATE SET bucket = excluded.bucket, value = excluded.value`,
+		at.number, t.keys.bucket(bucket), at.hash, t.keys.sealItem(at, bucket, key, value)); err != nil {
 		return fmt.Errorf("store: writing a row: %w", err)
 	}
 	return nil
 }
 
 func (t *txn) Delete(bucket, key string) error {
-	if t.readOnly {
-		return errReadOnly
+	if t.forbid != nil {
+		return t.forbid
 	}
-	at := t.keys.item(bucket, key)
-	if _, err := t.sql.Exec("DELETE FROM item WHERE bucket = ? AND key = ?", at.group, at.name); err != nil {
+	if _, err := t.sql.Exec("DELETE FROM item WHERE key = ?", t.keys.item(bucket, key)); err != nil {
 		return fmt.Errorf("store: deleting a row: %w", err)
 	}
 	return nil
 }
 
 func (t *txn) Each(bucket string, f func(key string, value []byte) error) error {
-	group := t.keys.group("bucket", bucket)
-	rows, err := t.sql.Query("SELECT key, value FROM item WHERE bucket = ? ORDER BY ord", group)
-	return each(rows, err, func() error {
-		at := place{table: "item", group: group}
+	rows, err := t.sql.Query("SELECT ord, key, value FROM item WHERE bucket = ? ORDER BY ord", t.keys.bucket(bucket))
+	return t.walk(rows, err, func() error {
+		at := place{table: "item"}
 		var sealed []byte
-		if err := rows.Scan(&at.name, &sealed); err != nil {
-			return err
+		if err := rows.Scan(&at.number, &at.hash, &sealed); err != nil {
+			return fmt.Errorf("store: reading rows: %w", err)
 		}
-		key, value, err := t.keys.openItem(at, sealed)
+		key, value, err := t.keys.openItem(at, bucket, sealed)
 		if err != nil {
 			return err
 		}
@@ -69,47 +77,53 @@ func (t *txn) Each(bucket string, f func(key string, value []byte) error) error 
 }
 
 func (t *txn) Append(log string, value []byte) (seq uint64, err error) {
-	if t.readOnly {
-		return 0, errReadOnly
+	if t.forbid != nil {
+		return 0, t.forbid
 	}
-	group := t.keys.group("log", log)
-	if err := t.sql.QueryRow("SELECT coalesce(max(seq), 0) + 1 FROM entry WHERE log = ?", group).Scan(&seq); err != nil {
+	at := place{table: "entry", hash: t.keys.log(log)}
+	if err := t.sql.QueryRow("SELECT coalesce(max(seq), 0) + 1 FROM entry WHERE log = ?", at.hash).Scan(&at.number); err != nil {
 		return 0, fmt.Errorf("store: appending: %w", err)
 	}
-	if _, err := t.sql.Exec("INSERT INTO entry (log, seq, value) VALUES (?, ?, ?)", group, seq, t.keys.seal(entryPlace(group, seq), value)); err != nil {
+	if _, err := t.sql.Exec("INSERT INTO entry (log, seq, value) VALUES (?, ?, ?)", at.hash, at.number, t.keys.seal(at, value)); err != nil {
 		return 0, fmt.Errorf("store: appending: %w", err)
 	}
-	return seq, nil
+	return uint64(at.number), nil
 }
 
 func (t *txn) Scan(log string, after uint64, limit int, f func(seq uint64, value []byte) error) error {
-	group := t.keys.group("log", log)
-	if after > maxSeq {
+	if after >= math.MaxInt64 || limit <= 0 {
 		return nil
 	}
-	rows, err := t.sql.Query("SELECT seq, value FROM entry WHERE log = ? AND seq > ? ORDER BY seq LIMIT ?", group, after, max(0, limit))
-	return each(rows, err, func() error {
-		var seq uint64
+	at := place{table: "entry", hash: t.keys.log(log), number: int64(after)}
+	rows, err := t.sql.Query("SELECT seq, value FROM entry WHERE log = ? AND seq > ? ORDER BY seq LIMIT ?", at.hash, at.number, limit)
+	return t.walk(rows, err, func() error {
+		var seq int64
 		var sealed []byte
 		if err := rows.Scan(&seq, &sealed); err != nil {
-			return err
+			return fmt.Errorf("store: reading rows: %w", err)
 		}
-		value, err := t.keys.open(entryPlace(group, seq), sealed)
+		if at.number++; seq != at.number {
+			return at.tampered() // entries are never deleted
+		}
+		value, err := t.keys.open(at, sealed)
 		if err != nil {
 			return err
 		}
-		return f(seq, value)
+		return f(uint64(seq), value)
 	})
 }
 
-const maxSeq = 1<<63 - 1 // what a column holds
-
-// each goes through rows as they come; f may read others meanwhile.
-func each(rows *sql.Rows, err error, f func() error) error {
+// walk goes through rows as they come, holding one at a time; f may read others meanwhile. What it wrote could come up again in
+// these same rows or not, so that is refused.
+func (t *txn) walk(rows *sql.Rows, err error, f func() error) error {
 	if err != nil {
 		return fmt.Errorf("store: reading rows: %w", err)
 	}
 	defer rows.Close()
+	if before := t.forbid; before == nil {
+		t.forbid = errWalking
+		defer func() { t.forbid = before }()
+	}
 	for rows.Next() {
 		if err := f(); err != nil {
 			return err

@@ -1,0 +1,111 @@
+// Command waxwing is the agent on a person's device, and the command line that talks to it. `waxwing help` shows what it can do.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waxwing-dm/waxwing/agent/client"
+	"github.com/waxwing-dm/waxwing/agent/localapi"
+	"github.com/waxwing-dm/waxwing/internal/problem"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := newCommand().ExecuteContext(ctx)
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "waxwing:", explain(err))
+	stop()
+	os.Exit(1)
+}
+
+// explain writes an error with what to do next.
+func explain(err error) string {
+	var p *problem.Problem
+	if !errors.As(err, &p) {
+		return err.Error()
+	}
+	text := plain(p.Detail)
+	if who, ok := p.Extra["who"].([]any); ok {
+		text += fmt.Sprintf(" %v", who)
+	}
+	if help, ok := p.Extra["help"].(string); ok {
+		text += "\n  " + plain(help)
+	}
+	return text + " (" + plain(p.Code) + ")"
+}
+
+// cli is what all commands share.
+type cli struct {
+	home string
+	json bool
+}
+
+func newCommand() *cobra.Command {
+	c := new(cli)
+	root := &cobra.Command{
+		Use: "waxwing", Short: "Direct messages in the Fediverse that only the people in a conversation can read",
+		Long: `Direct messages in the Fediverse that only the people in a conversation can read.
+
+"waxwing agent" runs on your device and holds your keys; the other commands talk to it. To see it all work on this machine
+alone, with two servers and three people: waxwing sandbox --demo`,
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&c.home, "home", defaultHome(), "folder of keys and messages; also WAXWING_HOME")
+	root.PersistentFlags().BoolVar(&c.json, "json", false, "write JSON, one object a line, for programs")
+	root.AddCommand(c.agent(), c.login(), c.send(), c.read(), c.conversations(), c.members(), c.devices(), c.contact(), newSandbox(), c.version())
+	return root
+}
+
+// defaultHome follows the XDG base directories.
+func defaultHome() string {
+	if home := os.Getenv("WAXWING_HOME"); home != "" {
+		return home
+	}
+	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
+		return filepath.Join(data, "waxwing")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "waxwing-home"
+	}
+	return filepath.Join(home, ".local", "share", "waxwing")
+}
+
+// dial reaches the agent of the home.
+func (c *cli) dial() *client.Client { return client.Unix(localapi.SocketPath(c.home)) }
+
+// print writes v for programs, or calls f to write for people.
+func (c *cli) print(w io.Writer, v any, f func(io.Writer) error) error {
+	if c.json {
+		return json.NewEncoder(w).Encode(v)
+	}
+	return f(w)
+}
+
+func (c *cli) version() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Example: "  waxwing version", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			version := "unknown"
+			if info, ok := debug.ReadBuildInfo(); ok {
+				version = info.Main.Version
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "waxwing", version)
+			return err
+		},
+	}
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waxwing-dm/waxwing/agent/client"
+)
+
+func (c *cli) read() *cobra.Command {
+	var follow bool
+	var after uint64
+	cmd := &cobra.Command{
+		Use: "read [CONVERSATION]", Short: "Read a conversation", Args: cobra.MaximumNArgs(1),
+		Long:    "CONVERSATION is a handle, several with commas between them, or the beginning of an id. If you have only one, it may be left out.",
+		Example: "  waxwing read @bob@elsewhere.example --follow",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			agent := c.dial()
+			what := ""
+			if len(args) == 1 {
+				what = args[0]
+			}
+			x, err := find(cmd.Context(), agent, what)
+			if err != nil {
+				return err
+			}
+			r := &reader{cli: c, out: cmd.OutOrStdout(), agent: agent, id: x.ID, after: after}
+			if follow {
+				return r.follow(cmd.Context())
+			}
+			return r.catchUp(cmd.Context())
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "stay and show what comes")
+	cmd.Flags().Uint64Var(&after, "after", 0, "begin after this message number")
+	return cmd
+}
+
+// reader shows one conversation, each message once.
+type reader struct {
+	*cli
+	out   io.Writer
+	agent *client.Client
+	id    string
+	after uint64
+	day   string
+}
+
+func (r *reader) catchUp(ctx context.Context) error {
+	for {
+		page, err := r.agent.Messages(ctx, r.id, r.after, client.MaxPage)
+		if err != nil || len(page.Messages) == 0 {
+			return err
+		}
+		for _, m := range page.Messages {
+			if err := r.show(m); err != nil {
+				return err
+			}
+		}
+		r.after = page.Next
+	}
+}
+
+// follow reads the conversation again whenever an event says that it has grown. A connection that breaks is made again.
+func (r *reader) follow(ctx context.Context) error {
+	var cursor uint64
+	for {
+		if err := r.catchUp(ctx); err != nil {
+			return quiet(ctx, err)
+		}
+		err := r.agent.Follow(ctx, cursor, func(e client.Event) error {
+			cursor = e.Cursor
+			if e.Message == nil || e.Conversation != r.id || e.Message.Seq <= r.after {
+				return nil
+			}
+			return r.catchUp(ctx)
+		})
+		if ctx.Err() != nil || errors.Is(err, client.ErrNoAgent) {
+			return quiet(ctx, err)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// quiet is no error if the person has had enough.
+func quiet(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (r *reader) show(m client.Message) error {
+	if r.json {
+		return json.NewEncoder(r.out).Encode(m)
+	}
+	at := m.Time.Local()
+	if day := at.Format("Monday, 2 January 2006"); day != r.day {
+		r.day = day
+		if _, err := fmt.Fprintf(r.out, "--- %s ---\n", day); err != nil {
+			return err
+		}
+	}
+	who := plain(m.Sender)
+	if m.Mine {
+		who = "you"
+	}
+	note := ""
+	if m.Mine && m.State != "sent" {
+		note = "  [" + m.State + "]"
+	}
+	text := lines(m.Text, "       ")
+	if m.Kind == "unsupported" {
+		text = "(something that this version cannot show)"
+	}
+	if m.Text != "" || m.Kind == "unsupported" {
+		if _, err := fmt.Fprintf(r.out, "%s  %s: %s%s\n", at.Format("15:04"), who, text, note); err != nil {
+			return err
+		}
+	}
+	for _, a := range m.Attachments {
+		if _, err := fmt.Fprintf(r.out, "%s  %s: [file %s, %s, %d bytes; waxwing read … --json shows where]%s\n",
+			at.Format("15:04"), who, plain(a.Name), plain(a.MediaType), a.Size, note); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/waxwing-dm/waxwing/agent/client"
+)
+
+const poll = 200 * time.Millisecond
+
+func (c *cli) send() *cobra.Command {
+	var file string
+	var noWait bool
+	cmd := &cobra.Command{
+		Use: "send TO [TEXT...]", Short: "Send a message or a file", Args: cobra.MinimumNArgs(1),
+		Long: `TO is a handle, several with commas between them, or the id of a conversation (its beginning is enough).
+Without TEXT and --file, the text is read from standard input. The command ends when your instance has taken the message.`,
+		Example: `  waxwing send @bob@elsewhere.example "see you at nine"
+  waxwing send @bob@elsewhere.example,@carol@chat.example "both of you"
+  waxwing send 4b1f --file map.pdf`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := c.sendOne(cmd, args[0], strings.Join(args[1:], " "), file)
+			if err != nil {
+				return err
+			}
+			if !noWait {
+				if m, err = c.awaitSent(cmd, m); err != nil {
+					return err
+				}
+			}
+			return c.print(cmd.OutOrStdout(), m, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "%s (conversation %.8s)\n", m.State, plain(m.Conversation))
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&file, "file", "", "send this file")
+	cmd.Flags().BoolVar(&noWait, "no-wait", false, "end as soon as the message is written down on this device")
+	return cmd
+}
+
+func (c *cli) sendOne(cmd *cobra.Command, to, text, file string) (client.Message, error) {
+	ctx, agent, key := cmd.Context(), c.dial(), uuid.NewString()
+	if file != "" {
+		if text != "" {
+			return client.Message{}, errors.New("send the text and the file one after the other")
+		}
+		return c.sendFile(ctx, to, key, file)
+	}
+	if text == "" {
+		if f, ok := cmd.InOrStdin().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			return client.Message{}, errors.New("there is no text; write it after the handle")
+		}
+		data, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), client.MaxText+1))
+		if err != nil {
+			return client.Message{}, err
+		}
+		text = strings.TrimSuffix(string(data), "\n")
+	}
+	if strings.Contains(to, "@") {
+		return agent.Send(ctx, key, client.Outgoing{To: strings.Split(to, ","), Text: text})
+	}
+	conversation, err := find(ctx, agent, to)
+	if err != nil {
+		return client.Message{}, err
+	}
+	return agent.Send(ctx, key, client.Outgoing{Conversation: conversation.ID, Text: text})
+}
+
+func (c *cli) sendFile(ctx context.Context, to, key, path string) (client.Message, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return client.Message{}, err
+	}
+	if info.Size() > client.MaxFile {
+		return client.Message{}, fmt.Errorf("%s has %d bytes; a file has at most %d", path, info.Size(), client.MaxFile)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return client.Message{}, err
+	}
+	agent := c.dial()
+	conversation, err := find(ctx, agent, to)
+	if errors.Is(err, errNone) && strings.Contains(to, "@") {
+		conversation, err = agent.Start(ctx, strings.Split(to, ",")...)
+	}
+	if err != nil {
+		return client.Message{}, err
+	}
+	kind := mime.TypeByExtension(filepath.Ext(path))
+	if kind == "" {
+		kind = "application/octet-stream"
+	}
+	return agent.SendFile(ctx, key, conversation.ID, filepath.Base(path), kind, data)
+}
+
+// awaitSent waits until the instance has the message, and says on what it waits.
+func (c *cli) awaitSent(cmd *cobra.Command, m client.Message) (client.Message, error) {
+	agent, shown := c.dial(), ""
+	for {
+		page, err := agent.Messages(cmd.Context(), m.Conversation, m.Seq-1, 1)
+		if err != nil {
+			return m, err
+		}
+		if len(page.Messages) == 1 {
+			m = page.Messages[0]
+		}
+		switch m.State {
+		case "sent":
+			return m, nil
+		case "failed":
+			return m, errors.New("the message could not be sent; the events of the agent say why")
+		}
+		if m.State != shown && !c.json {
+			if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s … (Ctrl-C leaves it to the agent)\n", m.State); err != nil {
+				return m, err
+			}
+			shown = m.State
+		}
+		select {
+		case <-time.After(poll):
+		case <-cmd.Context().Done():
+			return m, errors.New("not sent yet; the agent goes on trying")
+		}
+	}
+}
+
+var errNone = errors.New("there is no such conversation; list them: waxwing conversations")
+
+// find takes the beginning of an id, or handles: then it is the newest conversation with exactly these people.
+func find(ctx context.Context, agent *client.Client, what string) (found client.Conversation, err error) {
+	list, err := agent.Conversations(ctx)
+	if err != nil {
+		return found, err
+	}
+	var matches []client.Conversation
+	for _, c := range list {
+		if !strings.Contains(what, "@") && strings.HasPrefix(c.ID, what) || strings.Contains(what, "@") && isWith(c, strings.Split(what, ",")) {
+			matches = append(matches, c)
+		}
+	}
+	switch {
+	case len(matches) == 0:
+		return found, errNone
+	case len(matches) > 1 && !strings.Contains(what, "@"):
+		return found, fmt.Errorf("%d conversations begin with %q; give more of the id", len(matches), what)
+	}
+	return matches[len(matches)-1], nil
+}
+
+func isWith(c client.Conversation, handles []string) bool {
+	var with []string
+	for _, m := range c.Members {
+		if !m.Me {
+			with = append(with, m.Handle)
+		}
+	}
+	want := make([]string, 0, len(handles))
+	for _, h := range handles {
+		want = append(want, "@"+strings.TrimPrefix(h, "@"))
+	}
+	slices.Sort(with)
+	slices.Sort(want)
+	return slices.Equal(with, want)
+}
+
+func (c *cli) conversations() *cobra.Command {
+	return &cobra.Command{
+		Use: "conversations", Short: "List your conversations", Args: cobra.NoArgs, Example: "  waxwing conversations",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := c.dial().Conversations(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.print(cmd.OutOrStdout(), client.Conversations{Conversations: list}, func(w io.Writer) error {
+				if len(list) == 0 {
+					_, err := fmt.Fprintln(w, "none yet; begin one: waxwing send @somebody@their.instance hello")
+					return err
+				}
+				for _, x := range list {
+					if err := printConversation(w, x); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func printConversation(w io.Writer, c client.Conversation) error {
+	var who []string
+	for _, m := range c.Members {
+		switch {
+		case m.Me && m.Admin:
+			who = append(who, "you (admin)")
+		case m.Me:
+			who = append(who, "you")
+		case m.Admin:
+			who = append(who, plain(m.Handle)+" (admin)")
+		default:
+			who = append(who, plain(m.Handle))
+		}
+	}
+	state := ""
+	if c.State != "active" {
+		state = "  [" + strings.TrimSpace(c.State+" "+plain(c.Reason)) + "]"
+	}
+	_, err := fmt.Fprintf(w, "%.8s  %s%s\n", plain(c.ID), strings.Join(who, ", "), state)
+	return err
+}
