@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"syscall"
 
 	"github.com/waxwing-dm/waxwing/device"
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
@@ -129,6 +130,10 @@ func describe(err error) string {
 		if errors.Is(err, known) {
 			return known.Error()
 		}
+	}
+	var system syscall.Errno
+	if errors.As(err, &system) {
+		return system.Error()
 	}
 	return fmt.Sprintf("%T", rootOf(err))
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -117,6 +118,18 @@ func (s *Sandbox) moveIn(ctx context.Context, name, host string) error {
 	_, err = p.Login(ctx, p.Handle, code)
 	return err
 }
+
+// AddAccount makes an account at one of the hosts and returns its login code. Nobody has logged in there yet.
+func (s *Sandbox) AddAccount(name, host string) (code string, err error) {
+	b, ok := s.boxes[host]
+	if !ok {
+		return "", fmt.Errorf("sandbox: there is no host %.40q", host)
+	}
+	return b.AddAccount(name)
+}
+
+// Hosts is where the servers answer: what an agent from outside needs to reach them.
+func (s *Sandbox) Hosts() map[string]string { return maps.Clone(s.hosts) }
 
 // Person by name; nil if nobody is called that.
 func (s *Sandbox) Person(name string) *Person { return s.people[name] }

@@ -38,10 +38,10 @@ func (f failure) GetHeaders() http.Header {
 	return http.Header{"Retry-After": {strconv.Itoa(f.RetryAfter)}}
 }
 
-// Schema describes a problem (RFC 9457) in the API's description.
-func (failure) Schema(huma.Registry) *huma.Schema {
+// Schema describes a problem (RFC 9457) in the API's description, in one place.
+func (failure) Schema(r huma.Registry) *huma.Schema {
 	text := func(doc string) *huma.Schema { return &huma.Schema{Type: huma.TypeString, Description: doc} }
-	return &huma.Schema{
+	r.Map()["Problem"] = &huma.Schema{
 		Type: huma.TypeObject, Required: []string{"status", "code", "detail", "retry"},
 		Properties: map[string]*huma.Schema{
 			"type": text("about:blank"), "title": text("Of the status"), "code": text("Stable, for programs"),
@@ -49,10 +49,12 @@ func (failure) Schema(huma.Registry) *huma.Schema {
 			"status": {Type: huma.TypeInteger}, "retry": {Type: huma.TypeBoolean, Description: "The same request may succeed later"},
 		},
 	}
+	return &huma.Schema{Ref: "#/components/schemas/Problem"}
 }
 
-// The library asks this variable for its own errors: those about the shape of a request.
+// The library asks these variables: how its own errors look, those about the shape of a request, and whether a list may be null.
 func init() {
+	huma.DefaultArrayNullable = false
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
 		code, ok := map[int]string{
 			http.StatusRequestEntityTooLarge: "too_large", http.StatusUnsupportedMediaType: "unsupported_media_type",

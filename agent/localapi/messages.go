@@ -68,7 +68,11 @@ func (s *service) files(api huma.API) {
 	up.DefaultStatus = http.StatusAccepted
 	up.MaxBodyBytes = client.MaxFile
 	huma.Register(api, up, s.sendFile)
-	huma.Register(api, operation("get-file", http.MethodGet, "/conversations/{id}/messages/{seq}/files/{n}", "Fetch and decrypt a file", 404, 502, 503), s.file)
+	get := operation("get-file", http.MethodGet, "/conversations/{id}/messages/{seq}/files/{n}", "Fetch and decrypt a file", 404, 502, 503)
+	get.Responses = map[string]*huma.Response{"200": {
+		Description: "The file", Content: map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
+	}}
+	huma.Register(api, get, s.file)
 }
 
 func (s *service) sendFile(_ context.Context, in *struct {

@@ -45,7 +45,7 @@ The passphrase is asked for, or taken from --passphrase-file, or from the variab
 
 func (c *cli) runAgent(ctx context.Context, out io.Writer, passphrase []byte, listen string) (err error) {
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	a, err := agent.Open(agent.Config{Home: c.home, Passphrase: passphrase, Log: log})
+	a, err := agent.Open(agent.Config{Home: c.home, Passphrase: passphrase, Hosts: c.hosts, Log: log})
 	clear(passphrase)
 	if err != nil {
 		return err

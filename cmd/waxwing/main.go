@@ -22,14 +22,18 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := newCommand().ExecuteContext(ctx)
-	if err == nil {
-		return
-	}
-	fmt.Fprintln(os.Stderr, "waxwing:", explain(err))
+	code := run(ctx, newCommand(nil))
 	stop()
-	os.Exit(1)
+	os.Exit(code)
+}
+
+// run returns the exit status.
+func run(ctx context.Context, root *cobra.Command) int {
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(root.ErrOrStderr(), "waxwing:", explain(err))
+		return 1
+	}
+	return 0
 }
 
 // explain writes an error with what to do next.
@@ -50,12 +54,13 @@ func explain(err error) string {
 
 // cli is what all commands share.
 type cli struct {
-	home string
-	json bool
+	home  string
+	json  bool
+	hosts map[string]string // of agent.Config; only tests name any
 }
 
-func newCommand() *cobra.Command {
-	c := new(cli)
+func newCommand(hosts map[string]string) *cobra.Command {
+	c := &cli{hosts: hosts}
 	root := &cobra.Command{
 		Use: "waxwing", Short: "Direct messages in the Fediverse that only the people in a conversation can read",
 		Long: `Direct messages in the Fediverse that only the people in a conversation can read.

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+
+	"github.com/waxwing-dm/waxwing/sidecar"
+)
+
+const hostsVariable = "WAXWING_TEST_HOSTS"
+
+// TestMain makes the test binary the command when a script runs it.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"waxwing": func() {
+		var hosts map[string]string
+		if text := os.Getenv(hostsVariable); text != "" {
+			if err := json.Unmarshal([]byte(text), &hosts); err != nil {
+				panic(err)
+			}
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		code := run(ctx, newCommand(hosts))
+		stop()
+		os.Exit(code)
+	}})
+}
+
+// TestScripts runs the commands as people do: agents as processes of their own, and a real sidecar for each of two instances.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			hosts := map[string]string{}
+			listeners := map[string]net.Listener{}
+			for _, host := range []string{"a.test", "b.test"} {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					return err
+				}
+				hosts[host], listeners[host] = l.Addr().String(), l
+			}
+			for host, l := range listeners {
+				if err := serve(env, host, l, hosts); err != nil {
+					return err
+				}
+			}
+			text, err := json.Marshal(hosts)
+			if err != nil {
+				return err
+			}
+			env.Setenv(hostsVariable, string(text))
+			env.Setenv("WAXWING_PASSPHRASE", "four random words here")
+			env.Setenv("TZ", "UTC")
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"await": await},
+	})
+}
+
+// serve runs a sidecar and puts the login codes of its people into the environment.
+func serve(env *testscript.Env, host string, l net.Listener, hosts map[string]string) error {
+	s, err := sidecar.Open(sidecar.Config{Instance: "http://" + host, DataDir: env.WorkDir + "/" + host, Hosts: hosts})
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	go func() {
+		_ = s.Serve(context.Background(), l)
+		close(done)
+	}()
+	env.Defer(func() {
+		_ = s.Close()
+		<-done
+	})
+	for _, name := range map[string][]string{"a.test": {"alice", "carol"}, "b.test": {"bob"}}[host] {
+		code, err := s.AddAccount(name)
+		if err != nil {
+			return err
+		}
+		env.Setenv(strings.ToUpper(name)+"_CODE", code)
+	}
+	return nil
+}
+
+// await runs a command until its output has a text, and then once for the script to look at: await TEXT waxwing args...
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: await TEXT command...")
+	}
+	var out []byte
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		cmd := exec.Command(args[1], args[2:]...)
+		for _, name := range []string{"PATH", "WAXWING_HOME", hostsVariable} {
+			cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+		}
+		out, _ = cmd.CombinedOutput() // it may fail until the agent is there
+		if strings.Contains(string(out), args[0]) {
+			_ = ts.Exec(args[1], args[2:]...)
+			return
+		}
+	}
+	ts.Fatalf("%q did not come; the last output was %q", args[0], out)
+}
+
+func TestPlain(t *testing.T) {
+	for in, want := range map[string]string{
+		"hello, wörld 👋":          "hello, wörld 👋",
+		"\x1b[2Jgone":             `\u{1b}[2Jgone`,
+		"a\rb":                    `a\u{d}b`,
+		"a\nb":                    `a\u{a}b`,
+		"\u202egnp.exe":           `\u{202e}gnp.exe`,
+		"\u2066x\u2069":           `\u{2066}x\u{2069}`,
+		"zero\u200bwidth":         `zero\u{200b}width`,
+		"\u009b31m":               `\u{9b}31m`,
+		"\u2028":                  `\u{2028}`,
+		"tab\tstays":              "tab\tstays",
+		"bell\a":                  `bell\u{7}`,
+		string([]byte{'a', 0xff}): `a\u{fffd}`,
+	} {
+		require.Equal(t, want, plain(in), "%q", in)
+	}
+	require.Equal(t, "one\n  two\\u{d}", lines("one\r\ntwo\r", "  "))
+}
+
+func TestEveryCommandHasAnExample(t *testing.T) {
+	commands := newCommand(nil).Commands()
+	require.Len(t, commands, 10)
+	for i := 0; i < len(commands); i++ {
+		commands = append(commands, commands[i].Commands()...)
+		require.NotEmpty(t, commands[i].Example, commands[i].Name())
+		require.NotEmpty(t, commands[i].Short, commands[i].Name())
+	}
+}
