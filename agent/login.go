@@ -43,11 +43,26 @@ func (a *Agent) Login(ctx context.Context, handle, code string) (device.Account,
 		return device.Account{}, err
 	}
 	a.setRefused(false)
+	defer a.touch()
+	return account, a.stock(ctx)
+}
+
+// stock brings the first key packages to the sidecar before anybody is told that this account is ready. Run may be doing the
+// same; the sidecar keeps a package once.
+func (a *Agent) stock(ctx context.Context) error {
 	if err := a.lookAfter(ctx); err != nil {
-		a.report(ctx, "making key packages", err) // upkeep does it again
+		return err
 	}
-	a.touch()
-	return account, nil
+	jobs, err := a.device.Jobs()
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		if _, ok := j.(*device.KeyPackagesJob); ok {
+			return a.do(ctx, j)
+		}
+	}
+	return nil
 }
 
 // enrol proves the code and the device key to the sidecar and keeps the token.

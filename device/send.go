@@ -265,8 +265,8 @@ func (t *txn) dispatch(c *conversation, row messageRow, message []byte) error {
 		return fmt.Errorf("device: writing a message's hash: %w", err)
 	}
 	to := c.others(row.Sender)
-	if len(to) == 0 {
-		return t.setState(c.id, row.Seq, MessageSent, "", "")
+	if len(to) == 0 { // who was to be added could not be
+		return t.messageFailed(c.id, row.Seq, CodeRecipientNotReady, "nobody else is in the conversation")
 	}
 	if err := t.addJob(&SendJob{ConversationID: c.id, Conversation: c.URL, Message: message, To: to, Seq: row.Seq, Epoch: c.group.Epoch()}); err != nil {
 		return err

@@ -56,3 +56,16 @@ func TestSendToIsIdempotent(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 }
+
+func TestMessageToNobodyFails(t *testing.T) {
+	w, _ := talk(t, bob)
+	a := w.people[alice]
+	w.unlisted(dave) // has an account and no list, which nobody has looked at
+	m, err := a.SendTo([]string{dave}, "hello?", nil, "")
+	require.NoError(t, err)
+	w.quiet()
+	list, err := a.Messages(m.Conversation, 0, 10)
+	require.NoError(t, err)
+	require.Equal(t, device.MessageFailed, list[0].State, "a message that nobody can read was not sent")
+	require.Contains(t, a.codes(device.EventMessageState), device.CodeRecipientNotReady)
+}
