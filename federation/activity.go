@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,7 +84,7 @@ func parseActivity(body []byte) (in incoming, err error) {
 		}
 	}
 	var object map[string]json.RawMessage
-	if !contains(kind, "Create") || !read(doc, &object, "object") {
+	if !isCreate(kind) || !read(doc, &object, "object") {
 		return in, nil
 	}
 	var mediaType, encoding, content, receipt string
@@ -97,15 +98,29 @@ func parseActivity(body []byte) (in incoming, err error) {
 	read(object, &in.objectID, "id")
 	read(object, &in.attributedTo, "attributedTo")
 	read(object, &in.conversation, "conversation", "mls:conversation", "context")
-	if in.message, err = base64.StdEncoding.Strict().DecodeString(content); err != nil {
-		in.message = nil // says the MLS check in its place
-	}
+	in.message = decode(content) // what is no base64 is no message: I6
 	if read(object, &receipt, "waxwing:receipt") {
-		if in.receipt, err = base64.StdEncoding.Strict().DecodeString(receipt); err != nil {
-			in.receipt = nil
-		}
+		in.receipt = decode(receipt)
 	}
 	return in, nil
+}
+
+func isCreate(kind stringList) bool {
+	for _, spelling := range []string{"Create", "as:Create", "https://www.w3.org/ns/activitystreams#Create"} {
+		if slices.Contains(kind, spelling) {
+			return true
+		}
+	}
+	return false
+}
+
+// decode gives nil for anything but canonical base64; the decoder would skip line breaks.
+func decode(s string) []byte {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || strings.ContainsAny(s, "\r\n") {
+		return nil
+	}
+	return b
 }
 
 // read decodes the first of the names that is there and has the right type.
@@ -125,13 +140,4 @@ func recipients(doc map[string]json.RawMessage) (all []string) {
 		all = append(all, some...)
 	}
 	return all
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }

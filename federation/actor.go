@@ -19,6 +19,8 @@ import (
 // ContentType of ActivityPub documents.
 const ContentType = "application/activity+json"
 
+const namespace = "https://github.com/waxwing-dm/waxwing/ns#"
+
 // terms defines inline what is in neither of the two contexts; a remote context that cannot be loaded makes other servers
 // refuse the whole document.
 var terms = map[string]any{
@@ -33,8 +35,8 @@ var terms = map[string]any{
 	"encoding":        "mls:encoding",
 	"ciphersuite":     "mls:ciphersuite",
 	"conversation":    map[string]string{"@id": "mls:conversation", "@type": "@id"},
-	"waxwing":         "https://waxwing.example/ns#",
-	"waxwing:receipt": map[string]string{"@id": "https://waxwing.example/ns#receipt"},
+	"waxwing":         namespace,
+	"waxwing:receipt": map[string]string{"@id": namespace + "receipt"},
 }
 
 var contexts = []any{"https://www.w3.org/ns/activitystreams", "https://w3id.org/security/v1", terms}
@@ -129,6 +131,8 @@ type RemoteActor struct {
 	Key    *rsa.PublicKey
 }
 
+const minKey = 2048 // bits
+
 var errActor = errors.New("not an actor document that can be used")
 
 type keyDocument struct {
@@ -170,6 +174,9 @@ func ParseActor(data []byte, u string) (RemoteActor, error) {
 	}
 	if a.Key, err = parsePEM(key.PEM); err != nil {
 		return fail("its key cannot be read")
+	}
+	if a.Key.N.BitLen() < minKey {
+		return fail("its key is too small")
 	}
 	origin, err := Origin(a.ID)
 	if err != nil {

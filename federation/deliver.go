@@ -99,7 +99,7 @@ func (d *Deliverer) try(ctx context.Context, x Delivery) {
 		err = d.outbox.Done(keep, x.ID)
 	case ctx.Err() != nil:
 		err = d.outbox.Retry(keep, x.ID, d.now())
-	case errors.As(err, &refused) && !problem.Retryable(refused.Status), errors.Is(err, errActor):
+	case isFinal(err):
 		d.log.Warn("delivery refused", "host", x.Host, "error", err)
 		err = d.outbox.Dead(keep, x.ID, err.Error())
 	case d.now().Sub(x.Created) > giveUp:
@@ -107,7 +107,7 @@ func (d *Deliverer) try(ctx context.Context, x Delivery) {
 		err = d.outbox.Dead(keep, x.ID, err.Error())
 	default:
 		wait := backOff(x.Attempts)
-		if refused != nil {
+		if errors.As(err, &refused) {
 			wait = max(wait, min(time.Duration(refused.RetryAfter)*time.Second, lastRetry))
 		}
 		err = d.outbox.Retry(keep, x.ID, d.now().Add(wait))
@@ -126,29 +126,49 @@ func backOff(attempts int) time.Duration {
 	return wait - rand.N(wait/4+1)
 }
 
-// deliver posts to the shared inbox, or to each recipient's own if there is none.
+// isFinal says that another try would end the same way.
+func isFinal(err error) bool {
+	var refused *problem.Problem
+	return errors.As(err, &refused) && !problem.Retryable(refused.Status) || errors.Is(err, errActor)
+}
+
+// deliver posts to the shared inbox, or to each recipient's own if there is none. One who is gone for good does not keep it
+// from the others.
 func (d *Deliverer) deliver(ctx context.Context, x Delivery) error {
 	signer, err := d.keys(ctx, x.Sender)
 	if err != nil {
 		return err
 	}
+	var refused error
 	posted := map[string]bool{}
 	for _, recipient := range x.Recipients {
-		a, err := d.remote.Actor(ctx, recipient, false)
-		if err != nil {
-			return fmt.Errorf("federation: finding the inbox of a recipient: %w", err)
+		err := d.post(ctx, signer, recipient, x.Body, posted)
+		switch {
+		case err == nil:
+		case isFinal(err):
+			refused = err
+		default:
+			return err
 		}
-		inbox := a.Inbox
-		if a.Shared != "" {
-			inbox = a.Shared
-		}
-		if posted[inbox] {
-			continue
-		}
-		if _, err := d.remote.ask(ctx, signer, http.MethodPost, inbox, x.Body, ContentType, maxAnswer); err != nil {
-			return fmt.Errorf("federation: delivering: %w", err)
-		}
-		posted[inbox] = true
+	}
+	return refused
+}
+
+func (d *Deliverer) post(ctx context.Context, signer Signer, recipient string, body []byte, posted map[string]bool) error {
+	a, err := d.remote.Actor(ctx, recipient, false)
+	if err != nil {
+		return fmt.Errorf("federation: finding the inbox of a recipient: %w", err)
+	}
+	inbox := a.Inbox
+	if a.Shared != "" {
+		inbox = a.Shared
+	}
+	if posted[inbox] {
+		return nil
+	}
+	posted[inbox] = true
+	if _, err := d.remote.ask(ctx, signer, http.MethodPost, inbox, body, ContentType, maxAnswer); err != nil {
+		return fmt.Errorf("federation: delivering: %w", err)
 	}
 	return nil
 }

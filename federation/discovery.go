@@ -83,7 +83,7 @@ func ParseDiscovery(data []byte, instance string) (Discovery, error) {
 // Origin is scheme, host and port of a URL that may name an actor, an activity or a service: absolute, http or https, no user.
 func Origin(u string) (string, error) {
 	p, err := url.Parse(u)
-	if err != nil || len(u) > 2048 || p.Scheme != "https" && p.Scheme != "http" || p.Host == "" || p.User != nil || p.Opaque != "" ||
+	if err != nil || len(u) > 2048 || p.Scheme != "https" && p.Scheme != "http" || p.Hostname() == "" || strings.HasSuffix(p.Host, ":") || p.User != nil || p.Opaque != "" ||
 		p.Host != strings.ToLower(p.Host) {
 		return "", fmt.Errorf("federation: %.100q is not a URL that can be used", u)
 	}
@@ -109,7 +109,7 @@ func WebFinger(subject, actor string) ([]byte, error) {
 func ParseAccount(s string) (name, host string, err error) {
 	s = strings.TrimPrefix(strings.TrimPrefix(s, "acct:"), "@")
 	name, host, ok := strings.Cut(s, "@")
-	if !ok || !ValidName(name) || host == "" || strings.ContainsAny(host, "@/ ?#\\") || host != strings.ToLower(host) {
+	if origin, err := Origin("https://" + host); !ok || !ValidName(name) || err != nil || Host(origin) != host {
 		return "", "", fmt.Errorf("federation: %.100q is not an account like alice@a.example", s)
 	}
 	return name, host, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,9 +86,7 @@ func (i *Inbox) Receive(r *http.Request, body []byte) (Outcome, error) {
 }
 
 func checkContentType(h http.Header) error {
-	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
-	plain := kind == ContentType || kind == "application/ld+json" && strings.Contains(params["profile"], "https://www.w3.org/ns/activitystreams")
-	if err != nil || !plain {
+	if !isActivityStreams(h) {
 		return problem.New(http.StatusUnsupportedMediaType, "unsupported_media_type", "send %s", ContentType)
 	}
 	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
@@ -102,6 +101,13 @@ func shapeError(err error) error {
 		return problem.New(http.StatusBadRequest, "json_invalid", "%s", syntax.Error()).With("offset", syntax.Offset)
 	}
 	return problem.New(http.StatusBadRequest, "activity_invalid", "an activity has an id, a type and an actor")
+}
+
+// isActivityStreams tells documents from what else an origin may serve, such as files its users have uploaded.
+func isActivityStreams(h http.Header) bool {
+	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
+	return err == nil && (kind == ContentType ||
+		kind == "application/ld+json" && slices.Contains(strings.Fields(params["profile"]), "https://www.w3.org/ns/activitystreams"))
 }
 
 // open is I5 to I7.

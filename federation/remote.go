@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rsa"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,6 +22,7 @@ import (
 const (
 	maxAnswer  = 1 << 20  // bytes of another sidecar's answer (spec/wire.md)
 	maxBlob    = 32 << 20 // bytes of a file
+	maxLookup  = 64 << 10 // bytes of a directory answer
 	keepFor    = 10 * time.Minute
 	askAgain   = 10 * time.Second // a document fetched more recently is not fetched anew because a signature fails
 	maxCached  = 10_000
@@ -46,6 +46,7 @@ type Remote struct {
 	mu     sync.Mutex
 	actors map[string]cached[RemoteActor]
 	docs   map[string]cached[Discovery] // by instance
+	noKeys map[string]cached[bool]      // by actor: asking for its key failed, and whether that is for good
 }
 
 type cached[T any] struct {
@@ -55,7 +56,7 @@ type cached[T any] struct {
 
 // NewRemote makes the door out.
 func NewRemote(http *safehttp.Client, service Signer, now func() time.Time) *Remote {
-	return &Remote{http: http, service: service, now: now, actors: map[string]cached[RemoteActor]{}, docs: map[string]cached[Discovery]{}}
+	return &Remote{http: http, service: service, now: now, actors: map[string]cached[RemoteActor]{}, docs: map[string]cached[Discovery]{}, noKeys: map[string]cached[bool]{}}
 }
 
 func remember[T any](r *Remote, m map[string]cached[T], key string, value T) {
@@ -83,11 +84,14 @@ func (r *Remote) Actor(ctx context.Context, id string, fresh bool) (RemoteActor,
 	if a, ok := recall(r, r.actors, id, age); ok {
 		return a, nil
 	}
-	body, err := r.ask(ctx, r.service, http.MethodGet, id, nil, acceptType, maxDocument)
+	res, err := r.ask(ctx, r.service, http.MethodGet, id, nil, acceptType, maxDocument)
 	if err != nil {
 		return RemoteActor{}, err
 	}
-	a, err := ParseActor(body, id)
+	if !isActivityStreams(res.Header) {
+		return RemoteActor{}, fmt.Errorf("federation: reading actor %.200q: not served as %s: %w", id, ContentType, errActor)
+	}
+	a, err := ParseActor(res.Body, id)
 	if err != nil {
 		return RemoteActor{}, err
 	}
@@ -95,24 +99,38 @@ func (r *Remote) Actor(ctx context.Context, id string, fresh bool) (RemoteActor,
 	return a, nil
 }
 
-// Key finds the key of a signature (H6). It is an [httpsig.Keys].
+// Key finds the key of a signature (H6). It is an [httpsig.Keys]. Where it failed it does not ask again for some seconds:
+// signatures that name keys of a third server must not make us a means to flood that server.
 func (r *Remote) Key(ctx context.Context, keyID string, fresh bool) (httpsig.Key, error) {
-	mismatch := problem.New(http.StatusForbidden, "actor_key_mismatch", "the key is not that of an actor who says so")
 	id, _, _ := strings.Cut(keyID, "#")
 	if _, err := Origin(id); err != nil {
-		return httpsig.Key{}, mismatch
+		return httpsig.Key{}, noKey(true)
 	}
-	a, err := r.Actor(ctx, id, fresh)
-	var refused *problem.Problem
+	if a, ok := recall(r, r.actors, id, keepFor); ok && !fresh && a.KeyID == keyID {
+		return httpsig.Key{Owner: a.ID, Public: a.Key}, nil
+	}
+	if forGood, failed := recall(r, r.noKeys, id, askAgain); failed {
+		return httpsig.Key{}, noKey(forGood)
+	}
+	a, err := r.Actor(ctx, id, true)
 	switch {
 	case err == nil && a.KeyID == keyID:
 		return httpsig.Key{Owner: a.ID, Public: a.Key}, nil
-	case err == nil, errors.Is(err, errActor), errors.As(err, &refused) && !refused.Retry:
-		return httpsig.Key{}, mismatch
+	case err == nil:
+		return httpsig.Key{}, noKey(true)
+	case ctx.Err() == nil:
+		remember(r, r.noKeys, id, isFinal(err))
 	}
-	unavailable := problem.New(http.StatusServiceUnavailable, "key_unavailable", "the key of the signature cannot be fetched now")
-	unavailable.RetryAfter = 30
-	return httpsig.Key{}, unavailable
+	return httpsig.Key{}, noKey(isFinal(err))
+}
+
+func noKey(forGood bool) error {
+	if forGood {
+		return problem.New(http.StatusForbidden, "actor_key_mismatch", "the key is not that of an actor who says so")
+	}
+	p := problem.New(http.StatusServiceUnavailable, "key_unavailable", "the key of the signature cannot be fetched now")
+	p.RetryAfter = 30
+	return p
 }
 
 // Discovery fetches an instance's discovery document.
@@ -120,11 +138,11 @@ func (r *Remote) Discovery(ctx context.Context, instance string) (Discovery, err
 	if d, ok := recall(r, r.docs, instance, keepFor); ok {
 		return d, nil
 	}
-	body, err := r.ask(ctx, r.service, http.MethodGet, instance+PathDiscovery, nil, jsonType, maxDocument)
+	res, err := r.ask(ctx, r.service, http.MethodGet, instance+PathDiscovery, nil, jsonType, maxDocument)
 	if err != nil {
 		return Discovery{}, err
 	}
-	d, err := ParseDiscovery(body, instance)
+	d, err := ParseDiscovery(res.Body, instance)
 	if err != nil {
 		return Discovery{}, err
 	}
@@ -147,7 +165,11 @@ func (r *Remote) Directory(ctx context.Context, actor string, from int64) ([]byt
 		return nil, err
 	}
 	q := url.Values{"actor": {actor}, "from": {fmt.Sprint(from)}}
-	return r.ask(ctx, r.service, http.MethodGet, d.Directory+"?"+q.Encode(), nil, jsonType, 64<<10)
+	res, err := r.ask(ctx, r.service, http.MethodGet, d.Directory+"?"+q.Encode(), nil, jsonType, maxLookup)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
 }
 
 // ClaimRequest is the body of a claim between sidecars.
@@ -238,18 +260,18 @@ func (r *Remote) call(ctx context.Context, method, u string, in, out any) error 
 			return fmt.Errorf("federation: writing a request: %w", err)
 		}
 	}
-	answer, err := r.ask(ctx, r.service, method, u, body, jsonType, maxAnswer)
+	res, err := r.ask(ctx, r.service, method, u, body, jsonType, maxAnswer)
 	if err != nil {
 		return err
 	}
-	if err := strictjson.Unmarshal(answer, out); err != nil {
+	if err := strictjson.Unmarshal(res.Body, out); err != nil {
 		return fmt.Errorf("federation: reading an answer: %w", err)
 	}
 	return nil
 }
 
 // ask makes one signed request. A body is of the type that is accepted in return.
-func (r *Remote) ask(ctx context.Context, as Signer, method, u string, body []byte, accept string, limit int64) ([]byte, error) {
+func (r *Remote) ask(ctx context.Context, as Signer, method, u string, body []byte, accept string, limit int64) (*safehttp.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, u, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("federation: making a request: %w", err)
@@ -268,5 +290,5 @@ func (r *Remote) ask(ctx context.Context, as Signer, method, u string, body []by
 	if res.Status/100 != 2 {
 		return nil, problem.Read(res.Status, res.Header, bytes.NewReader(res.Body))
 	}
-	return res.Body, nil
+	return res, nil
 }

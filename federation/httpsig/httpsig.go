@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -39,10 +40,19 @@ func Sign(req *http.Request, body []byte, keyID string, key *rsa.PrivateKey, now
 	if err != nil {
 		return fmt.Errorf("httpsig: preparing a signature: %w", err)
 	}
-	if err := signer.SignRequest(key, keyID, req, nil); err != nil {
+	req.Header.Del("Signature") // the library would add a second one
+	if err := signer.SignRequest(key, keyID, asSent(req), nil); err != nil {
 		return fmt.Errorf("httpsig: signing a request to %s: %w", req.URL.Host, err)
 	}
 	return nil
+}
+
+// asSent is the request with its target as it stands on the wire. The library takes the decoded path, in which an escaped
+// slash is a slash and an escaped line break makes a new line of what is signed.
+func asSent(req *http.Request) *http.Request {
+	sent := *req
+	sent.URL = &url.URL{Path: req.URL.RequestURI()}
+	return &sent
 }
 
 func digest(body []byte) string {
@@ -94,7 +104,10 @@ func precheck(r Request) (keyID string, err error) {
 	malformed := func(format string, args ...any) error {
 		return problem.New(http.StatusUnauthorized, "signature_malformed", format, args...)
 	}
-	covered := strings.Fields(p["headers"])
+	covered := strings.Split(p["headers"], " ")
+	if !canBeCovered(r, covered) {
+		return "", malformed("what the signature covers must be headers of the request, in lower case, each once")
+	}
 	for _, must := range []string{fed.RequestTarget, "host", "date"} {
 		if !slices.Contains(covered, must) {
 			return "", malformed("the signature does not cover %s", must)
@@ -124,6 +137,23 @@ func precheck(r Request) (keyID string, err error) {
 	return p["keyId"], nil
 }
 
+// canBeCovered lets only names of headers through, which the library reads as we do. It splits parameters at commas inside quotes
+// too, so that a name with a comma would let a sender show one list to us and another to it.
+func canBeCovered(r Request, names []string) bool {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) || name != strings.ToLower(name) {
+			return false
+		}
+		if name == fed.RequestTarget || name == "host" || name == "digest" { // these have checks of their own
+			continue
+		}
+		if len(r.Header.Values(name)) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // digestMatches also accepts a list of digests if the SHA-256 one in it is right (RFC 3230).
 func digestMatches(header string, body []byte) bool {
 	want := digest(body)
@@ -146,7 +176,7 @@ func verify(r Request, public crypto.PublicKey) bool {
 	if err != nil {
 		return false
 	}
-	clean := r.Request.Clone(context.Background())
+	clean := asSent(r.Request.Clone(context.Background()))
 	clean.Header.Set("Host", r.Request.Host)
 	clean.Header.Set("Signature", fmt.Sprintf("keyId=%q,algorithm=%q,headers=%q,signature=%q", "key", "hs2019", p["headers"], p["signature"]))
 	v, err := fed.NewVerifier(clean)
@@ -170,7 +200,7 @@ func parse(headers []string) (map[string]string, error) {
 	for {
 		name, after, ok := strings.Cut(rest, "=")
 		name = strings.TrimSpace(name)
-		if !ok || name == "" || p[name] != "" {
+		if !ok || name == "" || strings.ContainsAny(name, " \t,\"\\") || p[name] != "" {
 			return nil, malformed
 		}
 		value, next, ok := paramValue(strings.TrimSpace(after))
@@ -186,7 +216,7 @@ func parse(headers []string) (map[string]string, error) {
 		}
 		rest = next[1:]
 	}
-	if p["headers"] == "" || p["keyId"] == "" || p["signature"] == "" || len(p["keyId"]) > 2048 {
+	if p["headers"] == "" || p["keyId"] == "" || len(p["keyId"]) > 2048 || !isBase64(p["signature"]) {
 		return nil, malformed
 	}
 	switch p["algorithm"] {
@@ -194,6 +224,12 @@ func parse(headers []string) (map[string]string, error) {
 		return p, nil
 	}
 	return nil, malformed
+}
+
+// isBase64 refuses what a decoder may skip or what would end the parameter for the library.
+func isBase64(s string) bool {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	return err == nil && len(b) > 0 && !strings.ContainsAny(s, "\r\n")
 }
 
 // paramValue reads a quoted string without escapes, or, for the numbers that some send, a bare token.

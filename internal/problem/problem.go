@@ -7,13 +7,23 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/waxwing-dm/waxwing/internal/strictjson"
 )
 
 // ContentType of a problem.
 const ContentType = "application/problem+json"
 
-const maxProblem = 2 << 20 // a refused commit's problem carries what its sender missed
+const (
+	maxProblem    = 2 << 20 // a refused commit's problem carries what its sender missed
+	maxDetail     = 500     // characters
+	maxRetryAfter = 7 * 24 * 60 * 60
+)
 
 // Problem is an error with an answer for the other side. What it says may be shown to anybody who can call the interface.
 type Problem struct {
@@ -52,9 +62,11 @@ func (p *Problem) Error() string { return fmt.Sprintf("%s: %s (%d)", p.Code, p.D
 
 // MarshalJSON gives the members of RFC 9457 and ours.
 func (p *Problem) MarshalJSON() ([]byte, error) {
-	m := maps.Clone(p.Extra)
-	if m == nil {
-		m = map[string]any{}
+	m := map[string]any{}
+	for name, value := range p.Extra {
+		if !isOurs(name) {
+			m[name] = value
+		}
 	}
 	m["type"], m["title"], m["status"] = "about:blank", http.StatusText(p.Status), p.Status
 	m["code"], m["detail"], m["retry"] = p.Code, p.Detail, p.Retry
@@ -77,27 +89,65 @@ func Write(w http.ResponseWriter, p *Problem) {
 	_, _ = w.Write(body) // the other side has gone away
 }
 
-// Read takes the problem out of a failed response. One that is not a problem document gets the code "http_<status>".
+// Read takes the problem out of a failed response. One that is not a problem document gets the code "http_<status>". Code and
+// detail go into logs and onto screens, so they are kept short and printable.
 func Read(status int, header http.Header, body io.Reader) *Problem {
 	p := New(status, "http_"+strconv.Itoa(status), "the other side answered %s", http.StatusText(status))
-	p.RetryAfter, _ = strconv.Atoi(header.Get("Retry-After"))
-	data, err := io.ReadAll(io.LimitReader(body, maxProblem))
+	p.RetryAfter = retryAfter(header)
+	data, err := io.ReadAll(io.LimitReader(body, maxProblem+1))
 	var m map[string]any
-	if err != nil || json.Unmarshal(data, &m) != nil {
+	if err != nil || len(data) > maxProblem || strictjson.Unmarshal(data, &m) != nil {
 		return p
 	}
-	if code, ok := m["code"].(string); ok {
+	if code, ok := m["code"].(string); ok && isCode(code) {
 		p.Code = code
 	}
 	if detail, ok := m["detail"].(string); ok {
-		p.Detail = detail
+		p.Detail = printable(detail)
 	}
 	if retry, ok := m["retry"].(bool); ok {
 		p.Retry = retry
 	}
-	for _, known := range []string{"type", "title", "status", "code", "detail", "retry"} {
-		delete(m, known)
-	}
+	maps.DeleteFunc(m, func(name string, _ any) bool { return isOurs(name) })
 	p.Extra = m
 	return p
+}
+
+// isOurs names the members that are fields of a Problem, in any case: beside another spelling the document could not be read again.
+func isOurs(name string) bool {
+	return slices.ContainsFunc([]string{"type", "title", "status", "code", "detail", "retry"}, func(ours string) bool { return strings.EqualFold(ours, name) })
+}
+
+// retryAfter reads seconds or, by the other side's own clock, a date (RFC 9110, section 10.2.3).
+func retryAfter(header http.Header) int {
+	value := header.Get("Retry-After")
+	seconds, err := strconv.Atoi(value)
+	if err != nil {
+		at, err := http.ParseTime(value)
+		date, noDate := http.ParseTime(header.Get("Date"))
+		if err != nil || noDate != nil {
+			return 0
+		}
+		seconds = int(at.Sub(date) / time.Second)
+	}
+	return min(max(seconds, 0), maxRetryAfter)
+}
+
+func isCode(s string) bool {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
+func printable(s string) string {
+	kept := make([]rune, 0, maxDetail)
+	for _, r := range s {
+		if len(kept) < maxDetail && unicode.IsPrint(r) {
+			kept = append(kept, r)
+		}
+	}
+	return string(kept)
 }

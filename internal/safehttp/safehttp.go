@@ -41,8 +41,9 @@ type Config struct {
 
 // Client is safe for concurrent use.
 type Client struct {
-	config Config
-	http   *http.Client
+	config    Config
+	transport *http.Transport
+	asked     http.RoundTripper // the transport, or what was put around it
 }
 
 // New makes a client.
@@ -68,10 +69,7 @@ func New(c Config) *Client {
 	if c.Wrap != nil {
 		rt = c.Wrap(rt)
 	}
-	return &Client{c, &http.Client{
-		Transport: rt, Timeout: totalTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	return &Client{c, transport, rt}
 }
 
 // control sees the address that is about to be connected to, after all name resolution.
@@ -101,8 +99,8 @@ func (c *Client) Allowed(u *url.URL) error {
 	if _, ok := c.config.Hosts[u.Host]; ok && (u.Scheme == "http" || u.Scheme == "https") && u.User == nil {
 		return nil
 	}
-	if u.Scheme != "https" || u.Host == "" || u.User != nil || u.Port() != "" && u.Port() != "443" {
-		return fmt.Errorf("safehttp: %.100q is not an https URL on port 443: %w", u.Redacted(), ErrRefused)
+	if u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Port() != "" && u.Port() != "443" {
+		return fmt.Errorf("safehttp: %.100q is not an https URL on port 443: %w", u.Scheme+"://"+u.Host, ErrRefused)
 	}
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil && !Public(a) {
 		return fmt.Errorf("safehttp: %s is not a public address: %w", a, ErrRefused)
@@ -136,9 +134,13 @@ func (c *Client) Stream(req *http.Request, into io.Writer, limit int64) (*Respon
 	if c.config.UserAgent != "" && req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", c.config.UserAgent)
 	}
-	res, err := c.http.Do(req)
+	ctx, cancel := context.WithTimeout(req.Context(), totalTimeout)
+	defer cancel()
+	// The transport is asked without an http.Client, which would have its own mind about redirects and puts the URL, that may
+	// name people, into its errors.
+	res, err := c.asked.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		return nil, fmt.Errorf("safehttp: asking %s: %w", req.URL.Host, withoutURL(err))
+		return nil, fmt.Errorf("safehttp: asking %s: %w", req.URL.Host, err)
 	}
 	defer res.Body.Close()
 	if res.ContentLength > limit {
@@ -154,14 +156,5 @@ func (c *Client) Stream(req *http.Request, into io.Writer, limit int64) (*Respon
 	return &Response{Status: res.StatusCode, Header: res.Header}, nil
 }
 
-// withoutURL drops the URL that the standard library puts into its errors: it may name people.
-func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u.Err
-	}
-	return err
-}
-
 // CloseIdle closes connections that wait for reuse.
-func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
+func (c *Client) CloseIdle() { c.transport.CloseIdleConnections() }

@@ -1,0 +1,93 @@
+package federation
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func FuzzParseActivity(f *testing.F) {
+	f.Add(create(f, nil))
+	f.Add(create(f, func(_, o map[string]any) { rename(o, "content", "mls:content"); o["type"] = "mls:Welcome" }))
+	f.Add(create(f, func(a, _ map[string]any) { a["object"] = "x"; a["to"] = []any{1, "x"} }))
+	f.Add([]byte(`{"id":"x","type":["Create"],"actor":"y","object":{"mediaType":"message/mls","content":"AA=="}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		in, err := parseActivity(data)
+		if err != nil {
+			require.Equal(t, incoming{}, in)
+			require.Error(t, shapeError(err))
+			return
+		}
+		require.True(t, json.Valid(data))
+		if !in.ours {
+			require.Nil(t, in.message)
+			require.Nil(t, in.receipt)
+		}
+		require.LessOrEqual(t, len(in.message), len(data))
+	})
+}
+
+func FuzzParseActor(f *testing.F) {
+	const id = "https://b.example/users/bob"
+	const pem = `-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAL0=\n-----END PUBLIC KEY-----\n`
+	f.Add([]byte(`{"id":"`+id+`","type":"Person","inbox":"`+id+`/inbox","publicKey":{"id":"`+id+`#main-key","owner":"`+id+`","publicKeyPem":"`+pem+`"}}`), id)
+	f.Add([]byte(`{"id":"`+id+`","type":["Person"],"publicKey":[{"owner":"`+id+`"}],"endpoints":{"sharedInbox":"https://b.example/inbox"}}`), id)
+	f.Add([]byte(`{"id":"x","publicKey":null}`), "x")
+	f.Fuzz(func(t *testing.T, data []byte, u string) {
+		a, err := ParseActor(data, u)
+		if err != nil {
+			require.ErrorIs(t, err, errActor)
+			require.Equal(t, RemoteActor{}, a)
+			return
+		}
+		origin, err := Origin(u)
+		require.NoError(t, err)
+		require.Equal(t, u, a.ID)
+		require.True(t, on(origin, a.Inbox))
+		require.True(t, a.Shared == "" || on(origin, a.Shared))
+		require.GreaterOrEqual(t, a.Key.N.BitLen(), minKey)
+	})
+}
+
+func FuzzParseDiscovery(f *testing.F) {
+	doc, err := json.Marshal(NewDiscovery("https://b.example", "key", make([]byte, 32)))
+	require.NoError(f, err)
+	f.Add(doc, "https://b.example")
+	f.Add([]byte(strings.Replace(string(doc), "b.example/waxwing/claim", "c.example/", 1)), "https://b.example")
+	f.Add([]byte(`{"version":1,"hub":{"key":""}}`), "")
+	f.Fuzz(func(t *testing.T, data []byte, instance string) {
+		d, err := ParseDiscovery(data, instance)
+		if err != nil {
+			require.Equal(t, Discovery{}, d)
+			return
+		}
+		for _, u := range []string{d.Actor, d.API, d.Claim, d.Directory, d.Log.URL} {
+			require.True(t, on(instance, u), u)
+		}
+		require.Equal(t, LogOrigin(instance), d.Log.Origin)
+		again, err := json.Marshal(d)
+		require.NoError(t, err)
+		same, err := ParseDiscovery(again, instance)
+		require.NoError(t, err)
+		require.Equal(t, d, same)
+	})
+}
+
+func FuzzParseAccount(f *testing.F) {
+	for _, seed := range []string{"alice@a.example", "acct:alice@a.example:8443", "@alice@[::1]", "a@b@c", "alice@a.example/x?y#z", "alice@\n", "alice@%41"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		name, host, err := ParseAccount(s)
+		if err != nil {
+			return
+		}
+		require.True(t, ValidName(name))
+		require.True(t, strings.HasSuffix(s, name+"@"+host))
+		origin, err := Origin("https://" + host + "/users/" + name)
+		require.NoError(t, err)
+		require.Equal(t, host, Host(origin))
+	})
+}
