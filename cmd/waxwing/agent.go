@@ -27,8 +27,9 @@ func (c *cli) agent() *cobra.Command {
 	var listen, passphraseFile string
 	cmd := &cobra.Command{
 		Use: "agent", Short: "Run the agent: hold the keys, send and receive", Args: cobra.NoArgs,
-		Long: `Runs until it is stopped. Everything personal in its home is sealed under the passphrase; there is no way around a lost one.
-The passphrase is asked for, or taken from --passphrase-file, or from the variable ` + passphraseVariable + `.`,
+		Long: `Runs until it is stopped. Everything personal in its home is sealed under the
+passphrase; there is no way around a lost one. The passphrase is asked for, or
+taken from --passphrase-file, or from the variable ` + passphraseVariable + `.`,
 		Example: "  waxwing agent\n  waxwing agent --listen 127.0.0.1:7423    # also for programs that cannot use a Unix socket",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			passphrase, err := c.passphrase(cmd, passphraseFile)
@@ -69,6 +70,11 @@ func (c *cli) runAgent(ctx context.Context, out io.Writer, passphrase []byte, li
 	}
 	for l := range doors {
 		if _, err := fmt.Fprintln(out, "listening on", l.Addr()); err != nil {
+			return err
+		}
+	}
+	if _, ok, _, err := a.Account(); err == nil && !ok {
+		if _, err := fmt.Fprintln(out, "no account yet; in another terminal: waxwing login @you@your.instance"); err != nil {
 			return err
 		}
 	}

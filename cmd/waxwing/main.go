@@ -65,13 +65,14 @@ func newCommand(hosts map[string]string) *cobra.Command {
 		Use: "waxwing", Short: "Direct messages in the Fediverse that only the people in a conversation can read",
 		Long: `Direct messages in the Fediverse that only the people in a conversation can read.
 
-"waxwing agent" runs on your device and holds your keys; the other commands talk to it. To see it all work on this machine
-alone, with two servers and three people: waxwing sandbox --demo`,
+"waxwing agent" runs on your device and holds your keys; the other commands
+talk to it. To see it all work on this machine alone, with two servers and
+three people: waxwing sandbox --demo`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&c.home, "home", defaultHome(), "folder of keys and messages; also WAXWING_HOME")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "write JSON, one object a line, for programs")
-	root.AddCommand(c.agent(), c.login(), c.send(), c.read(), c.conversations(), c.members(), c.devices(), c.contact(), newSandbox(), c.version())
+	root.AddCommand(c.agent(), c.login(), c.send(), c.read(), c.save(), c.conversations(), c.members(), c.devices(), c.contact(), newSandbox(), c.version())
 	return root
 }
 

@@ -133,9 +133,18 @@ func TestPlain(t *testing.T) {
 	require.Equal(t, "one\n  two\\u{d}", lines("one\r\ntwo\r", "  "))
 }
 
+func TestFileNameStaysInTheFolder(t *testing.T) {
+	for in, want := range map[string]string{
+		"map.pdf": "map.pdf", "../../etc/passwd": "_.._etc_passwd", "/etc/passwd": "_etc_passwd", `..\x`: "_x", ".bashrc": "bashrc", "..": "file",
+		"": "file", "a\x00b\nc\td": "a_b_c_d", "gpj.\u202eexe": "gpj._exe", "C:x": "C_x", " . ": "file", "straße 👋.txt": "straße 👋.txt",
+	} {
+		require.Equal(t, want, fileName(in), "%q", in)
+	}
+}
+
 func TestEveryCommandHasAnExample(t *testing.T) {
 	commands := newCommand(nil).Commands()
-	require.Len(t, commands, 10)
+	require.Len(t, commands, 11)
 	for i := 0; i < len(commands); i++ {
 		commands = append(commands, commands[i].Commands()...)
 		require.NotEmpty(t, commands[i].Example, commands[i].Name())

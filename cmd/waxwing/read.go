@@ -128,8 +128,8 @@ func (r *reader) show(m client.Message) error {
 		}
 	}
 	for _, a := range m.Attachments {
-		if _, err := fmt.Fprintf(r.out, "%s  %s: [file %s, %s, %d bytes; waxwing read … --json shows where]%s\n",
-			at.Format("15:04"), who, plain(a.Name), plain(a.MediaType), a.Size, note); err != nil {
+		if _, err := fmt.Fprintf(r.out, "%s  %s: [file %s, %d bytes; to save it: waxwing save %.8s %d]%s\n",
+			at.Format("15:04"), who, plain(a.Name), a.Size, plain(r.id), m.Seq, note); err != nil {
 			return err
 		}
 	}

@@ -16,9 +16,11 @@ func newSandbox() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use: "sandbox", Short: "Run two instances and three people on this machine, to try everything out", Args: cobra.NoArgs,
-		Long: `Runs two stand-alone sidecars, a.test and b.test, and the agents of alice and carol (at a.test) and bob (at b.test), with real HTTP
-between them on loopback. It prints where each agent's local API answers, and stays up. With --demo it plays a script instead, looks for
-what was said in everything the servers wrote and received, and ends.`,
+		Long: `Runs two stand-alone sidecars, a.test and b.test, and the agents of alice and
+carol (at a.test) and bob (at b.test), with real HTTP between them on loopback.
+It prints where each agent's local API answers, and stays up. With --demo it
+plays a script instead, looks for what was said in everything the servers wrote
+and received, and ends.`,
 		Example: "  waxwing sandbox --demo\n  waxwing sandbox",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if dir == "" {

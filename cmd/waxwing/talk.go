@@ -26,8 +26,9 @@ func (c *cli) send() *cobra.Command {
 	var noWait bool
 	cmd := &cobra.Command{
 		Use: "send TO [TEXT...]", Short: "Send a message or a file", Args: cobra.MinimumNArgs(1),
-		Long: `TO is a handle, several with commas between them, or the id of a conversation (its beginning is enough).
-Without TEXT and --file, the text is read from standard input. The command ends when your instance has taken the message.`,
+		Long: `TO is a handle, several with commas between them, or the id of a conversation
+(its beginning is enough). Without TEXT and --file, the text is read from
+standard input. The command ends when your instance has taken the message.`,
 		Example: `  waxwing send @bob@elsewhere.example "see you at nine"
   waxwing send @bob@elsewhere.example,@carol@chat.example "both of you"
   waxwing send 4b1f --file map.pdf`,
