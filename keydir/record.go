@@ -97,8 +97,6 @@ func (r Record) follows(known *Record, e transparency.Entry) error {
 		return transparency.Failed("A6", "a reset at seq %d appears that was not there before", e.LastReset)
 	case e.Seq == known.Seq+1 && e.Kind == transparency.KindUpdate && transparency.AccountKeyHash(e.AuthKey) != known.AuthNext:
 		return transparency.Failed("A6", "the update is not by the account key promised before")
-	case e.Kind == transparency.KindFirst && e.Seq != 0:
-		return transparency.Failed("L1", "a first entry with seq %d", e.Seq)
 	}
 	return nil
 }

@@ -124,6 +124,20 @@ func (e Entry) Opens(opening [32]byte, list []byte) error {
 	return nil
 }
 
+// wellFormed is what L1 to L3 say of an entry whatever came before it. A reader may not have seen what came before; without
+// this it could be shown a reset that counts itself as none.
+func (e *Entry) wellFormed() error {
+	switch {
+	case e.Kind == KindFirst && (e.Seq != 0 || e.LastReset != 0):
+		return Failed("L1", "a first entry has seq %d and last_reset %d", e.Seq, e.LastReset)
+	case e.Kind == KindUpdate && e.LastReset >= e.Seq:
+		return Failed("L2", "an update has last_reset %d at seq %d", e.LastReset, e.Seq)
+	case e.Kind == KindReset && (e.Seq == 0 || e.LastReset != e.Seq):
+		return Failed("L3", "a reset has last_reset %d at seq %d", e.LastReset, e.Seq)
+	}
+	return nil
+}
+
 // Follows checks L1 to L4 against the label's newest entry, nil if there is none. The distance to the clock is the
 // appending side's to check.
 func (e Entry) Follows(previous *Entry) error {
@@ -133,24 +147,26 @@ func (e Entry) Follows(previous *Entry) error {
 		}
 		return nil
 	}
+	if e.Kind == KindFirst {
+		return Failed("L1", "the label has an entry already")
+	}
+	if err := e.wellFormed(); err != nil {
+		return err
+	}
 	check := "L2"
 	if e.Kind == KindReset {
 		check = "L3"
 	}
 	switch {
-	case e.Kind == KindFirst:
-		return Failed("L1", "the label has an entry already")
 	case e.Label != previous.Label:
 		return Failed("L5", "the label is another one")
-	case e.Seq != previous.Seq+1 || e.Seq == 0:
+	case e.Seq != previous.Seq+1:
 		return Failed(check, "seq is %d after %d", e.Seq, previous.Seq)
 	case e.Kind == KindUpdate && e.LastReset != previous.LastReset:
 		return Failed("L2", "an update changes last_reset from %d to %d", previous.LastReset, e.LastReset)
 	case e.Kind == KindUpdate && AccountKeyHash(e.AuthKey) != previous.AuthNext:
 		return Failed("L2", "the account key is not the one promised before")
-	case e.Kind == KindReset && e.LastReset != e.Seq:
-		return Failed("L3", "a reset has last_reset %d at seq %d", e.LastReset, e.Seq)
-	case e.Kind == KindReset && e.AuthKey == previous.AuthKey:
+	case e.Kind == KindReset && (e.AuthKey == previous.AuthKey || AccountKeyHash(e.AuthKey) == previous.AuthNext):
 		return Failed("L3", "a reset keeps the account key")
 	case e.Time < previous.Time:
 		return Failed("L4", "time goes backwards")

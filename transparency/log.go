@@ -48,7 +48,7 @@ func (l Log) Verifier() (note.Verifier, error) {
 }
 
 // Check holds A1 to A4 of spec/log-entry.md: the log only grew, and the entry is in it. It returns what to remember next and
-// the entry; l itself is not changed.
+// the entry; on an error, l as it was.
 func (l Log) Check(a Answer) (Log, Entry, error) {
 	next, err := l.advance(a.Checkpoint, a.Consistency)
 	if err != nil {
@@ -64,10 +64,16 @@ func (l Log) Check(a Answer) (Log, Entry, error) {
 	if err != nil {
 		return l, Entry{}, Failed("A4", "%v", err)
 	}
+	if err := e.wellFormed(); err != nil {
+		return l, Entry{}, err
+	}
 	if err := e.VerifySignature(); err != nil {
 		return l, Entry{}, err
 	}
-	return next, e, e.Opens(a.Opening, a.Devices)
+	if err := e.Opens(a.Opening, a.Devices); err != nil {
+		return l, Entry{}, err
+	}
+	return next, e, nil
 }
 
 func (l Log) advance(signed []byte, consistency []tlog.Hash) (Log, error) {
@@ -82,7 +88,7 @@ func (l Log) advance(signed []byte, consistency []tlog.Hash) (Log, error) {
 	switch {
 	case c.Size < l.Size:
 		return l, Failed("A2", "the log shrank from %d to %d entries", l.Size, c.Size)
-	case c.Size == l.Size && c.Root != l.Root:
+	case c.Size == l.Size && l.Size > 0 && c.Root != l.Root:
 		return l, Failed("A2", "two roots for %d entries", c.Size)
 	case c.Size > l.Size && l.Size > 0:
 		if err := tlog.CheckTree(consistency, c.Size, c.Root, l.Size, l.Root); err != nil {

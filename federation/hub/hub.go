@@ -55,10 +55,12 @@ type Store interface {
 	Events(ctx context.Context, groupID []byte, after uint64, limit int) ([]Event, error)
 }
 
-// Bounds of one answer.
+// Bounds of one answer, and so of a commit: one that fits no answer would leave the group's other members behind.
 const (
 	maxEvents     = 100
 	maxEventBytes = 700 << 10 // as raw bytes; base64 makes a third more
+	maxCommit     = 700 << 10
+	batch         = 8 // events read from the store at once
 )
 
 // Headers reads what an MLSMessage shows in the clear.
@@ -82,6 +84,9 @@ func (h *Hub) Key() ed25519.PublicKey { return h.key.Public().(ed25519.PublicKey
 
 // Open starts a conversation at epoch 0 and returns its first receipt. The same call again gets the same receipt.
 func (h *Hub) Open(ctx context.Context, groupID []byte, ticket [32]byte) ([]byte, error) {
+	if len(groupID) == 0 || len(groupID) > receipt.MaxGroupID {
+		return nil, fmt.Errorf("hub: opening a conversation: a group id of %d bytes: it has 1 to %d", len(groupID), receipt.MaxGroupID)
+	}
 	r := receipt.Receipt{Kind: receipt.KindOpen, GroupID: groupID, Term: 1, Ticket: ticket, Time: uint64(h.now().UnixMilli())}
 	r.Sign(h.key)
 	b := r.Marshal()
@@ -107,6 +112,9 @@ type Submission struct {
 // Submit grants the epoch to a commit or says why not: S1 to S6. Errors: ErrNoConversation, ErrMalformed, *StaleError,
 // ErrEpochUnknown, ErrNotMember.
 func (h *Hub) Submit(ctx context.Context, groupID []byte, s Submission) ([]byte, error) {
+	if len(s.Commit) > maxCommit {
+		return nil, fmt.Errorf("hub: commit for %x: of %d bytes: %w", groupID, len(s.Commit), ErrMalformed)
+	}
 	id, epoch, commit, err := h.headers(s.Commit)
 	if err != nil || !commit || !bytes.Equal(id, groupID) || epoch != s.Epoch {
 		return nil, fmt.Errorf("hub: commit for %x: %w", groupID, ErrMalformed)
@@ -162,22 +170,29 @@ func (h *Hub) stale(ctx context.Context, groupID []byte, s Submission, state Sta
 
 // Events returns what came after a seq, ascending, as much as fits one answer.
 func (h *Hub) Events(ctx context.Context, groupID []byte, after uint64) ([]Event, error) {
-	_, ok, err := h.store.Group(ctx, groupID)
+	state, ok, err := h.store.Group(ctx, groupID)
 	if err != nil {
 		return nil, fmt.Errorf("hub: reading %x: %w", groupID, err)
 	}
 	if !ok {
 		return nil, fmt.Errorf("hub: events of %x: %w", groupID, ErrNoConversation)
 	}
-	events, err := h.store.Events(ctx, groupID, after, maxEvents)
-	if err != nil {
-		return nil, fmt.Errorf("hub: reading the events of %x: %w", groupID, err)
-	}
-	size := 0
-	for i, e := range events {
-		if size += len(e.Receipt) + len(e.Commit); size > maxEventBytes && i > 0 {
-			return events[:i], nil
+	var events []Event
+	for size := 0; after < state.Seq && len(events) < maxEvents; {
+		more, err := h.store.Events(ctx, groupID, after, min(batch, maxEvents-len(events)))
+		if err != nil {
+			return nil, fmt.Errorf("hub: reading the events of %x: %w", groupID, err)
 		}
+		for _, e := range more {
+			if size += len(e.Receipt) + len(e.Commit); size > maxEventBytes && len(events) > 0 {
+				return events, nil
+			}
+			events = append(events, e)
+		}
+		if len(more) == 0 {
+			break
+		}
+		after += uint64(len(more)) // in a chain every seq is there
 	}
 	return events, nil
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -22,10 +23,10 @@ const (
 	KindCommit Kind = 2
 )
 
-const (
-	version    = 1
-	maxGroupID = 64
-)
+const version = 1
+
+// MaxGroupID is the most bytes a group id may have.
+const MaxGroupID = 64
 
 // Receipt is the hub's word that a commit is the one of its epoch.
 type Receipt struct {
@@ -48,15 +49,23 @@ func Parse(b []byte) (Receipt, error) {
 	var v uint8
 	var id cryptobyte.String
 	ok := s.ReadUint8(&v) && v == version && s.ReadUint8((*uint8)(&r.Kind)) && (r.Kind == KindOpen || r.Kind == KindCommit) &&
-		s.ReadUint8LengthPrefixed(&id) && len(id) > 0 && len(id) <= maxGroupID &&
+		s.ReadUint8LengthPrefixed(&id) && len(id) > 0 && len(id) <= MaxGroupID &&
 		s.ReadUint64(&r.Term) && s.ReadUint64(&r.Seq) && s.ReadUint64(&r.Epoch) &&
 		s.CopyBytes(r.MessageHash[:]) && s.CopyBytes(r.Previous[:]) && s.CopyBytes(r.Ticket[:]) && s.ReadUint64(&r.Time) &&
 		s.CopyBytes(r.Signature[:]) && s.Empty()
-	if !ok {
+	if !ok || !r.wellFormed() {
 		return Receipt{}, fmt.Errorf("receipt: reading %d bytes: malformed", len(b))
 	}
 	r.GroupID = bytes.Clone(id)
 	return r, nil
+}
+
+// wellFormed: an open receipt is the first and follows nothing, a commit's is never the first.
+func (r Receipt) wellFormed() bool {
+	if r.Kind == KindOpen {
+		return r.Seq == 0 && r.Epoch == 0 && r.MessageHash == [32]byte{} && r.Previous == [32]byte{}
+	}
+	return r.Seq > 0
 }
 
 func (r Receipt) unsigned() []byte {
@@ -170,7 +179,7 @@ func SignSubmit(ticket ed25519.PrivateKey, groupID []byte, term, epoch uint64, c
 
 // VerifySubmit is S5.
 func VerifySubmit(ticket [32]byte, groupID []byte, term, epoch uint64, commit []byte, next [32]byte, signature []byte) bool {
-	return len(groupID) <= maxGroupID && ed25519.Verify(ticket[:], submission(groupID, term, epoch, commit, next), signature)
+	return len(groupID) <= MaxGroupID && ed25519.Verify(ticket[:], submission(groupID, term, epoch, commit, next), signature)
 }
 
 const conversations = "/waxwing/conversations/"
@@ -184,8 +193,14 @@ func ConversationURL(instance string, groupID []byte) string {
 func ParseConversationURL(u string) (instance string, groupID []byte, err error) {
 	instance, id, ok := strings.Cut(u, conversations)
 	groupID, err = hex.DecodeString(id)
-	if !ok || err != nil || len(groupID) == 0 || len(groupID) > maxGroupID || ConversationURL(instance, groupID) != u {
+	if !ok || err != nil || len(groupID) == 0 || len(groupID) > MaxGroupID || ConversationURL(instance, groupID) != u || !isOrigin(instance) {
 		return "", nil, fmt.Errorf("receipt: %.100q is not the URL of a conversation", u)
 	}
 	return instance, groupID, nil
+}
+
+// isOrigin: nothing but scheme and host, so that no path, query or user name stands before the conversation's path.
+func isOrigin(instance string) bool {
+	u, err := url.Parse(instance)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.Scheme+"://"+u.Host == instance
 }

@@ -85,7 +85,7 @@ func (r reader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 // Append checks an entry (L1 to L5), appends it and answers with its proof. Typed errors: *transparency.CheckError,
 // *ConflictError, ErrKeyNotCurrent. The very entry that is the newest already is answered again.
 func (s *Sequencer) Append(ctx context.Context, entry []byte, opening [32]byte, list []byte) (transparency.Answer, error) {
-	e, l, err := s.decode(entry, opening, list)
+	e, l, err := decode(entry, opening, list)
 	if err != nil {
 		return transparency.Answer{}, fmt.Errorf("sequencer: appending an entry: %w", err)
 	}
@@ -98,6 +98,9 @@ func (s *Sequencer) Append(ctx context.Context, entry []byte, opening [32]byte, 
 	if known && string(newest.Entry) == string(entry) {
 		return s.Answer(ctx, l.Actor, 0)
 	}
+	if err := s.checkTime(e); err != nil {
+		return transparency.Answer{}, err
+	}
 	if err := s.checkNext(ctx, e, l.Actor, newest, known); err != nil {
 		return transparency.Answer{}, err
 	}
@@ -107,8 +110,8 @@ func (s *Sequencer) Append(ctx context.Context, entry []byte, opening [32]byte, 
 	return s.Answer(ctx, l.Actor, 0)
 }
 
-// decode holds L5 and the half of L4 that concerns the clock.
-func (s *Sequencer) decode(entry []byte, opening [32]byte, list []byte) (transparency.Entry, keydir.DeviceList, error) {
+// decode holds L5.
+func decode(entry []byte, opening [32]byte, list []byte) (transparency.Entry, keydir.DeviceList, error) {
 	e, err := transparency.ParseEntry(entry)
 	if err != nil {
 		return e, keydir.DeviceList{}, transparency.Failed("L5", "%v", err)
@@ -126,10 +129,16 @@ func (s *Sequencer) decode(entry []byte, opening [32]byte, list []byte) (transpa
 	if l.Seq != e.Seq || transparency.Label(l.Actor) != e.Label {
 		return e, l, transparency.Failed("L5", "the list is of another actor or seq")
 	}
-	if d := s.now().Sub(time.UnixMilli(int64(e.Time))); d > maxSkew || d < -maxSkew {
-		return e, l, transparency.Failed("L4", "time is %v from the log's clock", d.Round(time.Second))
-	}
 	return e, l, nil
+}
+
+// checkTime is the half of L4 that concerns the clock. It is for an entry that is about to be appended: one that is there already
+// may be sent again later than that, by a device that never got its answer.
+func (s *Sequencer) checkTime(e transparency.Entry) error {
+	if d := s.now().Sub(time.UnixMilli(int64(e.Time))); d > maxSkew || d < -maxSkew {
+		return fmt.Errorf("sequencer: appending an entry: %w", transparency.Failed("L4", "time is %v from the log's clock", d.Round(time.Second)))
+	}
+	return nil
 }
 
 func (s *Sequencer) checkNext(ctx context.Context, e transparency.Entry, actor string, newest Record, known bool) error {

@@ -19,7 +19,7 @@ const tileHeight = 8
 // Tile returns the resource at a path like tile/0/x001/234.p/17 or tile/entries/000, or ErrNotFound.
 func (s *Sequencer) Tile(ctx context.Context, path string) ([]byte, error) {
 	rest, ok := strings.CutPrefix(path, "tile/")
-	if !ok || len(path) > 100 {
+	if !ok || len(path) > 100 || strings.HasPrefix(rest, "data/") { // the module's word, which is no path of ours
 		return nil, ErrNotFound
 	}
 	if entries, ok := strings.CutPrefix(rest, "entries/"); ok {
