@@ -64,13 +64,6 @@ func (p *updatePath) add(b *cryptobyte.Builder) {
 // privateKeys are the HPKE keys of a member: its leaf's and those of the ancestors it knows.
 type privateKeys map[nodeIndex][]byte
 
-// forget drops what a change to that leaf's path has made worthless.
-func (k privateKeys) forgetPath(t *ratchetTree, l leafIndex) {
-	for _, p := range l.node().directPath(t.root()) {
-		delete(k, p)
-	}
-}
-
 // keep drops keys whose node is gone or blank.
 func (k privateKeys) keep(t *ratchetTree) {
 	maps.DeleteFunc(k, func(x nodeIndex, _ []byte) bool { return int(x) >= len(t.nodes) || t.nodes[x].blank() })
