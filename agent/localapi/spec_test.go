@@ -28,11 +28,8 @@ func TestCodesAreWrittenDown(t *testing.T) {
 	} {
 		codes = append(codes, string(e))
 	}
-	for _, c := range []string{
-		device.CodeWaitingKey, device.CodeCannotDecrypt, device.CodeRejectedForged, device.CodeNotInLog, device.CodeForkDetected, device.CodeCommitInvalid,
-	} {
-		codes = append(codes, c)
-	}
+	codes = append(codes,
+		device.CodeWaitingKey, device.CodeCannotDecrypt, device.CodeRejectedForged, device.CodeNotInLog, device.CodeForkDetected, device.CodeCommitInvalid)
 	for _, c := range codes {
 		require.Contains(t, string(page), "`"+c+"`")
 	}
