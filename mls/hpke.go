@@ -6,6 +6,7 @@ import (
 	"crypto/hkdf"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/cloudflare/circl/hpke"
 	"golang.org/x/crypto/chacha20poly1305"
@@ -14,17 +15,25 @@ import (
 
 // Section 5.1.3 and section 8: HPKE, AEAD and key derivation. Only members reach this file.
 
-func (s *suite) hpke() hpke.Suite {
-	if s.id == X25519ChaCha20Poly1305SHA256Ed25519 {
-		return hpke.NewSuite(hpke.KEM_X25519_HKDF_SHA256, hpke.KDF_HKDF_SHA256, hpke.AEAD_ChaCha20Poly1305)
-	}
-	return hpke.NewSuite(hpke.KEM_X25519_HKDF_SHA256, hpke.KDF_HKDF_SHA256, hpke.AEAD_AES128GCM)
+// primitives of a suite that only members use.
+var primitives = map[CipherSuite]struct {
+	hpke hpke.Suite
+	aead func(key []byte) (cipher.AEAD, error)
+}{
+	1: {hpke.NewSuite(hpke.KEM_X25519_HKDF_SHA256, hpke.KDF_HKDF_SHA256, hpke.AEAD_AES128GCM), newGCM},
+	2: {hpke.NewSuite(hpke.KEM_P256_HKDF_SHA256, hpke.KDF_HKDF_SHA256, hpke.AEAD_AES128GCM), newGCM},
+	3: {hpke.NewSuite(hpke.KEM_X25519_HKDF_SHA256, hpke.KDF_HKDF_SHA256, hpke.AEAD_ChaCha20Poly1305), chacha20poly1305.New},
+	4: {hpke.NewSuite(hpke.KEM_X448_HKDF_SHA512, hpke.KDF_HKDF_SHA512, hpke.AEAD_AES256GCM), newGCM},
+	5: {hpke.NewSuite(hpke.KEM_P521_HKDF_SHA512, hpke.KDF_HKDF_SHA512, hpke.AEAD_AES256GCM), newGCM},
+	6: {hpke.NewSuite(hpke.KEM_X448_HKDF_SHA512, hpke.KDF_HKDF_SHA512, hpke.AEAD_ChaCha20Poly1305), chacha20poly1305.New},
+	7: {hpke.NewSuite(hpke.KEM_P384_HKDF_SHA384, hpke.KDF_HKDF_SHA384, hpke.AEAD_AES256GCM), newGCM},
 }
 
-func (s *suite) aead(key []byte) (cipher.AEAD, error) {
-	if s.id == X25519ChaCha20Poly1305SHA256Ed25519 {
-		return chacha20poly1305.New(key)
-	}
+func (s *suite) hpke() hpke.Suite { return primitives[s.id].hpke }
+
+func (s *suite) aead(key []byte) (cipher.AEAD, error) { return primitives[s.id].aead(key) }
+
+func newGCM(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, err
@@ -71,19 +80,48 @@ func (s *suite) randomSecret(rand io.Reader) ([]byte, error) {
 	return secret, nil
 }
 
-// deriveKeyPair is KEM.DeriveKeyPair of RFC 9180 on a node secret.
+// deriveKeyPair is DeriveKeyPair of RFC 9180 section 7.1.3 on a node secret. The library's own takes only as many bytes as a
+// private key has; a node secret has as many as a hash.
 func (s *suite) deriveKeyPair(secret []byte) (public, private []byte) {
 	kem, _, _ := s.hpke().Params()
-	pk, sk := kem.Scheme().DeriveKeyPair(secret)
-	public, err := pk.MarshalBinary()
+	id := []byte{'K', 'E', 'M', byte(kem >> 8), byte(kem)}
+	prk := s.extract(nil, slices.Concat([]byte("HPKE-v1"), id, []byte("dkp_prk"), secret))
+	size := kem.Scheme().PrivateKeySize()
+	expand := func(label string, info ...byte) []byte {
+		full := slices.Concat([]byte{byte(size >> 8), byte(size)}, []byte("HPKE-v1"), id, []byte(label), info)
+		out, err := hkdf.Expand(s.hash.New, prk, string(full), size)
+		if err != nil {
+			panic("mls: HKDF-Expand: " + err.Error()) // fails only beyond 255 hashes of output
+		}
+		return out
+	}
+	if kem == hpke.KEM_X25519_HKDF_SHA256 || kem == hpke.KEM_X448_HKDF_SHA512 {
+		private = expand("sk")
+		return publicHalf(kem, private), private
+	}
+	for counter := range 256 {
+		private = expand("candidate", byte(counter))
+		if kem == hpke.KEM_P521_HKDF_SHA512 {
+			private[0] &= 1
+		}
+		if public = publicHalf(kem, private); public != nil {
+			return public, private
+		}
+	}
+	panic("mls: deriving a key pair: no candidate in 256") // less likely than 2^-8000
+}
+
+// publicHalf of a private key; nil if that is none.
+func publicHalf(kem hpke.KEM, private []byte) []byte {
+	sk, err := kem.Scheme().UnmarshalBinaryPrivateKey(private)
+	if err != nil {
+		return nil
+	}
+	public, err := sk.Public().MarshalBinary()
 	if err != nil {
 		panic("mls: encoding a derived public key: " + err.Error())
 	}
-	private, err = sk.MarshalBinary()
-	if err != nil {
-		panic("mls: encoding a derived private key: " + err.Error())
-	}
-	return public, private
+	return public
 }
 
 func (s *suite) generateKeyPair(rand io.Reader) (public, private []byte, err error) {

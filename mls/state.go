@@ -33,7 +33,7 @@ func (g *Group) add(b *cryptobyte.Builder) {
 	}
 	g.messages.add(b)
 	b.AddUint32(uint32(g.own))
-	addOpaque(b, g.signer.Seed())
+	addOpaque(b, g.signer.Private())
 	addMap(b, g.private, func(b *cryptobyte.Builder, key []byte) { addOpaque(b, key) })
 	addVector(b, func(b *cryptobyte.Builder) {
 		for i := range g.proposals {
