@@ -93,7 +93,10 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 	a := g.content(ContentCommit, p.AuthenticatedData)
 	a.content.commit, a.wireFormat = content, p.Framing.wireFormat()
 	a.sign(g.signer, marshal(&g.context))
-	next, member, joiner := g.next(c, a, commitSecret)
+	next, member, joiner, err := g.next(c, a, commitSecret)
+	if err != nil {
+		return nil, err
+	}
 	a.confirmationTag = g.suite.mac(next.secrets.confirmation, next.context.confirmed)
 	next.interim = g.suite.interimTranscript(next.context.confirmed, a.confirmationTag)
 
@@ -173,14 +176,18 @@ func (g *Group) nextContext(c *change, confirmed []byte) groupContext {
 }
 
 // next computes the group after a commit whose change and commit secret are known (section 8).
-func (g *Group) next(c *change, a *authenticatedContent, commitSecret []byte) (*Group, memberSecret, joinerSecret) {
+func (g *Group) next(c *change, a *authenticatedContent, commitSecret []byte) (*Group, memberSecret, joinerSecret, error) {
+	psk, err := g.suite.pskSecret(c.psks, g.findPSK)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	next := &Group{suite: g.suite, tree: c.tree, own: g.own, signer: g.signer, private: c.private}
 	next.context = g.nextContext(c, g.suite.confirmedTranscript(g.interim, a))
 	context := marshal(&next.context)
 	joiner := g.suite.joiner(g.secrets.init, commitSecret, context)
-	member := g.suite.member(joiner, make([]byte, g.suite.nh))
+	member := g.suite.member(joiner, psk)
 	next.startEpoch(g.suite.epoch(member, context))
-	return next, member, joiner
+	return next, member, joiner, nil
 }
 
 // welcomeFor makes the Welcome for who was added, with the tree in it (section 12.4.3.1).
@@ -197,7 +204,7 @@ func (g *Group) welcomeFor(rand io.Reader, c *change, path *newPath, member memb
 	}
 	w := &welcome{suite: g.suite.id, encryptedGroupInfo: sealed}
 	for i, at := range c.added {
-		secrets := &groupSecrets{joiner: joiner}
+		secrets := &groupSecrets{joiner: joiner, psks: c.psks}
 		if path != nil {
 			secrets.pathSecret = path.secretFor(at)
 		}

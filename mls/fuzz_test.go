@@ -144,7 +144,7 @@ func seedMessagesOf(p *party) [][]byte {
 		p.g.DropPending()
 	}
 	for _, v := range []Proposal{RemoveProposal(1), {Type: ProposalExternalInit, kemOutput: make([]byte, 32)},
-		{Type: ProposalPreSharedKey, psk: &preSharedKeyID{usage: 1, groupID: []byte("g"), nonce: make([]byte, 32)}},
+		{Type: ProposalPreSharedKey, psk: &preSharedKeyID{PSK: PSK{Usage: 1, GroupID: []byte("g")}, nonce: make([]byte, 32)}},
 		{Type: ProposalReInit, reInit: &reInit{groupID: []byte("g"), version: 1, suite: 1}}} {
 		list = append(list, forgeMessage(p, ContentProposal, func(a *authenticatedContent) { a.content.proposal = &v }))
 	}

@@ -25,8 +25,12 @@ type Group struct {
 	proposals []storedProposal // by reference, of this epoch
 	updates   []ownUpdate      // keys of our own Update proposals
 	past      []*pastEpoch     // newest first
-	pending   *PendingCommit
-	removed   bool
+
+	resumptions []resumption // newest first
+	psks        PSKs         // not stored
+
+	pending *PendingCommit
+	removed bool
 }
 
 // A storedProposal was received or sent and may be named by a commit.
@@ -144,8 +148,6 @@ func (g *Group) Extensions() []Extension { return slices.Clone(g.context.extensi
 // EpochAuthenticator is equal for two members if and only if they are in the same state (section 8.7).
 func (g *Group) EpochAuthenticator() []byte { return slices.Clone(g.secrets.authentication) }
 
-// PastAuthenticator would need the secrets of an epoch that is over; what callers compare they keep themselves.
-
 // Export is MLS-Exporter (section 8.5) of the current epoch; length in bytes.
 func (g *Group) Export(label string, context []byte, length int) ([]byte, error) {
 	return g.suite.export(g.secrets, label, context, length)
@@ -242,8 +244,10 @@ func (g *Group) ProposeUpdate(rand io.Reader, framing Framing, authenticatedData
 // moveTo makes next the state; what the epoch that ends needs for late messages is kept for maxPastEpochs.
 func (g *Group) moveTo(next *Group) {
 	past := append([]*pastEpoch{{g.context, g.tree, g.secrets.senderData, g.messages}}, g.past...)
+	resumptions := append([]resumption{{g.context.epoch, g.secrets.resumption}}, g.resumptions...)
 	moved := *next
 	moved.past = past[:min(len(past), maxPastEpochs)]
+	moved.resumptions, moved.psks = resumptions[:min(len(resumptions), maxResumptions)], g.psks
 	*g = moved
 }
 

@@ -124,7 +124,8 @@ func TestRemovedMemberHasNoKeyOfTheNextEpoch(t *testing.T) {
 		// The naive successor: apply the removal, take no path secret.
 		change, err := bob.g.applyProposals([]storedProposal{{sender: alice.g.own, proposal: RemoveProposal(leafOf(bob))}}, alice.g.own, testNow)
 		require.NoError(t, err)
-		guess, _, _ := bob.g.next(change, &authenticatedContent{content: framedContent{contentType: ContentCommit, commit: content}}, make([]byte, 32))
+		guess, _, _, err := bob.g.next(change, &authenticatedContent{content: framedContent{contentType: ContentCommit, commit: content}}, make([]byte, 32))
+		require.NoError(t, err)
 		require.NotEqual(t, alice.g.pending.next.secrets.senderData, guess.secrets.senderData)
 	})
 }
@@ -238,19 +239,29 @@ func TestLastResort(t *testing.T) {
 	require.Equal(t, kp.Ref(), m.KeyPackage().Ref())
 }
 
-func TestSuite3(t *testing.T) {
-	const cs = X25519ChaCha20Poly1305SHA256Ed25519
-	require.Equal(t, "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519", cs.String())
-	alice, bob := newParty(t, "alice"), newParty(t, "bob")
-	k := alice.params()
-	g, err := NewGroup(rand.Reader, GroupParams{Suite: cs, GroupID: []byte("g"), Signer: alice.signer, Credential: k.Credential, Lifetime: k.Lifetime})
-	require.NoError(t, err)
-	alice.g = g
-	kp := bob.keyPackageWith(func(k *KeyPackageParams) { k.Suite = cs })
-	p := alice.commit(CommitParams{Proposals: []Proposal{AddProposal(kp.KeyPackage())}, ForcePath: true})
-	alice.confirm()
-	bob.join(kp, p.Welcome())
-	agree(t, alice, bob)
+// TestSuites walks through a short life in each suite.
+func TestSuites(t *testing.T) {
+	require.Len(t, suites, 7)
+	for cs := CipherSuite(1); cs <= 7; cs++ {
+		t.Run(cs.String(), func(t *testing.T) {
+			alice, bob, carol := newPartyOf(t, cs, "alice"), newPartyOf(t, cs, "bob"), newPartyOf(t, cs, "carol")
+			alice.create()
+			kps := []*KeyPackageSecret{bob.keyPackage(), carol.keyPackage()}
+			p := alice.commit(CommitParams{Proposals: []Proposal{AddProposal(kps[0].KeyPackage()), AddProposal(kps[1].KeyPackage())}, ForcePath: true})
+			alice.confirm()
+			bob.join(kps[0], p.Welcome())
+			carol.join(kps[1], p.Welcome())
+			agree(t, alice, bob, carol)
+			p = bob.commit(CommitParams{})
+			bob.confirm()
+			alice.apply(p.Message())
+			carol.apply(p.Message())
+			p = carol.commit(CommitParams{Proposals: []Proposal{RemoveProposal(leafOf(bob))}})
+			carol.confirm()
+			alice.apply(p.Message())
+			agree(t, alice, carol)
+		})
+	}
 }
 
 // Proposals that cannot be committed, or not together, must not keep anybody from committing the rest (12.2).

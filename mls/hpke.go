@@ -177,6 +177,9 @@ func (s *suite) sealWithLabel(rand io.Reader, public []byte, label string, conte
 // openWithLabel is DecryptWithLabel of section 5.1.3.
 func (s *suite) openWithLabel(private []byte, label string, context []byte, c hpkeCiphertext) ([]byte, error) {
 	kem, _, _ := s.hpke().Params()
+	if n := kem.Scheme().PrivateKeySize(); len(private) < n {
+		private = append(make([]byte, n-len(private), n), private...) // some write a scalar without leading zeros
+	}
 	sk, err := kem.Scheme().UnmarshalBinaryPrivateKey(private)
 	if err != nil {
 		return nil, fmt.Errorf("mls: reading a private key: %w", err)

@@ -10,6 +10,7 @@ type JoinParams struct {
 	KeyPackage  *KeyPackageSecret
 	Signer      *SignatureKey
 	RatchetTree []byte // if the Welcome does not carry it
+	PSKs        PSKs   // if it is made with pre-shared keys
 }
 
 // StagedJoin is a Welcome that checks out. Whether its members are who they say is for the caller to decide before it
@@ -47,10 +48,11 @@ func JoinWelcome(m *Message, p JoinParams) (*StagedJoin, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(secrets.psks) > 0 {
-		return nil, fmt.Errorf("mls: welcome with pre-shared keys: %w", ErrUnsupported)
+	psk, err := secrets.pskSecret(s, p.PSKs)
+	if err != nil {
+		return nil, err
 	}
-	member := s.member(secrets.joiner, make([]byte, s.nh))
+	member := s.member(secrets.joiner, psk)
 	info, err := m.welcome.openInfo(s, member)
 	if err != nil {
 		return nil, err
@@ -63,7 +65,7 @@ func JoinWelcome(m *Message, p JoinParams) (*StagedJoin, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Group{suite: s, context: info.context, tree: tree, own: own, signer: p.Signer, private: privateKeys{own.node(): p.KeyPackage.leafPriv}}
+	g := &Group{suite: s, context: info.context, tree: tree, own: own, signer: p.Signer, private: privateKeys{own.node(): p.KeyPackage.leafPriv}, psks: p.PSKs}
 	if !bytes.Equal(p.Signer.Public(), p.KeyPackage.public.Leaf.SignatureKey) {
 		return nil, invalid("signature key is not that of the key package")
 	}
@@ -76,6 +78,25 @@ func JoinWelcome(m *Message, p JoinParams) (*StagedJoin, error) {
 	}
 	g.interim = s.interimTranscript(g.context.confirmed, info.confirmationTag)
 	return &StagedJoin{g, info.signer}, nil
+}
+
+// pskSecret of the keys that the Welcome names.
+func (g *groupSecrets) pskSecret(s *suite, psks PSKs) ([]byte, error) {
+	if len(g.psks) > maxPSKs {
+		return nil, invalid("more than %d pre-shared keys in a welcome", maxPSKs)
+	}
+	seen := map[string]bool{}
+	for i := range g.psks {
+		if err := s.checkPSK(&g.psks[i], seen); err != nil {
+			return nil, err
+		}
+	}
+	return s.pskSecret(g.psks, func(p *preSharedKeyID) ([]byte, bool) {
+		if psks == nil {
+			return nil, false
+		}
+		return psks(p.PSK)
+	})
 }
 
 // open finds and opens the secrets for our key package.

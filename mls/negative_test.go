@@ -117,7 +117,6 @@ func TestProposalListRules(t *testing.T) {
 	_, err := bob.process(forgeCommit(alice, &commit{proposals: []proposalOrRef{{ref: make([]byte, 32)}}}))
 	requireRule(t, err, "have not seen")
 	for _, p := range []Proposal{
-		{Type: ProposalPreSharedKey, psk: &preSharedKeyID{external: true, id: []byte("x"), nonce: make([]byte, 32)}},
 		{Type: ProposalReInit, reInit: &reInit{groupID: []byte("x"), version: 1, suite: 1}},
 		{Type: ProposalExternalInit, kemOutput: make([]byte, 32)},
 	} {
@@ -375,7 +374,10 @@ func TestWelcomeRules(t *testing.T) {
 	}
 	requireRule(t, join(func(i *groupInfo, _ *groupSecrets) { i.signature[0] ^= 1 }), "signature of a group info")
 	requireRule(t, join(func(_ *groupInfo, s *groupSecrets) { s.pathSecret[0] ^= 1 }), "does not give the public key")
-	require.ErrorIs(t, join(func(_ *groupInfo, s *groupSecrets) { s.psks = []preSharedKeyID{{external: true}} }), ErrUnsupported)
+	requireRule(t, join(func(_ *groupInfo, s *groupSecrets) { s.psks = []preSharedKeyID{{external: true}} }), "nonce")
+	require.ErrorIs(t, join(func(_ *groupInfo, s *groupSecrets) {
+		s.psks = []preSharedKeyID{{external: true, nonce: make([]byte, 32)}}
+	}), ErrUnknownPSK)
 	require.NoError(t, join(func(*groupInfo, *groupSecrets) {}), "the control")
 	_, err := JoinWelcome(parsed(t, alice.g.pending.welcome), JoinParams{KeyPackage: kp, Signer: alice.signer})
 	requireRule(t, err, "signature key is not that")

@@ -266,7 +266,10 @@ func (g *Group) stage(a *authenticatedContent, from leafIndex, now time.Time) (*
 	if c.removes(g.own) {
 		return staged, nil
 	}
-	next, _, _ := g.next(c, a, commitSecret)
+	next, _, _, err := g.next(c, a, commitSecret)
+	if err != nil {
+		return nil, err
+	}
 	if !g.suite.checkMAC(next.secrets.confirmation, next.context.confirmed, a.confirmationTag) {
 		return nil, invalid("confirmation tag (12.4.2)")
 	}

@@ -87,44 +87,6 @@ func (p *Proposal) add(b *cryptobyte.Builder) {
 	}
 }
 
-// preSharedKeyID of section 8.4.
-type preSharedKeyID struct {
-	external bool
-	id       []byte // external
-	usage    uint8  // resumption
-	groupID  []byte
-	epoch    uint64
-	nonce    []byte
-}
-
-func (p *preSharedKeyID) read(s *cryptobyte.String) bool {
-	var kind uint8
-	if !s.ReadUint8(&kind) {
-		return false
-	}
-	switch kind {
-	case 1:
-		p.external = true
-		return readOpaque(s, &p.id) && readOpaque(s, &p.nonce)
-	case 2:
-		return s.ReadUint8(&p.usage) && p.usage >= 1 && p.usage <= 3 && readOpaque(s, &p.groupID) && s.ReadUint64(&p.epoch) && readOpaque(s, &p.nonce)
-	}
-	return false
-}
-
-func (p *preSharedKeyID) add(b *cryptobyte.Builder) {
-	if p.external {
-		b.AddUint8(1)
-		addOpaque(b, p.id)
-	} else {
-		b.AddUint8(2)
-		b.AddUint8(p.usage)
-		addOpaque(b, p.groupID)
-		b.AddUint64(p.epoch)
-	}
-	addOpaque(b, p.nonce)
-}
-
 // reInit of section 12.1.5.
 type reInit struct {
 	groupID    []byte

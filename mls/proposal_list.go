@@ -16,6 +16,7 @@ type change struct {
 	packages   []*KeyPackage // of added
 	updated    []leafIndex
 	removed    []Member
+	psks       []preSharedKeyID
 	needsPath  bool
 }
 
@@ -30,8 +31,11 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 	}
 	c := &change{tree: g.tree.clone(), extensions: g.context.extensions, private: g.clonePrivate(), needsPath: len(list) == 0}
 	for _, p := range list {
-		if p.proposal.Type == ProposalGroupContextExtensions {
+		switch p.proposal.Type {
+		case ProposalGroupContextExtensions:
 			c.extensions, c.needsPath = p.proposal.extensions, true
+		case ProposalPreSharedKey:
+			c.psks = append(c.psks, *p.proposal.psk)
 		}
 	}
 	for _, p := range list {
@@ -65,7 +69,7 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 
 // checkList holds what section 12.2 asks of the list as a whole.
 func (g *Group) checkList(list []storedProposal, committer leafIndex) error {
-	touched := map[leafIndex]bool{}
+	touched, psks := map[leafIndex]bool{}, map[string]bool{}
 	extensions := false
 	for _, p := range list {
 		var at leafIndex
@@ -88,6 +92,14 @@ func (g *Group) checkList(list []storedProposal, committer leafIndex) error {
 				return err
 			}
 			extensions = true
+			continue
+		case ProposalPreSharedKey:
+			if err := g.suite.checkPSK(p.proposal.psk, psks); err != nil {
+				return err
+			}
+			if len(psks) > maxPSKs {
+				return invalid("more than %d pre-shared keys in one commit", maxPSKs)
+			}
 			continue
 		default:
 			return fmt.Errorf("mls: proposal type %d in a commit: %w", p.proposal.Type, ErrUnsupported)

@@ -56,6 +56,12 @@ func (g *Group) add(b *cryptobyte.Builder) {
 			p.messages.add(b)
 		}
 	})
+	addVector(b, func(b *cryptobyte.Builder) {
+		for _, r := range g.resumptions {
+			b.AddUint64(r.epoch)
+			addOpaque(b, r.secret)
+		}
+	})
 	addOptional(b, g.removed)
 	addOptional(b, g.pending != nil)
 	if g.pending != nil {
@@ -112,6 +118,12 @@ func (g *Group) readRest(s *cryptobyte.String) bool {
 			p := &pastEpoch{messages: &secretTree{suite: g.suite}}
 			ok := p.context.read(s) && g.readTree(s, &p.tree) && readOpaque(s, &p.senderData) && p.messages.read(s)
 			g.past = append(g.past, p)
+			return ok
+		}) &&
+		readList(s, func(s *cryptobyte.String) bool {
+			var r resumption
+			ok := s.ReadUint64(&r.epoch) && readOpaque(s, &r.secret)
+			g.resumptions = append(g.resumptions, r)
 			return ok
 		})
 	var pending bool

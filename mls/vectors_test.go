@@ -55,7 +55,7 @@ func eachVector[T any](t *testing.T, file string, suiteOf func(*T) CipherSuite, 
 		ran++
 	}
 	require.NotZero(t, ran)
-	t.Logf("%s: %d of %d cases (suites 1 and 3)", file, ran, len(cases))
+	t.Logf("%s: %d of %d cases", file, ran, len(cases))
 }
 
 func TestVectorsTreeMath(t *testing.T) {

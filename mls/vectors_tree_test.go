@@ -276,12 +276,15 @@ func TestVectorsMessageProtection(t *testing.T) {
 // TestVectorsPassive follows the scenarios that need neither pre-shared keys nor joins from outside.
 func TestVectorsPassive(t *testing.T) {
 	type tc struct {
-		Suite          CipherSuite `json:"cipher_suite"`
-		PSKs           []any       `json:"external_psks"`
-		KeyPackage     hexBytes    `json:"key_package"`
-		SignaturePriv  hexBytes    `json:"signature_priv"`
-		EncryptionPriv hexBytes    `json:"encryption_priv"`
-		InitPriv       hexBytes    `json:"init_priv"`
+		Suite CipherSuite `json:"cipher_suite"`
+		PSKs  []struct {
+			ID  hexBytes `json:"psk_id"`
+			PSK hexBytes
+		} `json:"external_psks"`
+		KeyPackage     hexBytes `json:"key_package"`
+		SignaturePriv  hexBytes `json:"signature_priv"`
+		EncryptionPriv hexBytes `json:"encryption_priv"`
+		InitPriv       hexBytes `json:"init_priv"`
 		Welcome        hexBytes
 		Tree           hexBytes `json:"ratchet_tree"`
 		Authenticator  hexBytes `json:"initial_epoch_authenticator"`
@@ -300,12 +303,15 @@ func TestVectorsPassive(t *testing.T) {
 			require.NoError(t, err)
 			w, err := ParseMessage(c.Welcome)
 			require.NoError(t, err)
-			j, err := JoinWelcome(w, JoinParams{&KeyPackageSecret{kp.KeyPackage(), c.InitPriv, c.EncryptionPriv}, signer, c.Tree})
-			if len(c.PSKs) > 0 && err != nil {
-				require.ErrorIs(t, err, ErrUnsupported)
-				unsupported++
-				return
+			psks := func(k PSK) ([]byte, bool) {
+				for _, p := range c.PSKs {
+					if k.ID != nil && string(p.ID) == string(k.ID) {
+						return p.PSK, true
+					}
+				}
+				return nil, false
 			}
+			j, err := JoinWelcome(w, JoinParams{&KeyPackageSecret{kp.KeyPackage(), c.InitPriv, c.EncryptionPriv}, signer, c.Tree, psks})
 			require.NoError(t, err)
 			g := j.Group()
 			require.EqualValues(t, c.Authenticator, g.EpochAuthenticator())
@@ -313,6 +319,7 @@ func TestVectorsPassive(t *testing.T) {
 				for _, p := range append(e.Proposals, e.Commit) {
 					g, err = UnmarshalGroup(g.Marshal())
 					require.NoError(t, err)
+					g.UsePSKs(psks)
 					m, err := ParseMessage(p)
 					require.NoError(t, err)
 					got, err := g.Process(m, time.Unix(int64(kp.KeyPackage().Leaf.Lifetime.NotBefore)+10, 0))

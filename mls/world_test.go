@@ -19,19 +19,25 @@ const testExtension ExtensionType = 0xF7A1
 type party struct {
 	t      require.TestingT
 	name   string
+	suite  CipherSuite
 	signer *SignatureKey
+	psks   PSKs
 	g      *Group
 }
 
 func newParty(t require.TestingT, name string) *party {
-	signer, err := GenerateSignatureKey(X25519AES128GCMSHA256Ed25519, rand.Reader)
+	return newPartyOf(t, X25519AES128GCMSHA256Ed25519, name)
+}
+
+func newPartyOf(t require.TestingT, cs CipherSuite, name string) *party {
+	signer, err := GenerateSignatureKey(cs, rand.Reader)
 	require.NoError(t, err)
-	return &party{t: t, name: name, signer: signer}
+	return &party{t: t, name: name, suite: cs, signer: signer}
 }
 
 func (p *party) params() KeyPackageParams {
 	return KeyPackageParams{
-		Suite: X25519AES128GCMSHA256Ed25519, Signer: p.signer, Credential: BasicCredential([]byte("https://a.example/users/" + p.name)),
+		Suite: p.suite, Signer: p.signer, Credential: BasicCredential([]byte("https://a.example/users/" + p.name)),
 		Capabilities: Capabilities{Extensions: []ExtensionType{testExtension}},
 		Lifetime:     Lifetime{uint64(testNow.Unix()) - 3600, uint64(testNow.Unix()) + 30*86400},
 	}
@@ -67,11 +73,12 @@ func (p *party) reload() {
 	g, err := UnmarshalGroup(raw)
 	require.NoError(p.t, err)
 	require.Equal(p.t, raw, g.Marshal(), "the state of %s changes when it is stored", p.name)
+	g.UsePSKs(p.psks)
 	p.g = g
 }
 
 func (p *party) join(kp *KeyPackageSecret, welcome []byte) *StagedJoin {
-	j, err := JoinWelcome(parsed(p.t, welcome), JoinParams{KeyPackage: kp, Signer: p.signer})
+	j, err := JoinWelcome(parsed(p.t, welcome), JoinParams{KeyPackage: kp, Signer: p.signer, PSKs: p.psks})
 	require.NoError(p.t, err)
 	p.g = j.Group()
 	p.reload()
