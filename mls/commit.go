@@ -67,6 +67,8 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 		return nil, fmt.Errorf("mls: committing: %w", ErrRemoved)
 	case g.pending != nil:
 		return nil, fmt.Errorf("mls: committing: %w", ErrPendingCommit)
+	case g.reInit != nil:
+		return nil, fmt.Errorf("mls: committing: %w", ErrReInit)
 	}
 	list, content := g.proposalsOf(p)
 	c, err := g.applyProposals(list, g.own, p.Now)
@@ -184,19 +186,27 @@ func (g *Group) next(c *change, a *authenticatedContent, commitSecret []byte) (*
 	next := &Group{suite: g.suite, tree: c.tree, own: g.own, signer: g.signer, private: c.private}
 	next.context = g.nextContext(c, g.suite.confirmedTranscript(g.interim, a))
 	context := marshal(&next.context)
-	joiner := g.suite.joiner(g.secrets.init, commitSecret, context)
+	init := g.secrets.init
+	if c.init != nil {
+		init = c.init
+	}
+	next.reInit = c.reInit
+	joiner := g.suite.joiner(init, commitSecret, context)
 	member := g.suite.member(joiner, psk)
 	next.startEpoch(g.suite.epoch(member, context))
 	return next, member, joiner, nil
 }
 
+// info is the signed GroupInfo of this epoch, whose confirmation tag is tag.
+func (g *Group) info(tag []byte, extensions ...Extension) *groupInfo {
+	info := &groupInfo{context: g.context, confirmationTag: tag, signer: g.own, extensions: extensions}
+	info.signature = g.signer.signWithLabel("GroupInfoTBS", build(info.addUnsigned))
+	return info
+}
+
 // welcomeFor makes the Welcome for who was added, with the tree in it (section 12.4.3.1).
 func (g *Group) welcomeFor(rand io.Reader, c *change, path *newPath, member memberSecret, joiner joinerSecret, tag []byte) ([]byte, error) {
-	info := &groupInfo{
-		context: g.context, confirmationTag: tag, signer: g.own,
-		extensions: []Extension{{ExtensionRatchetTree, g.tree.marshal()}},
-	}
-	info.signature = g.signer.signWithLabel("GroupInfoTBS", build(info.addUnsigned))
+	info := g.info(tag, Extension{ExtensionRatchetTree, g.tree.marshal()})
 	key, nonce := g.suite.welcomeKey(member)
 	sealed, err := g.suite.sealMessage(messageKey{key, nonce}, nil, marshal(info))
 	if err != nil {

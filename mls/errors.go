@@ -17,6 +17,7 @@ var (
 	ErrNoPending     = errors.New("no commit of ours is pending")
 	ErrRemoved       = errors.New("we are not a member any more")
 	ErrStale         = errors.New("the group has moved on")
+	ErrReInit        = errors.New("the group has been closed in favour of another one")
 	ErrUnknownPSK    = errors.New("its secret is not known")
 	ErrNotForUs      = errors.New("it names none of our key packages")
 )

@@ -26,11 +26,13 @@ type Group struct {
 	updates   []ownUpdate      // keys of our own Update proposals
 	past      []*pastEpoch     // newest first
 
-	resumptions []resumption // newest first
-	psks        PSKs         // not stored
+	resumptions []resumption    // newest first
+	psks        PSKs            // not stored
+	resumes     ResumptionUsage // of a group that is being made out of another one; not stored
 
 	pending *PendingCommit
 	removed bool
+	reInit  *reInit // if the last commit closed the group in favour of another
 }
 
 // A storedProposal was received or sent and may be named by a commit.
@@ -167,6 +169,9 @@ func (g *Group) Encrypt(rand io.Reader, data, authenticatedData []byte, padding 
 	if g.removed {
 		return nil, fmt.Errorf("mls: encrypting: %w", ErrRemoved)
 	}
+	if g.reInit != nil {
+		return nil, fmt.Errorf("mls: encrypting: %w", ErrReInit)
+	}
 	a := g.content(ContentApplication, authenticatedData)
 	a.content.application = data
 	a.wireFormat = WirePrivateMessage
@@ -208,6 +213,9 @@ func (f Framing) wireFormat() WireFormat {
 func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticatedData []byte) ([]byte, error) {
 	if g.removed {
 		return nil, fmt.Errorf("mls: proposing: %w", ErrRemoved)
+	}
+	if g.reInit != nil {
+		return nil, fmt.Errorf("mls: proposing: %w", ErrReInit)
 	}
 	if len(g.proposals) >= maxPendingRefs {
 		return nil, invalid("more than %d proposals in one epoch", maxPendingRefs)

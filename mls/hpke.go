@@ -198,3 +198,44 @@ func (s *suite) openWithLabel(private []byte, label string, context []byte, c hp
 	}
 	return pt, nil
 }
+
+// An exportedInit is an init secret that somebody outside gives to a group (section 8.3).
+type exportedInit struct {
+	output, secret []byte
+}
+
+const externalInitLabel = "MLS 1.0 external init secret"
+
+func (s *suite) sendInit(rand io.Reader, public []byte) (exportedInit, error) {
+	kem, _, _ := s.hpke().Params()
+	pk, err := kem.Scheme().UnmarshalBinaryPublicKey(public)
+	if err != nil {
+		return exportedInit{}, fmt.Errorf("mls: reading an external key: %w", err)
+	}
+	sender, err := s.hpke().NewSender(pk, nil)
+	if err != nil {
+		return exportedInit{}, fmt.Errorf("mls: making an external init: %w", err)
+	}
+	output, context, err := sender.Setup(rand)
+	if err != nil {
+		return exportedInit{}, fmt.Errorf("mls: making an external init: %w", err)
+	}
+	return exportedInit{output, context.Export([]byte(externalInitLabel), uint(s.nh))}, nil
+}
+
+func (s *suite) receiveInit(private, output []byte) ([]byte, error) {
+	kem, _, _ := s.hpke().Params()
+	sk, err := kem.Scheme().UnmarshalBinaryPrivateKey(private)
+	if err != nil {
+		return nil, fmt.Errorf("mls: reading an external key: %w", err)
+	}
+	receiver, err := s.hpke().NewReceiver(sk, nil)
+	if err != nil {
+		return nil, fmt.Errorf("mls: reading an external init: %w", ErrDecrypt)
+	}
+	context, err := receiver.Setup(output)
+	if err != nil {
+		return nil, fmt.Errorf("mls: reading an external init: %w", ErrDecrypt)
+	}
+	return context.Export([]byte(externalInitLabel), uint(s.nh)), nil
+}

@@ -11,6 +11,7 @@ type JoinParams struct {
 	Signer      *SignatureKey
 	RatchetTree []byte // if the Welcome does not carry it
 	PSKs        PSKs   // if it is made with pre-shared keys
+	From        *Group // the group that the new one re-initializes or branches off from
 }
 
 // StagedJoin is a Welcome that checks out. Whether its members are who they say is for the caller to decide before it
@@ -48,7 +49,7 @@ func JoinWelcome(m *Message, p JoinParams) (*StagedJoin, error) {
 	if err != nil {
 		return nil, err
 	}
-	psk, err := secrets.pskSecret(s, p.PSKs)
+	psk, resumed, err := secrets.pskSecret(s, p)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +61,11 @@ func JoinWelcome(m *Message, p JoinParams) (*StagedJoin, error) {
 	tree, err := info.tree(s, p.RatchetTree)
 	if err != nil {
 		return nil, err
+	}
+	if resumed != nil {
+		if err := p.From.checkSuccessor(resumed, &info.context, tree); err != nil {
+			return nil, err
+		}
 	}
 	own, err := tree.find(&p.KeyPackage.public.Leaf)
 	if err != nil {
@@ -80,23 +86,37 @@ func JoinWelcome(m *Message, p JoinParams) (*StagedJoin, error) {
 	return &StagedJoin{g, info.signer}, nil
 }
 
-// pskSecret of the keys that the Welcome names.
-func (g *groupSecrets) pskSecret(s *suite, psks PSKs) ([]byte, error) {
+// pskSecret of the keys that the Welcome names, and the one of them that says which group this one comes from.
+func (g *groupSecrets) pskSecret(s *suite, p JoinParams) (secret []byte, resumed *preSharedKeyID, err error) {
 	if len(g.psks) > maxPSKs {
-		return nil, invalid("more than %d pre-shared keys in a welcome", maxPSKs)
+		return nil, nil, invalid("more than %d pre-shared keys in a welcome", maxPSKs)
 	}
 	seen := map[string]bool{}
 	for i := range g.psks {
-		if err := s.checkPSK(&g.psks[i], seen); err != nil {
-			return nil, err
+		k := &g.psks[i]
+		if err := s.checkPSK(k, seen, k.Usage); err != nil {
+			return nil, nil, err
 		}
+		if k.external || k.Usage == ResumptionApplication {
+			continue
+		}
+		if resumed != nil || p.From == nil {
+			return nil, nil, invalid("welcome to a group that comes from another one, which was not named (11.2, 11.3)")
+		}
+		resumed = k
 	}
-	return s.pskSecret(g.psks, func(p *preSharedKeyID) ([]byte, bool) {
-		if psks == nil {
+	secret, err = s.pskSecret(g.psks, func(k *preSharedKeyID) ([]byte, bool) {
+		if p.From != nil {
+			if psk, ok := p.From.findPSK(k); ok {
+				return psk, true
+			}
+		}
+		if p.PSKs == nil {
 			return nil, false
 		}
-		return psks(p.PSK)
+		return p.PSKs(k.PSK)
 	})
+	return secret, resumed, err
 }
 
 // open finds and opens the secrets for our key package.

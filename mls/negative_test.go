@@ -116,13 +116,6 @@ func TestProposalListRules(t *testing.T) {
 	}
 	_, err := bob.process(forgeCommit(alice, &commit{proposals: []proposalOrRef{{ref: make([]byte, 32)}}}))
 	requireRule(t, err, "have not seen")
-	for _, p := range []Proposal{
-		{Type: ProposalReInit, reInit: &reInit{groupID: []byte("x"), version: 1, suite: 1}},
-		{Type: ProposalExternalInit, kemOutput: make([]byte, 32)},
-	} {
-		_, err := bob.process(forgeCommit(alice, &commit{proposals: byValue(p)}))
-		require.ErrorIs(t, err, ErrUnsupported)
-	}
 	agree(t, all...)
 }
 
@@ -187,7 +180,7 @@ func TestPathRules(t *testing.T) {
 		{"leaf signature", func(p *newPath, tree *ratchetTree) { p.path.leaf.signature[0] ^= 1 }},
 		{"leaf signature", func(p *newPath, tree *ratchetTree) { p.path.leaf.sign(alice.signer, []byte("other"), alice.g.own) }},
 		{"leaf signature", func(p *newPath, tree *ratchetTree) { p.path.leaf.sign(alice.signer, alice.g.context.groupID, 1) }},
-		{"keeps the encryption key", func(p *newPath, tree *ratchetTree) {
+		{"already in the tree", func(p *newPath, tree *ratchetTree) {
 			p.path.leaf.EncryptionKey = alice.g.tree.leaf(alice.g.own).EncryptionKey
 			alice.resign(p, tree)
 		}},
@@ -280,7 +273,8 @@ func TestMessageRules(t *testing.T) {
 	requireRule(t, err, "message signature")
 	for _, kind := range []senderType{senderExternal, senderNewMemberProposal, senderNewMemberCommit} {
 		_, err = bob.process(forgeMessage(alice, ContentCommit, func(a *authenticatedContent) { a.content.sender.kind, a.content.commit = kind, &commit{} }))
-		require.ErrorIs(t, err, ErrUnsupported)
+		var refused *InvalidError
+		require.ErrorAs(t, err, &refused)
 	}
 	_, err = bob.process(forgeMessage(alice, ContentCommit, func(a *authenticatedContent) { a.content.groupID, a.content.commit = []byte("other"), &commit{} }))
 	require.ErrorIs(t, err, ErrWrongGroup)

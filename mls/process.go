@@ -19,7 +19,7 @@ type ApplicationMessage struct {
 	Data              []byte
 }
 
-// ReceivedProposal is verified and stored; a later commit may name it.
+// ReceivedProposal is verified and stored; a later commit may name it. Who sends from outside has no Node in Sender.
 type ReceivedProposal struct {
 	Sender Member
 	Type   ProposalType
@@ -34,6 +34,7 @@ type StagedCommit struct {
 	updated           []Member
 	authenticatedData []byte
 	types             []ProposalType
+	external          bool
 	next              *Group // nil if it removes us
 }
 
@@ -58,6 +59,9 @@ func (c *StagedCommit) AuthenticatedData() []byte { return c.authenticatedData }
 
 // ProposalTypes in the order of the commit.
 func (c *StagedCommit) ProposalTypes() []ProposalType { return c.types }
+
+// External says whether the committer came from outside with it: Committer is then the newcomer, and among Added.
+func (c *StagedCommit) External() bool { return c.external }
 
 // RemovesUs says whether we are out once it is applied.
 func (c *StagedCommit) RemovesUs() bool { return c.next == nil }
@@ -123,7 +127,7 @@ func (g *Group) processPublic(m *publicMessage, now time.Time) (Processed, error
 		return nil, &WrongEpochError{m.content.epoch, g.context.epoch}
 	}
 	if m.content.sender.kind != senderMember {
-		return nil, fmt.Errorf("mls: message from outside the group: %w", ErrUnsupported)
+		return g.processOutside(&m.authenticatedContent, now)
 	}
 	context := marshal(&g.context)
 	if err := m.checkMembership(g.suite, g.secrets.membership, context); err != nil {
@@ -198,7 +202,13 @@ func (g *Group) processPast(m *privateMessage) (Processed, error) {
 }
 
 func (g *Group) processHandshake(a *authenticatedContent, now time.Time) (Processed, error) {
-	from := leafIndex(a.content.sender.index)
+	return g.processHandshakeOf(a, leafIndex(a.content.sender.index), now)
+}
+
+func (g *Group) processHandshakeOf(a *authenticatedContent, from leafIndex, now time.Time) (Processed, error) {
+	if g.reInit != nil {
+		return nil, fmt.Errorf("mls: processing a handshake: %w", ErrReInit)
+	}
 	switch a.content.contentType {
 	case ContentProposal:
 		return g.storeProposal(a, from)
@@ -233,7 +243,12 @@ func (g *Group) stage(a *authenticatedContent, from leafIndex, now time.Time) (*
 	}
 	staged := &StagedCommit{
 		base: g.secrets, committer: Member{uint32(from), g.tree.leaf(from)}, removed: c.removed,
-		authenticatedData: a.content.authenticatedData,
+		authenticatedData: a.content.authenticatedData, external: from == outside,
+	}
+	if staged.external {
+		if from, err = g.admit(c, list, path); err != nil {
+			return nil, err
+		}
 	}
 	for _, p := range list {
 		staged.types = append(staged.types, p.proposal.Type)
@@ -256,6 +271,11 @@ func (g *Group) stage(a *authenticatedContent, from leafIndex, now time.Time) (*
 			c.private.keep(c.tree)
 			commitSecret = secret
 		}
+	}
+	if staged.external {
+		staged.committer = Member{uint32(from), c.tree.leaf(from)}
+		staged.added = append(staged.added, staged.committer)
+		c.updated = nil
 	}
 	for _, l := range c.added {
 		staged.added = append(staged.added, Member{uint32(l), c.tree.leaf(l)})
@@ -306,9 +326,6 @@ func (g *Group) mergeCommitPath(c *change, path *updatePath, from leafIndex) ([]
 	}
 	if err := leaf.checkSupports(c.extensions); err != nil {
 		return nil, err
-	}
-	if bytes.Equal(leaf.EncryptionKey, g.tree.leaf(from).EncryptionKey) {
-		return nil, invalid("update path that keeps the encryption key (12.4.2)")
 	}
 	if err := c.tree.checkFresh(path); err != nil {
 		return nil, err

@@ -17,6 +17,8 @@ type change struct {
 	updated    []leafIndex
 	removed    []Member
 	psks       []preSharedKeyID
+	reInit     *reInit
+	init       []byte // instead of the group's init secret: of an external commit
 	needsPath  bool
 }
 
@@ -26,7 +28,11 @@ func (c *change) removes(l leafIndex) bool {
 
 // applyProposals checks the list and applies it: extensions, updates, removes, adds. now is for lifetimes of added packages.
 func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now time.Time) (*change, error) {
-	if err := g.checkList(list, committer); err != nil {
+	check := g.checkList
+	if committer == outside {
+		check = g.checkExternalList
+	}
+	if err := check(list, committer); err != nil {
 		return nil, err
 	}
 	c := &change{tree: g.tree.clone(), extensions: g.context.extensions, private: g.clonePrivate(), needsPath: len(list) == 0}
@@ -36,6 +42,10 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 			c.extensions, c.needsPath = p.proposal.extensions, true
 		case ProposalPreSharedKey:
 			c.psks = append(c.psks, *p.proposal.psk)
+		case ProposalReInit:
+			c.reInit = p.proposal.reInit
+		case ProposalExternalInit:
+			c.needsPath = true
 		}
 	}
 	for _, p := range list {
@@ -94,13 +104,23 @@ func (g *Group) checkList(list []storedProposal, committer leafIndex) error {
 			extensions = true
 			continue
 		case ProposalPreSharedKey:
-			if err := g.suite.checkPSK(p.proposal.psk, psks); err != nil {
+			if err := g.suite.checkPSK(p.proposal.psk, psks, g.resumes); err != nil {
 				return err
 			}
 			if len(psks) > maxPSKs {
 				return invalid("more than %d pre-shared keys in one commit", maxPSKs)
 			}
 			continue
+		case ProposalReInit:
+			if len(list) > 1 {
+				return invalid("a re-initialization beside another proposal (12.2)")
+			}
+			if p.proposal.reInit.version < version10 {
+				return invalid("a re-initialization to an older version (12.1.5)")
+			}
+			continue
+		case ProposalExternalInit:
+			return invalid("external init in the commit of a member (12.2)")
 		default:
 			return fmt.Errorf("mls: proposal type %d in a commit: %w", p.proposal.Type, ErrUnsupported)
 		}

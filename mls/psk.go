@@ -94,17 +94,16 @@ type resumption struct {
 	secret []byte
 }
 
-// checkPSK holds 12.1.4 and, for seen, 12.2.
-func (s *suite) checkPSK(p *preSharedKeyID, seen map[string]bool) error {
+// checkPSK holds 12.1.4 and, for seen, 12.2. Only the first commit of a group that comes from another one may have a resumption
+// secret of that usage.
+func (s *suite) checkPSK(p *preSharedKeyID, seen map[string]bool, resumes ResumptionUsage) error {
 	switch {
 	case len(p.nonce) != s.nh:
 		return invalid("pre-shared key with a nonce of %d bytes (12.1.4)", len(p.nonce))
-	case !p.external && p.Usage != ResumptionApplication:
+	case !p.external && p.Usage != ResumptionApplication && p.Usage != resumes:
 		return invalid("pre-shared key of a branch or a re-initialization in a proposal (12.1.4)")
 	}
-	bare := *p
-	bare.nonce = nil
-	if key := string(marshal(&bare)); !seen[key] {
+	if key := string(marshal(p)); !seen[key] {
 		seen[key] = true
 		return nil
 	}

@@ -63,6 +63,10 @@ func (g *Group) add(b *cryptobyte.Builder) {
 		}
 	})
 	addOptional(b, g.removed)
+	addOptional(b, g.reInit != nil)
+	if g.reInit != nil {
+		g.reInit.add(b)
+	}
 	addOptional(b, g.pending != nil)
 	if g.pending != nil {
 		g.pending.add(b)
@@ -126,8 +130,17 @@ func (g *Group) readRest(s *cryptobyte.String) bool {
 			g.resumptions = append(g.resumptions, r)
 			return ok
 		})
-	var pending bool
-	if !ok || !readOptional(s, &g.removed) || !readOptional(s, &pending) {
+	var pending, closed bool
+	if !ok || !readOptional(s, &g.removed) || !readOptional(s, &closed) {
+		return false
+	}
+	if closed {
+		g.reInit = new(reInit)
+		if !g.reInit.read(s) {
+			return false
+		}
+	}
+	if !readOptional(s, &pending) {
 		return false
 	}
 	if pending {

@@ -311,7 +311,7 @@ func TestVectorsPassive(t *testing.T) {
 				}
 				return nil, false
 			}
-			j, err := JoinWelcome(w, JoinParams{&KeyPackageSecret{kp.KeyPackage(), c.InitPriv, c.EncryptionPriv}, signer, c.Tree, psks})
+			j, err := JoinWelcome(w, JoinParams{KeyPackage: &KeyPackageSecret{kp.KeyPackage(), c.InitPriv, c.EncryptionPriv}, Signer: signer, RatchetTree: c.Tree, PSKs: psks})
 			require.NoError(t, err)
 			g := j.Group()
 			require.EqualValues(t, c.Authenticator, g.EpochAuthenticator())

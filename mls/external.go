@@ -1,0 +1,305 @@
+package mls
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+)
+
+// What comes from outside a group: commits of newcomers (section 12.4.3.2), proposals of newcomers and of external senders
+// (section 12.1.8).
+
+// outside stands for the leaf of a sender that has none.
+const outside leafIndex = math.MaxUint32
+
+// processOutside verifies a PublicMessage of somebody who is not a member.
+func (g *Group) processOutside(a *authenticatedContent, now time.Time) (Processed, error) {
+	key, err := g.outsideKey(a)
+	if err != nil {
+		return nil, err
+	}
+	var context []byte
+	if a.content.sender.kind == senderNewMemberCommit {
+		context = marshal(&g.context)
+	}
+	if !a.verify(g.suite, key, context) {
+		return nil, invalid("signature of a message from outside (6.1)")
+	}
+	return g.processHandshakeOf(a, outside, now)
+}
+
+// outsideKey is the key that the signature must verify with, for what its sender may send.
+func (g *Group) outsideKey(a *authenticatedContent) ([]byte, error) {
+	c := &a.content
+	switch c.sender.kind {
+	case senderNewMemberCommit:
+		if c.contentType != ContentCommit || c.commit.path == nil {
+			return nil, invalid("a newcomer's commit without a path (12.4.3.2)")
+		}
+		return c.commit.path.leaf.SignatureKey, nil
+	case senderNewMemberProposal:
+		if c.contentType != ContentProposal || c.proposal.Type != ProposalAdd {
+			return nil, invalid("a newcomer proposes something else than its own addition (12.1.8)")
+		}
+		return c.proposal.addition.Leaf.SignatureKey, nil
+	}
+	senders, err := externalSenders(g.context.extensions)
+	if err != nil {
+		return nil, err
+	}
+	if uint64(c.sender.index) >= uint64(len(senders)) || c.contentType != ContentProposal {
+		return nil, invalid("external sender %d (12.1.8.1)", c.sender.index)
+	}
+	switch c.proposal.Type {
+	case ProposalAdd, ProposalRemove, ProposalPreSharedKey, ProposalReInit, ProposalGroupContextExtensions:
+		return senders[c.sender.index].SignatureKey, nil
+	}
+	return nil, invalid("an external sender proposes type %d (12.1.8)", c.proposal.Type)
+}
+
+// ExternalSender may send proposals without being a member (section 12.1.8.1).
+type ExternalSender struct {
+	SignatureKey []byte
+	Credential   Credential
+}
+
+// ExternalSendersExtension allows them, in a GroupContext.
+func ExternalSendersExtension(senders ...ExternalSender) Extension {
+	return Extension{ExtensionExternalSenders, build(func(b *cryptobyte.Builder) {
+		addVector(b, func(b *cryptobyte.Builder) {
+			for i := range senders {
+				addOpaque(b, senders[i].SignatureKey)
+				senders[i].Credential.add(b)
+			}
+		})
+	})}
+}
+
+func externalSenders(extensions []Extension) (senders []ExternalSender, err error) {
+	data, ok := findExtension(extensions, ExtensionExternalSenders)
+	if !ok {
+		return nil, nil
+	}
+	s := cryptobyte.String(data)
+	ok = readList(&s, func(s *cryptobyte.String) bool {
+		var e ExternalSender
+		ok := readOpaque(s, &e.SignatureKey) && e.Credential.read(s)
+		senders = append(senders, e)
+		return ok
+	})
+	if !ok || !s.Empty() {
+		return nil, invalid("external senders extension (12.1.8.1)")
+	}
+	return senders, nil
+}
+
+// checkExternalList is the half of section 12.2 about external commits.
+func (g *Group) checkExternalList(list []storedProposal, _ leafIndex) error {
+	inits, removes, psks := 0, 0, map[string]bool{}
+	for _, p := range list {
+		switch p.proposal.Type {
+		case ProposalExternalInit:
+			inits++
+		case ProposalRemove:
+			removes++
+			if g.tree.leaf(p.proposal.remove) == nil {
+				return invalid("leaf %d of a remove is not a member (12.1.3)", p.proposal.remove)
+			}
+		case ProposalPreSharedKey:
+			if err := g.suite.checkPSK(p.proposal.psk, psks, 0); err != nil {
+				return err
+			}
+		default:
+			return invalid("proposal type %d in an external commit (12.2)", p.proposal.Type)
+		}
+		if p.ref != nil {
+			return invalid("proposal by reference in an external commit (12.4.3.2)")
+		}
+	}
+	if inits != 1 || removes > 1 || len(psks) > maxPSKs {
+		return invalid("external commit with %d external inits and %d removes (12.2)", inits, removes)
+	}
+	return nil
+}
+
+// admit takes the newcomer of an external commit into the changed tree, and its init secret out of the proposal. What the path
+// says of the new leaf is checked when the path is merged.
+func (g *Group) admit(c *change, list []storedProposal, path *updatePath) (leafIndex, error) {
+	for _, p := range list {
+		if p.proposal.Type != ProposalExternalInit {
+			continue
+		}
+		_, private := g.suite.deriveKeyPair(g.secrets.external)
+		secret, err := g.suite.receiveInit(private, p.proposal.kemOutput)
+		if err != nil {
+			return 0, err
+		}
+		c.init = secret
+	}
+	placeholder := path.leaf
+	placeholder.EncryptionKey = nil // the path brings it, and must not find it there
+	return c.tree.add(&placeholder)
+}
+
+// GroupInfo tells somebody outside the state of this epoch (section 12.4.3), so that they can join by an external commit. It is for
+// those only who may: whoever has it can.
+func (g *Group) GroupInfo(withTree bool) ([]byte, error) {
+	if g.removed {
+		return nil, fmt.Errorf("mls: making a group info: %w", ErrRemoved)
+	}
+	public, _ := g.suite.deriveKeyPair(g.secrets.external)
+	extensions := []Extension{{ExtensionExternalPub, build(func(b *cryptobyte.Builder) { addOpaque(b, public) })}}
+	if withTree {
+		extensions = append(extensions, Extension{ExtensionRatchetTree, g.tree.marshal()})
+	}
+	info := g.info(g.suite.mac(g.secrets.confirmation, g.context.confirmed), extensions...)
+	return marshal(&Message{wireFormat: WireGroupInfo, groupInfo: info}), nil
+}
+
+// RatchetTree is the public tree, for newcomers whose Welcome or GroupInfo does not carry it.
+func (g *Group) RatchetTree() []byte { return g.tree.marshal() }
+
+// ExternalJoinParams is what somebody brings who joins by an external commit.
+type ExternalJoinParams struct {
+	Signer            *SignatureKey
+	Credential        Credential
+	Capabilities      Capabilities
+	LeafExtensions    []Extension
+	RatchetTree       []byte  // if the GroupInfo does not carry it
+	Replace           *uint32 // leaf of an old appearance of ours, to be removed
+	PSKs              PSKs
+	Proposals         []Proposal // pre-shared keys only
+	AuthenticatedData []byte
+}
+
+// ExternalJoin is a commit by which we enter a group. Whether its members are who they say is for the caller to decide before it
+// is sent; the group is ours to use once the commit has been ordered.
+type ExternalJoin struct {
+	message []byte
+	group   *Group
+}
+
+// Message is the commit, an MLSMessage.
+func (j *ExternalJoin) Message() []byte { return append([]byte{}, j.message...) }
+
+// Group after the commit.
+func (j *ExternalJoin) Group() *Group { return j.group }
+
+// JoinExternal makes the commit by which we enter the group of a GroupInfo (section 12.4.3.2).
+func JoinExternal(rand io.Reader, m *Message, p ExternalJoinParams) (*ExternalJoin, error) {
+	guest, kem, err := newGuest(rand, m, p)
+	if err != nil {
+		return nil, err
+	}
+	list := []storedProposal{{sender: outside, proposal: Proposal{Type: ProposalExternalInit, kemOutput: kem.output}}}
+	if p.Replace != nil {
+		list = append(list, storedProposal{sender: outside, proposal: RemoveProposal(*p.Replace)})
+	}
+	for _, x := range p.Proposals {
+		list = append(list, storedProposal{sender: outside, proposal: x})
+	}
+	c, err := guest.applyProposals(list, outside, time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	c.init = kem.secret
+	leaf := LeafNode{
+		SignatureKey: p.Signer.Public(), Credential: p.Credential, Capabilities: p.Capabilities.withDefaults(guest.suite.id), Extensions: p.LeafExtensions,
+	}
+	if guest.own, err = c.tree.add(&leaf); err != nil {
+		return nil, err
+	}
+	return guest.enter(rand, c, list, leaf, p)
+}
+
+// newGuest is a group seen from outside: everything but its secrets.
+func newGuest(rand io.Reader, m *Message, p ExternalJoinParams) (*Group, exportedInit, error) {
+	var none exportedInit
+	if m.wireFormat != WireGroupInfo {
+		return nil, none, invalid("wire format %d is not a GroupInfo", m.wireFormat)
+	}
+	info := m.groupInfo
+	s, err := info.context.suite.suite()
+	if err != nil {
+		return nil, none, err
+	}
+	tree, err := info.tree(s, p.RatchetTree)
+	if err != nil {
+		return nil, none, err
+	}
+	data, ok := findExtension(info.extensions, ExtensionExternalPub)
+	in := cryptobyte.String(data)
+	var public []byte
+	if !ok || !readOpaque(&in, &public) || !in.Empty() {
+		return nil, none, invalid("group info without an external key (12.4.3.2)")
+	}
+	kem, err := s.sendInit(rand, public)
+	if err != nil {
+		return nil, none, err
+	}
+	return &Group{
+		suite: s, context: info.context, tree: tree, signer: p.Signer, private: privateKeys{}, secrets: new(epochSecrets), psks: p.PSKs,
+		interim: s.interimTranscript(info.context.confirmed, info.confirmationTag), own: outside,
+	}, kem, nil
+}
+
+// enter makes the commit and the group after it.
+func (g *Group) enter(rand io.Reader, c *change, list []storedProposal, leaf LeafNode, p ExternalJoinParams) (*ExternalJoin, error) {
+	path, err := c.tree.makePath(rand, g.own, leaf, g.signer, g.context.groupID)
+	if err != nil {
+		return nil, err
+	}
+	if err := path.path.leaf.check(g.suite, g.context.groupID, g.own); err != nil {
+		return nil, err
+	}
+	if err := c.checkSupport(); err != nil {
+		return nil, err
+	}
+	provisional := g.nextContext(c, g.context.confirmed)
+	if err := path.encrypt(rand, c.tree, marshal(&provisional), nil); err != nil {
+		return nil, err
+	}
+	c.private = path.private
+	content := &commit{path: &path.path}
+	for i := range list {
+		content.proposals = append(content.proposals, proposalOrRef{proposal: &list[i].proposal})
+	}
+	a := &authenticatedContent{wireFormat: WirePublicMessage, content: framedContent{
+		groupID: g.context.groupID, epoch: g.context.epoch, sender: sender{kind: senderNewMemberCommit},
+		authenticatedData: p.AuthenticatedData, contentType: ContentCommit, commit: content,
+	}}
+	a.sign(g.signer, marshal(&g.context))
+	next, _, _, err := g.next(c, a, path.commit)
+	if err != nil {
+		return nil, err
+	}
+	a.confirmationTag = g.suite.mac(next.secrets.confirmation, next.context.confirmed)
+	next.interim = g.suite.interimTranscript(next.context.confirmed, a.confirmationTag)
+	next.psks = g.psks
+	return &ExternalJoin{marshal(&Message{wireFormat: WirePublicMessage, public: &publicMessage{authenticatedContent: *a}}), next}, nil
+}
+
+// ProposeExternally makes the proposal of an external sender; index is its place in the extension. groupID and epoch are those of
+// the group.
+func ProposeExternally(cs CipherSuite, signer *SignatureKey, index uint32, groupID []byte, epoch uint64, p Proposal) ([]byte, error) {
+	return proposeOutside(cs, signer, sender{senderExternal, index}, groupID, epoch, p)
+}
+
+// ProposeSelf makes a newcomer's proposal to be added.
+func ProposeSelf(kp *KeyPackage, signer *SignatureKey, groupID []byte, epoch uint64) ([]byte, error) {
+	return proposeOutside(kp.Suite, signer, sender{kind: senderNewMemberProposal}, groupID, epoch, AddProposal(kp))
+}
+
+func proposeOutside(cs CipherSuite, signer *SignatureKey, from sender, groupID []byte, epoch uint64, p Proposal) ([]byte, error) {
+	if _, err := cs.suite(); err != nil {
+		return nil, err
+	}
+	a := &authenticatedContent{wireFormat: WirePublicMessage, content: framedContent{
+		groupID: groupID, epoch: epoch, sender: from, contentType: ContentProposal, proposal: &p,
+	}}
+	a.sign(signer, nil)
+	return marshal(&Message{wireFormat: WirePublicMessage, public: &publicMessage{authenticatedContent: *a}}), nil
+}

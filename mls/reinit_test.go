@@ -1,0 +1,136 @@
+package mls
+
+import (
+	"crypto/rand"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// successorOf describes p in a new group with others.
+func (p *party) successorOf(others ...*KeyPackageSecret) SuccessorParams {
+	k := p.params()
+	params := SuccessorParams{Signer: p.signer, Credential: k.Credential, Capabilities: k.Capabilities, Lifetime: k.Lifetime, Now: testNow}
+	for _, kp := range others {
+		params.Members = append(params.Members, kp.KeyPackage())
+	}
+	return params
+}
+
+// in is the same person with a key for another suite.
+func (p *party) in(cs CipherSuite) *party { return newPartyOf(p.t, cs, p.name) }
+
+func TestReInit(t *testing.T) {
+	all := newGroup(t, FramePrivate, "alice", "bob")
+	alice, bob := all[0], all[1]
+	extensions := []Extension{{testExtension, []byte("new")}}
+	p := alice.commit(CommitParams{Proposals: []Proposal{ReInitProposal([]byte("next"), P256AES128GCMSHA256P256, extensions)}})
+	alice.confirm()
+	bob.apply(p.Message())
+	require.Equal(t, alice.g.EpochAuthenticator(), bob.g.EpochAuthenticator())
+	for _, x := range all {
+		id, cs, ext, ok := x.g.Closed()
+		require.True(t, ok)
+		require.Equal(t, "next", string(id))
+		require.Equal(t, P256AES128GCMSHA256P256, cs)
+		require.Equal(t, extensions, ext)
+		_, err := x.g.Encrypt(rand.Reader, []byte("x"), nil, nil)
+		require.ErrorIs(t, err, ErrReInit)
+		_, err = x.g.Commit(rand.Reader, CommitParams{})
+		require.ErrorIs(t, err, ErrReInit)
+		_, err = x.g.Propose(rand.Reader, RemoveProposal(0), FramePublic, nil)
+		require.ErrorIs(t, err, ErrReInit)
+	}
+	newAlice, newBob := alice.in(P256AES128GCMSHA256P256), bob.in(P256AES128GCMSHA256P256)
+	kp := newAlice.keyPackage()
+	g, err := bob.g.Reinitialize(rand.Reader, newBob.successorOf(kp)) // who does it need not be who asked for it
+	require.NoError(t, err)
+	newBob.g = g
+	newBob.reload()
+	welcome := newBob.g.Pending().Welcome()
+	newBob.confirm()
+	join := func(from *Group) error {
+		j, err := JoinWelcome(parsed(t, welcome), JoinParams{KeyPackage: kp, Signer: newAlice.signer, From: from})
+		if err == nil {
+			newAlice.g = j.Group()
+		}
+		return err
+	}
+	requireRule(t, join(nil), "was not named")
+	require.ErrorIs(t, join(newGroup(t, FramePrivate, "alice")[0].g), ErrUnknownPSK, "another group has not its secret")
+	require.NoError(t, join(alice.g))
+	agree(t, newAlice, newBob)
+}
+
+func TestReInitRules(t *testing.T) {
+	all := newGroup(t, FramePrivate, "alice", "bob")
+	alice, bob := all[0], all[1]
+	re := ReInitProposal([]byte("next"), alice.suite, nil)
+	_, err := bob.process(forgeCommit(alice, &commit{proposals: byValue(re, RemoveProposal(leafOf(bob)))}))
+	requireRule(t, err, "beside another proposal")
+	older := ReInitProposal([]byte("next"), alice.suite, nil)
+	older.reInit.version = 0
+	_, err = bob.process(forgeCommit(alice, &commit{proposals: byValue(older)}))
+	requireRule(t, err, "older version")
+	_, err = alice.g.Reinitialize(rand.Reader, alice.successorOf())
+	require.ErrorIs(t, err, ErrStale)
+
+	p := alice.commit(CommitParams{Proposals: []Proposal{re}})
+	alice.confirm()
+	bob.apply(p.Message())
+	kp := bob.keyPackage()
+	for name, change := range map[string]func(*reInit){
+		"group id":   func(r *reInit) { r.groupID = []byte("other") },
+		"suite":      func(r *reInit) { r.suite = 3 },
+		"extensions": func(r *reInit) { r.extensions = []Extension{{testExtension, nil}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			liar, err := UnmarshalGroup(alice.g.Marshal())
+			require.NoError(t, err)
+			change(liar.reInit)
+			maker, package_ := alice, kp
+			if liar.reInit.suite != alice.suite {
+				maker = alice.in(liar.reInit.suite)
+				b := bob.in(liar.reInit.suite)
+				package_ = b.keyPackage()
+				g, err := liar.Reinitialize(rand.Reader, maker.successorOf(package_))
+				require.NoError(t, err)
+				_, err = JoinWelcome(parsed(t, g.Pending().Welcome()), JoinParams{KeyPackage: package_, Signer: b.signer, From: bob.g})
+				requireRule(t, err, "other parameters")
+				return
+			}
+			g, err := liar.Reinitialize(rand.Reader, maker.successorOf(package_))
+			require.NoError(t, err)
+			_, err = JoinWelcome(parsed(t, g.Pending().Welcome()), JoinParams{KeyPackage: package_, Signer: bob.signer, From: bob.g})
+			requireRule(t, err, "other parameters")
+		})
+	}
+}
+
+func TestBranch(t *testing.T) {
+	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	alice, bob, carol := all[0], all[1], all[2]
+	kp := carol.keyPackage()
+	g, err := alice.g.Branch(rand.Reader, []byte("aside"), nil, alice.successorOf(kp))
+	require.NoError(t, err)
+	aside, guest := &party{t: t, name: "alice", suite: alice.suite, signer: alice.signer, g: g}, &party{t: t, name: "carol", suite: carol.suite, signer: carol.signer}
+	welcome := aside.g.Pending().Welcome()
+	aside.confirm()
+	j, err := JoinWelcome(parsed(t, welcome), JoinParams{KeyPackage: kp, Signer: carol.signer, From: carol.g})
+	require.NoError(t, err)
+	guest.g = j.Group()
+	agree(t, aside, guest)
+	agree(t, alice, bob, carol)
+
+	_, err = JoinWelcome(parsed(t, welcome), JoinParams{KeyPackage: kp, Signer: carol.signer})
+	requireRule(t, err, "was not named")
+	p := bob.commit(CommitParams{})
+	bob.confirm()
+	carol.apply(p.Message())
+	_, err = JoinWelcome(parsed(t, welcome), JoinParams{KeyPackage: kp, Signer: carol.signer, From: carol.g})
+	requireRule(t, err, "than was named")
+
+	mallory := newParty(t, "mallory")
+	_, err = alice.g.Branch(rand.Reader, []byte("aside"), nil, alice.successorOf(mallory.keyPackage()))
+	requireRule(t, err, "not a member")
+}
