@@ -255,7 +255,10 @@ func (g *Group) enter(rand io.Reader, c *change, list []storedProposal, leaf Lea
 	if err := path.path.leaf.check(g.suite, g.context.groupID, g.own); err != nil {
 		return nil, err
 	}
-	if err := c.checkSupport(); err != nil {
+	c.added = []leafIndex{g.own}
+	err = c.checkSupport(g.tree, g.context.extensions)
+	c.added = nil // the others learn of it from the path, not from an Add
+	if err != nil {
 		return nil, err
 	}
 	provisional := g.nextContext(c, g.context.confirmed)

@@ -80,11 +80,21 @@ func (kp *KeyPackage) LastResort() bool {
 // signature key really belongs to the identity is for the caller to find out.
 func (kp *KeyPackage) Verify(now time.Time) error {
 	s, err := kp.Suite.suite()
+	if err != nil {
+		return err
+	}
+	v := s.signatures()
+	if err := kp.check(s, now, v); err != nil {
+		return err
+	}
+	return v.check()
+}
+
+// check is Verify but for the signatures, which it adds to v.
+func (kp *KeyPackage) check(s *suite, now time.Time, v *signatures) error {
 	switch {
 	case kp.version != version10:
 		return invalid("key package of version %d (10.1)", kp.version)
-	case err != nil:
-		return err
 	case kp.Leaf.Source != LeafFromKeyPackage:
 		return invalid("key package with a leaf of another source (10.1)")
 	case len(kp.InitKey) != s.npk:
@@ -93,15 +103,14 @@ func (kp *KeyPackage) Verify(now time.Time) error {
 		return invalid("init key is also the leaf's encryption key (10.1)")
 	case !kp.Leaf.Lifetime.covers(now):
 		return invalid("key package is not valid now (7.3)")
-	case !s.verifyWithLabel(kp.Leaf.SignatureKey, "KeyPackageTBS", build(kp.addUnsigned), kp.signature):
-		return invalid("key package signature (10.1)")
 	}
+	v.add(kp.Leaf.SignatureKey, "KeyPackageTBS", build(kp.addUnsigned), kp.signature, invalid("key package signature (10.1)"))
 	for _, e := range kp.Extensions {
 		if !kp.Leaf.Capabilities.supportsExtension(e.Type) {
 			return invalid("key package has extension %d that its leaf does not support (10.1)", e.Type)
 		}
 	}
-	return kp.Leaf.check(s, nil, 0)
+	return kp.Leaf.checkWith(v, s, nil, 0)
 }
 
 // KeyPackageParams says what goes into a new key package. Capabilities left empty become what this package supports.

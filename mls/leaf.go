@@ -175,6 +175,10 @@ func (c *Capabilities) supportsExtension(t ExtensionType) bool {
 	return t >= 1 && t <= 5 || slices.Contains(c.Extensions, t)
 }
 
+func (c *Capabilities) supportsCredential(t CredentialType) bool {
+	return slices.Contains(c.Credentials, t)
+}
+
 func (c *Capabilities) supportsProposal(t ProposalType) bool {
 	return t >= 1 && t <= 7 || slices.Contains(c.Proposals, t)
 }
@@ -268,16 +272,24 @@ func (l *LeafNode) sign(key *SignatureKey, groupID []byte, at leafIndex) {
 
 // check holds what section 7.3 asks of a leaf by itself.
 func (l *LeafNode) check(s *suite, groupID []byte, at leafIndex) error {
+	v := s.signatures()
+	if err := l.checkWith(v, s, groupID, at); err != nil {
+		return err
+	}
+	return v.check()
+}
+
+// checkWith is check but for the signature, which it adds to v.
+func (l *LeafNode) checkWith(v *signatures, s *suite, groupID []byte, at leafIndex) error {
+	v.add(l.SignatureKey, "LeafNodeTBS", l.tbs(groupID, at), l.signature, invalid("leaf signature (7.3)"))
 	switch {
-	case !s.verifyWithLabel(l.SignatureKey, "LeafNodeTBS", l.tbs(groupID, at), l.signature):
-		return invalid("leaf signature (7.3)")
 	case len(l.EncryptionKey) != s.npk:
 		return invalid("leaf encryption key of %d bytes (7.3)", len(l.EncryptionKey))
 	case !slices.Contains(l.Capabilities.Versions, version10):
 		return invalid("leaf does not support mls10 (7.3)")
 	case !slices.Contains(l.Capabilities.CipherSuites, s.id):
 		return invalid("leaf does not support the cipher suite (7.3)")
-	case !slices.Contains(l.Capabilities.Credentials, l.Credential.Type):
+	case !l.Capabilities.supportsCredential(l.Credential.Type):
 		return invalid("leaf does not support its own credential type (7.3)")
 	}
 	for _, e := range l.Extensions {

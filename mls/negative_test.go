@@ -82,9 +82,9 @@ func TestProposalListRules(t *testing.T) {
 		{"not a member", []Proposal{RemoveProposal(1<<32 - 1)}},
 		{"update of its own sender", []Proposal{{Type: ProposalUpdate, update: alice.g.tree.leaf(0)}}},
 		{"two changes of the group's extensions", []Proposal{GroupContextExtensionsProposal(nil), GroupContextExtensionsProposal(nil)}},
-		{"signature key of leaf", []Proposal{other(bob, same)}},
-		{"signature key of leaf", []Proposal{other(eve, same), other(eve, same)}},
-		{"encryption key of node", []Proposal{AddProposal(twin), AddProposal(twin)}},
+		{"a signature key stands in the tree twice", []Proposal{other(bob, same)}},
+		{"a signature key stands in the tree twice", []Proposal{other(eve, same), other(eve, same)}},
+		{"an encryption key stands in the tree twice", []Proposal{AddProposal(twin), AddProposal(twin)}},
 		{"another suite", []Proposal{other(eve, func(k *KeyPackageParams) { k.Suite = 3 })}},
 		{"without the path", []Proposal{RemoveProposal(2)}},
 		{"without the path", []Proposal{GroupContextExtensionsProposal(nil)}},
@@ -138,9 +138,9 @@ func TestUpdateRules(t *testing.T) {
 			l.EncryptionKey = bob.g.tree.leaf(bob.g.own).EncryptionKey
 			resign(l)
 		}),
-		"leaf signature":         update(func(l *LeafNode) { l.sign(bob.signer, []byte("other group"), bob.g.own) }),
-		"encryption key of node": update(func(l *LeafNode) { l.EncryptionKey = alice.g.tree.leaf(0).EncryptionKey; resign(l) }),
-		"signature key of leaf": update(func(l *LeafNode) {
+		"leaf signature": update(func(l *LeafNode) { l.sign(bob.signer, []byte("other group"), bob.g.own) }),
+		"an encryption key stands in the tree twice": update(func(l *LeafNode) { l.EncryptionKey = alice.g.tree.leaf(0).EncryptionKey; resign(l) }),
+		"a signature key stands in the tree twice": update(func(l *LeafNode) {
 			l.SignatureKey = alice.signer.Public()
 			l.sign(alice.signer, bob.g.context.groupID, bob.g.own)
 		}),

@@ -324,7 +324,7 @@ func (g *Group) mergeCommitPath(c *change, path *updatePath, from leafIndex) ([]
 	if err := leaf.check(g.suite, g.context.groupID, from); err != nil {
 		return nil, err
 	}
-	if err := leaf.checkSupports(c.extensions); err != nil {
+	if err := c.tree.supports(from, leaf, c.extensions); err != nil {
 		return nil, err
 	}
 	if err := c.tree.checkFresh(path); err != nil {
@@ -337,26 +337,4 @@ func (g *Group) mergeCommitPath(c *change, path *updatePath, from leafIndex) ([]
 	c.updated = append(c.updated, from)
 	c.private.keep(c.tree)
 	return steps, c.tree.checkUnique()
-}
-
-// checkFresh: no key of a path stands in the tree yet, not even in the node it is for (12.4.2). A path that brings an old
-// key back would heal nobody.
-func (t *ratchetTree) checkFresh(path *updatePath) error {
-	seen := map[string]bool{}
-	for _, n := range t.nodes {
-		if !n.blank() {
-			seen[string(n.encryptionKey())] = true
-		}
-	}
-	keys := [][]byte{path.leaf.EncryptionKey}
-	for _, n := range path.nodes {
-		keys = append(keys, n.encryptionKey)
-	}
-	for _, key := range keys {
-		if seen[string(key)] {
-			return invalid("key of an update path is already in the tree (12.4.2)")
-		}
-		seen[string(key)] = true
-	}
-	return nil
 }

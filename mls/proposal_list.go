@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -63,18 +64,22 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 		}
 	}
 	c.private.keep(c.tree)
+	v := g.suite.signatures()
 	for _, p := range list {
 		if p.proposal.Type == ProposalAdd {
 			at := now
 			if committer != g.own {
 				at = addedAt(p.proposal.addition, now)
 			}
-			if err := g.applyAdd(c, p.proposal.addition, at); err != nil {
+			if err := g.applyAdd(c, p.proposal.addition, at, v); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return c, c.checkSupport()
+	if err := v.check(); err != nil {
+		return nil, err
+	}
+	return c, c.checkSupport(g.tree, g.context.extensions)
 }
 
 // checkList holds what section 12.2 asks of the list as a whole.
@@ -181,11 +186,11 @@ func addedAt(kp *KeyPackage, now time.Time) time.Time {
 	return now
 }
 
-func (g *Group) applyAdd(c *change, kp *KeyPackage, now time.Time) error {
+func (g *Group) applyAdd(c *change, kp *KeyPackage, now time.Time, v *signatures) error {
 	if kp.Suite != g.suite.id {
 		return invalid("added key package is of another suite (12.1.1)")
 	}
-	if err := kp.Verify(now); err != nil {
+	if err := kp.check(g.suite, now, v); err != nil {
 		return err
 	}
 	leaf := kp.Leaf
@@ -198,10 +203,28 @@ func (g *Group) applyAdd(c *change, kp *KeyPackage, now time.Time) error {
 	return nil
 }
 
-// checkSupport: no key twice, and everybody supports the extensions and what they require.
-func (c *change) checkSupport() error {
+// checkSupport: no key twice, and everybody supports the extensions, what they require, and the credential types in use. Who was
+// there before is looked at again only if one of those has changed.
+func (c *change) checkSupport(before *ratchetTree, extensions []Extension) error {
 	if err := c.tree.checkUnique(); err != nil {
 		return err
 	}
-	return c.tree.eachLeaf(func(_ leafIndex, l *LeafNode) error { return l.checkSupports(c.extensions) })
+	check := func(i leafIndex, l *LeafNode) error { return c.tree.supports(i, l, c.extensions) }
+	if !sameExtensions(extensions, c.extensions) || !sameTypes(before.index().credentials, c.tree.index().credentials) {
+		return c.tree.eachLeaf(check)
+	}
+	for _, at := range slices.Concat(c.added, c.updated) {
+		if err := check(at, c.tree.leaf(at)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sameTypes(a, b map[CredentialType]int) bool {
+	return maps.EqualFunc(a, b, func(int, int) bool { return true })
+}
+
+func sameExtensions(a, b []Extension) bool {
+	return slices.EqualFunc(a, b, func(x, y Extension) bool { return x.Type == y.Type && bytes.Equal(x.Data, y.Data) })
 }

@@ -6,8 +6,6 @@ import (
 	"io"
 	"slices"
 	"time"
-
-	"golang.org/x/crypto/cryptobyte"
 )
 
 // Sections 11.2 and 11.3: groups that come from another one.
@@ -107,13 +105,7 @@ func (g *Group) checkReInit(next *groupContext) error {
 	if r == nil {
 		return invalid("re-initialization of a group that is open (11.2)")
 	}
-	same := func(a, b []Extension) bool {
-		encode := func(list []Extension) []byte {
-			return build(func(b *cryptobyte.Builder) { addExtensions(b, list) })
-		}
-		return bytes.Equal(encode(a), encode(b))
-	}
-	if !bytes.Equal(next.groupID, r.groupID) || next.suite != r.suite || !same(next.extensions, r.extensions) {
+	if !bytes.Equal(next.groupID, r.groupID) || next.suite != r.suite || !sameExtensions(next.extensions, r.extensions) {
 		return invalid("re-initialization with other parameters than were agreed (11.2)")
 	}
 	return nil

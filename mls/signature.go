@@ -5,10 +5,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/sha3"
+	"crypto/sha512"
 	"fmt"
 	"io"
 
 	"github.com/cloudflare/circl/sign/ed448"
+	voi "github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
 	"golang.org/x/crypto/cryptobyte"
 )
 
@@ -30,12 +33,47 @@ func (s *suite) verifyWithLabel(public []byte, label string, content, signature 
 type signatureScheme struct {
 	load   func(private []byte) (signer, error)
 	verify func(public, message, signature []byte) bool
+	batch  func(list []signed) bool             // all of them at once, by the rule of verify; nil: the scheme has no way to
 	random func(rand io.Reader) ([]byte, error) // a fresh private key
 }
 
 type signer interface {
 	public() []byte
 	sign(message []byte) []byte
+}
+
+// A signed is a signature that has to verify, else the refusal holds.
+type signed struct {
+	public, message, signature []byte
+	refusal                    error
+}
+
+// signatures are collected and verified together, which costs a third.
+type signatures struct {
+	scheme *signatureScheme
+	list   []signed
+}
+
+func (s *suite) signatures() *signatures { return &signatures{scheme: s.sig} }
+
+func (v *signatures) add(public []byte, label string, content, signature []byte, refusal error) {
+	v.list = append(v.list, signed{public, signContent(label, content), signature, refusal})
+}
+
+// batchFrom is the number of signatures from which on a batch is worth its while.
+const batchFrom = 8
+
+// check returns the refusal of the first signature that does not verify.
+func (v *signatures) check() error {
+	if v.scheme.batch != nil && len(v.list) >= batchFrom && v.scheme.batch(v.list) {
+		return nil
+	}
+	for _, x := range v.list {
+		if !v.scheme.verify(x.public, x.message, x.signature) {
+			return x.refusal
+		}
+	}
+	return nil
 }
 
 // SignatureKey is the private signature key of a member.
@@ -88,11 +126,35 @@ func readRandom(size int) func(io.Reader) ([]byte, error) {
 	}
 }
 
+// One rule says which Ed25519 signatures count, verified alone or together: the cofactored equation of RFC 8032, with canonical
+// encodings and no public key of small order. Members who disagreed here would disagree on who is a member.
+var ed25519Rule = &voi.Options{Verify: voi.VerifyOptionsDefault}
+
 var schemeEd25519 = &signatureScheme{
 	random: readRandom(ed25519.SeedSize),
-	load:   func(private []byte) (signer, error) { return ed25519Key{ed25519.NewKeyFromSeed(private)}, nil },
+	load: func(private []byte) (signer, error) {
+		if len(private) != ed25519.SeedSize {
+			return nil, fmt.Errorf("it has %d bytes, want %d", len(private), ed25519.SeedSize)
+		}
+		return ed25519Key{ed25519.NewKeyFromSeed(private)}, nil
+	},
 	verify: func(public, message, signature []byte) bool {
-		return len(public) == ed25519.PublicKeySize && len(signature) == ed25519.SignatureSize && ed25519.Verify(public, message, signature)
+		return len(public) == ed25519.PublicKeySize && len(signature) == ed25519.SignatureSize && voi.VerifyWithOptions(public, message, signature, ed25519Rule)
+	},
+	batch: func(list []signed) bool {
+		b := voi.NewBatchVerifierWithCapacity(len(list)).ForceNoPublicKeyExpansion()
+		seed := sha3.NewSHAKE128() // the coefficients must be beyond the signers' control; bound to all of the batch they are
+		for _, x := range list {
+			if len(x.public) != ed25519.PublicKeySize || len(x.signature) != ed25519.SignatureSize {
+				return false
+			}
+			b.AddWithOptions(x.public, x.message, x.signature, ed25519Rule)
+			digest := sha512.Sum512(x.message)
+			for _, part := range [][]byte{x.public, x.signature, digest[:]} {
+				_, _ = seed.Write(part) // of one length each; a hash takes everything
+			}
+		}
+		return b.VerifyBatchOnly(seed)
 	},
 }
 

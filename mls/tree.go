@@ -55,15 +55,17 @@ type ratchetTree struct {
 	suite  *suite
 	nodes  []node
 	hashes [][]byte
+	keys   *keyIndex // nil until it is needed
+	blank  leafIndex // no leaf to the left of it is blank
 }
 
 func newTree(s *suite, first *LeafNode) *ratchetTree {
-	return &ratchetTree{s, []node{{leaf: first}}, make([][]byte, 1)}
+	return &ratchetTree{suite: s, nodes: []node{{leaf: first}}, hashes: make([][]byte, 1)}
 }
 
 // clone shares the nodes; changes to one tree do not show in the other.
 func (t *ratchetTree) clone() *ratchetTree {
-	return &ratchetTree{t.suite, slices.Clone(t.nodes), slices.Clone(t.hashes)}
+	return &ratchetTree{t.suite, slices.Clone(t.nodes), slices.Clone(t.hashes), t.index().clone(), t.blank}
 }
 
 func (t *ratchetTree) leaves() uint32 { return uint32(len(t.nodes)+1) / 2 }
@@ -78,28 +80,33 @@ func (t *ratchetTree) leaf(l leafIndex) *LeafNode {
 }
 
 func (t *ratchetTree) set(x nodeIndex, n node) {
-	t.nodes[x] = n
+	t.replace(x, n)
 	t.hashes[x] = nil
 	for _, p := range x.directPath(t.root()) {
 		t.hashes[p] = nil
 	}
 }
 
+func (t *ratchetTree) replace(x nodeIndex, n node) {
+	if t.keys != nil {
+		t.keys.put(t.nodes[x], -1)
+		t.keys.put(n, 1)
+	}
+	t.nodes[x] = n
+}
+
 func (t *ratchetTree) blankPath(l leafIndex) {
 	for _, p := range l.node().directPath(t.root()) {
-		t.nodes[p] = node{}
+		t.replace(p, node{})
 		t.hashes[p] = nil
 	}
 }
 
 // add puts a leaf into the leftmost blank, or doubles the tree (section 7.7).
 func (t *ratchetTree) add(l *LeafNode) (leafIndex, error) {
-	at := leafIndex(t.leaves())
-	for i := leafIndex(0); uint32(i) < t.leaves(); i++ {
-		if t.nodes[i.node()].blank() {
-			at = i
-			break
-		}
+	at := t.blank
+	for uint32(at) < t.leaves() && !t.nodes[at.node()].blank() {
+		at++
 	}
 	if uint32(at) == t.leaves() {
 		if t.leaves() >= maxMembers {
@@ -110,6 +117,7 @@ func (t *ratchetTree) add(l *LeafNode) (leafIndex, error) {
 		t.hashes = append(t.hashes, make([][]byte, grown)...)
 	}
 	t.set(at.node(), node{leaf: l})
+	t.blank = at + 1
 	for _, p := range at.node().directPath(t.root()) {
 		if old := t.nodes[p].parent; old != nil {
 			i, _ := slices.BinarySearch(old.unmerged, at)
@@ -129,6 +137,7 @@ func (t *ratchetTree) update(at leafIndex, l *LeafNode) {
 func (t *ratchetTree) remove(at leafIndex) {
 	t.blankPath(at)
 	t.set(at.node(), node{})
+	t.blank = min(t.blank, at)
 	for t.leaves() > 1 {
 		half := len(t.nodes) / 2
 		if slices.ContainsFunc(t.nodes[half+1:], func(n node) bool { return !n.blank() }) {
@@ -232,7 +241,7 @@ func parseTree(s *suite, data []byte) (*ratchetTree, error) {
 	}
 	width := nodeWidth(leaves)
 	nodes = append(nodes, make([]node, int(width)-len(nodes))...)
-	return &ratchetTree{s, nodes, make([][]byte, width)}, nil
+	return &ratchetTree{suite: s, nodes: nodes, hashes: make([][]byte, width)}, nil
 }
 
 // readNode reads an optional<Node>; its kind must be that of its place.

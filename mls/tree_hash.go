@@ -135,13 +135,17 @@ func (t *ratchetTree) check(groupID []byte, extensions []Extension) error {
 	if err := t.checkParentHashes(); err != nil {
 		return err
 	}
+	v := t.suite.signatures()
 	err := t.eachLeaf(func(i leafIndex, l *LeafNode) error {
-		if err := l.check(t.suite, groupID, i); err != nil {
+		if err := l.checkWith(v, t.suite, groupID, i); err != nil {
 			return err
 		}
-		return l.checkSupports(extensions)
+		return t.supports(i, l, extensions)
 	})
 	if err != nil {
+		return err
+	}
+	if err := v.check(); err != nil {
 		return err
 	}
 	return t.checkUnique()
@@ -173,35 +177,4 @@ func (t *ratchetTree) checkUnmerged() error {
 		}
 	}
 	return nil
-}
-
-// checkUnique: no key twice, and every member supports every other's credential type (section 7.3).
-func (t *ratchetTree) checkUnique() error {
-	encryption, signature := map[string]bool{}, map[string]bool{}
-	credentials := map[CredentialType]bool{}
-	for i, n := range t.nodes {
-		if n.blank() {
-			continue
-		}
-		key := string(n.encryptionKey())
-		if encryption[key] {
-			return invalid("encryption key of node %d stands in the tree twice (7.3)", i)
-		}
-		encryption[key] = true
-		if n.leaf != nil {
-			if signature[string(n.leaf.SignatureKey)] {
-				return invalid("signature key of leaf %d stands in the tree twice (7.3)", i/2)
-			}
-			signature[string(n.leaf.SignatureKey)] = true
-			credentials[n.leaf.Credential.Type] = true
-		}
-	}
-	return t.eachLeaf(func(i leafIndex, l *LeafNode) error {
-		for c := range credentials {
-			if !slices.Contains(l.Capabilities.Credentials, c) {
-				return invalid("leaf %d does not support credential type %d of a member (7.3)", i, c)
-			}
-		}
-		return nil
-	})
 }

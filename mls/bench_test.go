@@ -1,0 +1,197 @@
+package mls
+
+import (
+	"crypto/rand"
+	"flag"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var huge = flag.Bool("huge", false, "benchmarks at 10000 members, too")
+
+func sizes() []int {
+	if *huge {
+		return []int{2, 10, 100, 1000, 10000}
+	}
+	return []int{2, 10, 100, 1000}
+}
+
+// fullGroup is a group of n in which everybody has committed once, so that no parent node is blank, as the first and the last
+// member see it. Playing all the commits would take n members n commits each; here the tree is made directly.
+func fullGroup(t testing.TB, n int) (first, last *party) {
+	cs := X25519AES128GCMSHA256Ed25519
+	s := suites[cs]
+	parties := make([]*party, n)
+	var tree *ratchetTree
+	for i := range parties {
+		p := newPartyOf(t, cs, fmt.Sprint("member", i))
+		parties[i] = p
+		kp := p.keyPackage()
+		leaf := kp.public.Leaf
+		if i == 0 {
+			tree = newTree(s, &leaf)
+		} else {
+			_, err := tree.add(&leaf)
+			require.NoError(t, err)
+		}
+	}
+	groupID := []byte("group")
+	first, last = parties[0], parties[n-1]
+	keys := map[leafIndex]privateKeys{0: {}, leafIndex(n - 1): {}}
+	for i, p := range parties {
+		path, err := tree.makePath(rand.Reader, leafIndex(i), *tree.leaf(leafIndex(i)), p.signer, groupID)
+		require.NoError(t, err)
+		for own, mine := range keys {
+			for x, key := range path.private {
+				if x.covers(own) {
+					mine[x] = key
+				}
+			}
+		}
+	}
+	secret := make([]byte, s.nh)
+	for own, mine := range keys {
+		mine.keep(tree)
+		g := &Group{
+			suite: s, tree: tree.clone(), own: own, signer: parties[own].signer, private: mine, interim: make([]byte, s.nh),
+			context: groupContext{suite: cs, groupID: groupID, epoch: 7, treeHash: tree.treeHash(), confirmed: make([]byte, s.nh)},
+		}
+		g.startEpoch(s.fromEpochSecret(secret))
+		parties[own].g = g
+	}
+	return first, last
+}
+
+func eachSize(b *testing.B, f func(b *testing.B, first, last *party)) {
+	for _, n := range sizes() {
+		b.Run(fmt.Sprint("n=", n), func(b *testing.B) {
+			first, last := fullGroup(b, n)
+			b.ResetTimer()
+			f(b, first, last)
+		})
+	}
+}
+
+func BenchmarkUpdateCreate(b *testing.B) {
+	eachSize(b, func(b *testing.B, first, _ *party) {
+		for b.Loop() {
+			_, err := first.g.Commit(rand.Reader, CommitParams{Now: testNow})
+			require.NoError(b, err)
+			first.g.DropPending()
+		}
+	})
+}
+
+func BenchmarkUpdateProcess(b *testing.B) {
+	eachSize(b, func(b *testing.B, first, last *party) {
+		benchmarkProcess(b, first, last, CommitParams{Now: testNow, Framing: FramePublic})
+	})
+}
+
+func BenchmarkAddProcess(b *testing.B) {
+	eachSize(b, func(b *testing.B, first, last *party) {
+		kp := newParty(b, "newcomer").keyPackage().KeyPackage()
+		benchmarkProcess(b, first, last, CommitParams{Proposals: []Proposal{AddProposal(kp)}, Now: testNow, Framing: FramePublic})
+	})
+}
+
+// benchmarkProcess has last stage the same commit of first again and again.
+func benchmarkProcess(b *testing.B, first, last *party, params CommitParams) {
+	p, err := first.g.Commit(rand.Reader, params)
+	require.NoError(b, err)
+	m := parsed(b, p.Message())
+	b.ResetTimer()
+	for b.Loop() {
+		_, err := last.g.Process(m, testNow)
+		require.NoError(b, err)
+	}
+}
+
+func BenchmarkAddCreate(b *testing.B) {
+	eachSize(b, func(b *testing.B, first, _ *party) {
+		kp := newParty(b, "newcomer").keyPackage().KeyPackage()
+		for b.Loop() {
+			_, err := first.g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{AddProposal(kp)}, Now: testNow})
+			require.NoError(b, err)
+			first.g.DropPending()
+		}
+	})
+}
+
+func BenchmarkRemoveCreate(b *testing.B) {
+	eachSize(b, func(b *testing.B, first, last *party) {
+		for b.Loop() {
+			_, err := first.g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{RemoveProposal(leafOf(last))}, Now: testNow})
+			require.NoError(b, err)
+			first.g.DropPending()
+		}
+	})
+}
+
+func BenchmarkJoin(b *testing.B) {
+	eachSize(b, func(b *testing.B, first, _ *party) {
+		newcomer := newParty(b, "newcomer")
+		kp := newcomer.keyPackage()
+		p, err := first.g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{AddProposal(kp.KeyPackage())}, Now: testNow})
+		require.NoError(b, err)
+		welcome := parsed(b, p.Welcome())
+		b.ResetTimer()
+		for b.Loop() {
+			_, err := JoinWelcome(welcome, JoinParams{KeyPackage: kp, Signer: newcomer.signer})
+			require.NoError(b, err)
+		}
+	})
+}
+
+func BenchmarkCreate(b *testing.B) {
+	for _, n := range sizes() {
+		b.Run(fmt.Sprint("n=", n), func(b *testing.B) {
+			alice := newParty(b, "alice")
+			proposals := make([]Proposal, n-1)
+			for i := range proposals {
+				proposals[i] = AddProposal(newParty(b, fmt.Sprint("member", i)).keyPackage().KeyPackage())
+			}
+			b.ResetTimer()
+			for b.Loop() {
+				alice.create()
+				_, err := alice.g.Commit(rand.Reader, CommitParams{Proposals: proposals, Now: testNow})
+				require.NoError(b, err)
+			}
+		})
+	}
+}
+
+func BenchmarkEncrypt(b *testing.B) {
+	eachSize(b, func(b *testing.B, first, _ *party) {
+		data := make([]byte, 1024)
+		for b.Loop() {
+			_, err := first.g.Encrypt(rand.Reader, data, nil, nil)
+			require.NoError(b, err)
+		}
+	})
+}
+
+func BenchmarkDecrypt(b *testing.B) {
+	eachSize(b, func(b *testing.B, first, last *party) {
+		data := make([]byte, 1024)
+		for b.Loop() {
+			b.StopTimer()
+			raw, err := first.g.Encrypt(rand.Reader, data, nil, nil)
+			require.NoError(b, err)
+			m := parsed(b, raw)
+			b.StartTimer()
+			_, err = last.g.Process(m, testNow)
+			require.NoError(b, err)
+		}
+	})
+}
+
+func BenchmarkSave(b *testing.B) {
+	eachSize(b, func(b *testing.B, first, _ *party) {
+		for b.Loop() {
+			first.g.Marshal()
+		}
+	})
+}
