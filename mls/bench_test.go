@@ -145,7 +145,13 @@ func BenchmarkJoin(b *testing.B) {
 	})
 }
 
-func BenchmarkCreate(b *testing.B) {
+// BenchmarkCreate makes a group and adds everybody in one commit; the tree travels outside the Welcome.
+func BenchmarkCreate(b *testing.B) { benchmarkCreate(b, true) }
+
+// BenchmarkCreateTreeInside is that with the tree in the Welcome.
+func BenchmarkCreateTreeInside(b *testing.B) { benchmarkCreate(b, false) }
+
+func benchmarkCreate(b *testing.B, treeOutside bool) {
 	for _, n := range sizes() {
 		b.Run(fmt.Sprint("n=", n), func(b *testing.B) {
 			alice := newParty(b, "alice")
@@ -156,7 +162,7 @@ func BenchmarkCreate(b *testing.B) {
 			b.ResetTimer()
 			for b.Loop() {
 				alice.create()
-				_, err := alice.g.Commit(rand.Reader, CommitParams{Proposals: proposals, Now: testNow})
+				_, err := alice.g.Commit(rand.Reader, CommitParams{Proposals: proposals, Now: testNow, TreeOutside: treeOutside})
 				require.NoError(b, err)
 			}
 		})

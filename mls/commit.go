@@ -14,6 +14,7 @@ import (
 type CommitParams struct {
 	Proposals         []Proposal // by value
 	SkipStored        bool       // leave out the proposals by reference of this epoch
+	TreeOutside       bool       // leave the tree out of the Welcome: RatchetTree of the next epoch reaches who is added in another way
 	ForcePath         bool       // new keys for our path even if the proposals do not ask for it
 	AuthenticatedData []byte
 	Framing           Framing
@@ -41,6 +42,9 @@ func (p *PendingCommit) Epoch() uint64 { return p.next.context.epoch }
 func (p *PendingCommit) Export(label string, context []byte, length int) ([]byte, error) {
 	return p.next.Export(label, context, length)
 }
+
+// RatchetTree is the public tree as it will be.
+func (p *PendingCommit) RatchetTree() []byte { return p.next.RatchetTree() }
 
 // Members as they will be.
 func (p *PendingCommit) Members() []Member { return p.next.Members() }
@@ -104,7 +108,7 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 
 	pending := &PendingCommit{next: next}
 	if len(c.added) > 0 {
-		if pending.welcome, err = next.welcomeFor(rand, c, path, member, joiner, a.confirmationTag); err != nil {
+		if pending.welcome, err = next.welcomeFor(rand, c, path, member, joiner, a.confirmationTag, p.TreeOutside); err != nil {
 			return nil, err
 		}
 	}
@@ -204,9 +208,14 @@ func (g *Group) info(tag []byte, extensions ...Extension) *groupInfo {
 	return info
 }
 
-// welcomeFor makes the Welcome for who was added, with the tree in it (section 12.4.3.1).
-func (g *Group) welcomeFor(rand io.Reader, c *change, path *newPath, member memberSecret, joiner joinerSecret, tag []byte) ([]byte, error) {
-	info := g.info(tag, Extension{ExtensionRatchetTree, g.tree.marshal()})
+// welcomeFor makes the Welcome for who was added (section 12.4.3.1). With the tree in it, each receiver's secrets are bound to
+// all of it, which takes time quadratic in the size of the group if many are added at once.
+func (g *Group) welcomeFor(rand io.Reader, c *change, path *newPath, member memberSecret, joiner joinerSecret, tag []byte, treeOutside bool) ([]byte, error) {
+	var extensions []Extension
+	if !treeOutside {
+		extensions = append(extensions, Extension{ExtensionRatchetTree, g.tree.marshal()})
+	}
+	info := g.info(tag, extensions...)
 	key, nonce := g.suite.welcomeKey(member)
 	sealed, err := g.suite.sealMessage(messageKey{key, nonce}, nil, marshal(info))
 	if err != nil {
