@@ -32,6 +32,7 @@ const module = "github.com/waxwing-dm/waxwing/"
 //   - sandbox is both wings in one process and therefore on top; nobody but cmd/waxwing imports it.
 var rooms = map[string][]string{
 	"mls":                              nil,
+	"mls/tsmls":                        nil, // tests only: talks to another implementation
 	"transparency":                     nil,
 	"transparency/sequencer":           {"transparency", "keydir"},
 	"transparency/sequencer/storetest": {"transparency", "transparency/sequencer", "keydir"},
