@@ -131,7 +131,11 @@ type RemoteActor struct {
 	Key    *rsa.PublicKey
 }
 
-const minKey = 2048 // bits
+// Bits of a key. What is kept of a stranger's document must be small.
+const (
+	minKey = 2048
+	maxKey = 8192
+)
 
 var errActor = errors.New("not an actor document that can be used")
 
@@ -172,11 +176,14 @@ func ParseActor(data []byte, u string) (RemoteActor, error) {
 	if key.Owner != a.ID {
 		return fail("its key is somebody else's")
 	}
+	if len(a.KeyID) > 2048 || len(a.Type) > 2048 {
+		return fail("its type or key id is too long")
+	}
 	if a.Key, err = parsePEM(key.PEM); err != nil {
 		return fail("its key cannot be read")
 	}
-	if a.Key.N.BitLen() < minKey {
-		return fail("its key is too small")
+	if bits := a.Key.N.BitLen(); bits < minKey || bits > maxKey {
+		return fail("its key is too small or too large")
 	}
 	origin, err := Origin(a.ID)
 	if err != nil {

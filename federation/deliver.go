@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/waxwing-dm/waxwing/internal/problem"
+	"github.com/waxwing-dm/waxwing/internal/safehttp"
 )
 
 // Delivery is one activity on its way to the users of one server.
@@ -25,11 +26,13 @@ type Delivery struct {
 }
 
 // Outbox keeps the deliveries. Lease hands out at most one delivery of a host, the oldest, if it is due and not handed out
-// already; it is given back by one of the others.
+// already; it is given back by one of the others, once that returns nil. Aside is Retry for one that the others of its host do not
+// wait for.
 type Outbox interface {
 	Lease(ctx context.Context, now time.Time, n int) ([]Delivery, error)
 	Done(ctx context.Context, id int64) error
 	Retry(ctx context.Context, id int64, at time.Time) error
+	Aside(ctx context.Context, id int64, at time.Time) error
 	Dead(ctx context.Context, id int64, reason string) error
 }
 
@@ -39,6 +42,7 @@ const (
 	lastRetry  = time.Hour
 	giveUp     = 7 * 24 * time.Hour
 	poll       = time.Second
+	tryTime    = 5 * time.Minute // for all recipients of a delivery; a host that takes longer must not keep a slot
 )
 
 // Deliverer carries what is in the outbox to where it belongs.
@@ -91,30 +95,63 @@ func (d *Deliverer) Run(ctx context.Context) {
 }
 
 func (d *Deliverer) try(ctx context.Context, x Delivery) {
-	err := d.deliver(ctx, x)
+	limited, cancel := context.WithTimeout(ctx, tryTime)
+	err := d.deliver(limited, x)
+	cancel()
+	end := d.verdict(ctx, x, err)
 	keep := context.WithoutCancel(ctx)
-	var refused *problem.Problem
+	// What cannot be written down, on a full disk say, must not be sent again and again meanwhile.
+	for wait := firstRetry; ; wait = min(2*wait, time.Minute) {
+		err := end(keep)
+		if err == nil {
+			return
+		}
+		d.log.Error("ending a delivery", "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// verdict says how a try ends that led to err.
+func (d *Deliverer) verdict(ctx context.Context, x Delivery, err error) func(context.Context) error {
 	switch {
 	case err == nil:
-		err = d.outbox.Done(keep, x.ID)
+		return func(ctx context.Context) error { return d.outbox.Done(ctx, x.ID) }
 	case ctx.Err() != nil:
-		err = d.outbox.Retry(keep, x.ID, d.now())
+		now := d.now()
+		return func(ctx context.Context) error { return d.outbox.Retry(ctx, x.ID, now) }
 	case isFinal(err):
-		d.log.Warn("delivery refused", "host", x.Host, "error", err)
-		err = d.outbox.Dead(keep, x.ID, err.Error())
+		d.log.Warn("delivery refused", "host", x.Host, "reason", reason(err))
+		return func(ctx context.Context) error { return d.outbox.Dead(ctx, x.ID, err.Error()) }
 	case d.now().Sub(x.Created) > giveUp:
-		d.log.Warn("delivery given up", "host", x.Host, "error", err)
-		err = d.outbox.Dead(keep, x.ID, err.Error())
-	default:
-		wait := backOff(x.Attempts)
-		if errors.As(err, &refused) {
-			wait = max(wait, min(time.Duration(refused.RetryAfter)*time.Second, lastRetry))
-		}
-		err = d.outbox.Retry(keep, x.ID, d.now().Add(wait))
+		d.log.Warn("delivery given up", "host", x.Host, "reason", reason(err))
+		return func(ctx context.Context) error { return d.outbox.Dead(ctx, x.ID, err.Error()) }
 	}
-	if err != nil {
-		d.log.Error("ending a delivery", "error", err)
+	wait := backOff(x.Attempts)
+	var refused *problem.Problem
+	if errors.As(err, &refused) {
+		wait = max(wait, min(time.Duration(refused.RetryAfter)*time.Second, lastRetry))
 	}
+	at := d.now().Add(wait)
+	if refused != nil && refused.Code == "mailbox_full" { // which a user of the host decides; the others must not wait for them
+		return func(ctx context.Context) error { return d.outbox.Aside(ctx, x.ID, at) }
+	}
+	return func(ctx context.Context) error { return d.outbox.Retry(ctx, x.ID, at) }
+}
+
+// reason is what the log may have of an error: nobody's name, and nothing that the other side has worded.
+func reason(err error) string {
+	var refused *problem.Problem
+	switch {
+	case errors.As(err, &refused):
+		return refused.Code
+	case errors.Is(err, errActor):
+		return "a recipient's actor document cannot be used"
+	}
+	return err.Error()
 }
 
 // backOff doubles from a second to an hour, with up to a quarter of chance so that hosts are not asked in step.
@@ -129,27 +166,34 @@ func backOff(attempts int) time.Duration {
 // isFinal says that another try would end the same way.
 func isFinal(err error) bool {
 	var refused *problem.Problem
-	return errors.As(err, &refused) && !problem.Retryable(refused.Status) || errors.Is(err, errActor)
+	return errors.As(err, &refused) && !problem.Retryable(refused.Status) || errors.Is(err, errActor) || errors.Is(err, errDiscovery) ||
+		errors.Is(err, safehttp.ErrTooLarge)
 }
 
-// deliver posts to the shared inbox, or to each recipient's own if there is none. One who is gone for good does not keep it
-// from the others.
+// deliver posts to the shared inbox, or to each recipient's own if there is none. One who is gone for good, or whose inbox fails,
+// does not keep it from the others; a host that does not answer at all does.
 func (d *Deliverer) deliver(ctx context.Context, x Delivery) error {
 	signer, err := d.keys(ctx, x.Sender)
 	if err != nil {
 		return err
 	}
-	var refused error
+	var refused, failed error
 	posted := map[string]bool{}
 	for _, recipient := range x.Recipients {
 		err := d.post(ctx, signer, recipient, x.Body, posted)
+		var answer *problem.Problem
 		switch {
 		case err == nil:
 		case isFinal(err):
 			refused = err
+		case errors.As(err, &answer):
+			failed = err
 		default:
 			return err
 		}
+	}
+	if failed != nil {
+		return failed
 	}
 	return refused
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/waxwing-dm/waxwing/federation/httpsig"
+	"github.com/waxwing-dm/waxwing/internal/problem"
 )
 
 // mail is what a host has been sent, as "path body".
@@ -196,6 +197,52 @@ func TestOneWhoIsGoneDoesNotKeepItFromTheOthers(t *testing.T) {
 	e := o.next()
 	require.Equal(t, "dead", e.what, "the sender is told")
 	require.Equal(t, []string{"/users/dave/inbox 1", "/inbox 1"}, m.all())
+}
+
+func TestAnInboxThatFailsDoesNotKeepItFromTheOthers(t *testing.T) {
+	b := newHost(t, "b.test")
+	own := func(m map[string]any) { delete(m, "endpoints") }
+	dave, erin := b.actor("/users/dave", keys()[1], own), b.actor("/users/erin", keys()[1], own)
+	m := collect(b, func(path, _ string) int {
+		if path == "/users/dave/inbox" {
+			return 500
+		}
+		return 202
+	})
+	o := open(t, b)
+	o.send(1, b.url("/users/gone"), dave, erin)
+	require.Equal(t, "retry", o.next().what)
+	require.Equal(t, []string{"/users/dave/inbox 1", "/users/erin/inbox 1"}, m.all())
+}
+
+// A person who lets their mailbox run full must not stop what is for others of their server.
+func TestFullMailboxDoesNotHoldUpItsHost(t *testing.T) {
+	b := newHost(t, "b.test")
+	bob := b.actor("/users/bob", keys()[1], nil)
+	b.answer(func(w http.ResponseWriter, r *http.Request) {
+		problem.Write(w, problem.New(http.StatusInsufficientStorage, "mailbox_full", "no room"))
+	})
+	o := open(t, b)
+	o.send(1, bob)
+	e := o.next()
+	require.Equal(t, []any{int64(1), "aside"}, []any{e.id, e.what})
+	require.True(t, e.at.After(o.now()))
+	b.answer(func(w http.ResponseWriter, r *http.Request) {
+		problem.Write(w, problem.New(http.StatusInsufficientStorage, "storage_full", "the disk is"))
+	})
+	o.forward(e.at)
+	require.Equal(t, "retry", o.next().what, "a full disk is everybody's")
+}
+
+func TestWhatCannotBeWrittenDownIsNotSentAgain(t *testing.T) {
+	b := newHost(t, "b.test")
+	bob := b.actor("/users/bob", keys()[1], nil)
+	m := collect(b, always(202))
+	o := open(t, b)
+	o.full = 1
+	o.send(1, bob)
+	require.Equal(t, event{id: 1, what: "done"}, o.next())
+	require.Equal(t, []string{"/inbox 1"}, m.all())
 }
 
 func TestAFailingHostDelaysNoOther(t *testing.T) {

@@ -2,6 +2,7 @@ package federation
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -63,18 +64,22 @@ func LogOrigin(instance string) string {
 	return host + "/waxwing/log"
 }
 
+const maxLogKey = 1 << 10 // bytes of a note verifier key; its name is the origin
+
+var errDiscovery = errors.New("not a discovery document that can be used")
+
 // ParseDiscovery reads the document that an instance serves; everything in it must be on its own origin.
 func ParseDiscovery(data []byte, instance string) (Discovery, error) {
 	var d Discovery
 	if err := strictjson.Unmarshal(data, &d); err != nil {
-		return Discovery{}, fmt.Errorf("federation: reading the discovery document of %s: %w", instance, err)
+		return Discovery{}, fmt.Errorf("federation: reading the discovery document of %s: %w: %w", instance, errDiscovery, err)
 	}
-	if want := NewDiscovery(instance, d.Log.Key, d.Hub.Key); d.Version != 1 || d.Instance != instance || d.Log.Origin != want.Log.Origin || len(d.Hub.Key) != 32 {
-		return Discovery{}, fmt.Errorf("federation: discovery document of %s: not one of version 1 for that instance", instance)
+	if want := NewDiscovery(instance, d.Log.Key, d.Hub.Key); d.Version != 1 || d.Instance != instance || d.Log.Origin != want.Log.Origin || len(d.Hub.Key) != 32 || len(d.Log.Key) > maxLogKey {
+		return Discovery{}, fmt.Errorf("federation: discovery document of %s: not one of version 1 for that instance: %w", instance, errDiscovery)
 	}
 	for _, u := range []string{d.Actor, d.API, d.Claim, d.Directory, d.Log.URL} {
 		if o, err := Origin(u); err != nil || o != instance {
-			return Discovery{}, fmt.Errorf("federation: discovery document of %s: %.100q is on another origin", instance, u)
+			return Discovery{}, fmt.Errorf("federation: discovery document of %s: %.100q is on another origin: %w", instance, u, errDiscovery)
 		}
 	}
 	return d, nil

@@ -116,6 +116,9 @@ func (i *Inbox) open(ctx context.Context, in incoming) (Envelope, error) {
 	if err != nil || in.attributedTo != in.actor || !on(origin, in.id) || !on(origin, in.objectID) {
 		return Envelope{}, problem.New(http.StatusForbidden, "origin_mismatch", "activity and object are not the actor's own")
 	}
+	if _, err := Origin(in.conversation); in.conversation != "" && err != nil {
+		return Envelope{}, problem.New(http.StatusBadRequest, "activity_invalid", "conversation is not a URL that can be used")
+	}
 	kind, err := i.Classify(in.message)
 	if err != nil {
 		return Envelope{}, problem.New(http.StatusUnprocessableEntity, "mls_malformed", "the content is not one MLS message")
@@ -142,14 +145,24 @@ func (r *Remote) Caller(req *http.Request, body []byte, host string) (instance s
 	if err != nil {
 		return "", err
 	}
-	d, err := r.discoveryOf(req.Context(), owner)
+	origin, err := Origin(owner)
 	if err != nil {
+		return "", noKey(true)
+	}
+	d, known := recall(r, r.docs, origin, keepFor)
+	if !known {
+		err = r.forStranger(req.Context(), origin, func(ctx context.Context) error {
+			d, err = r.Discovery(ctx, origin)
+			return err
+		})
+	}
+	switch {
+	case err != nil && !isFinal(err):
 		p := problem.New(http.StatusServiceUnavailable, "key_unavailable", "the caller's discovery document cannot be fetched now")
 		p.RetryAfter = 30
 		return "", p
-	}
-	if d.Actor != owner {
-		return "", problem.New(http.StatusForbidden, "actor_key_mismatch", "the key is not that of the instance's service actor")
+	case err != nil || d.Actor != owner:
+		return "", problem.New(http.StatusForbidden, "actor_key_mismatch", "the key is not that of the service actor of an instance")
 	}
 	return d.Instance, nil
 }

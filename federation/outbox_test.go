@@ -2,6 +2,7 @@ package federation_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -16,7 +17,7 @@ import (
 // An event is the end of a try.
 type event struct {
 	id   int64
-	what string // done, retry, dead
+	what string // done, retry, aside, dead
 	at   time.Time
 	why  string
 }
@@ -28,6 +29,7 @@ type outbox struct {
 	due    map[int64]time.Time
 	leased map[int64]bool
 	events chan event
+	full   int // so many ends cannot be written down
 }
 
 func newOutbox() *outbox {
@@ -57,8 +59,13 @@ func (o *outbox) Lease(_ context.Context, now time.Time, n int) (due []federatio
 
 func (o *outbox) end(e event) error {
 	o.mu.Lock()
+	if o.full > 0 {
+		o.full--
+		o.mu.Unlock()
+		return errors.New("the disk is full")
+	}
 	i := slices.IndexFunc(o.waits, func(d federation.Delivery) bool { return d.ID == e.id })
-	if e.what == "retry" {
+	if e.what == "retry" || e.what == "aside" {
 		o.waits[i].Attempts++
 		o.due[e.id] = e.at
 	} else {
@@ -74,6 +81,10 @@ func (o *outbox) Done(_ context.Context, id int64) error { return o.end(event{id
 
 func (o *outbox) Retry(_ context.Context, id int64, at time.Time) error {
 	return o.end(event{id: id, what: "retry", at: at})
+}
+
+func (o *outbox) Aside(_ context.Context, id int64, at time.Time) error {
+	return o.end(event{id: id, what: "aside", at: at})
 }
 
 func (o *outbox) Dead(_ context.Context, id int64, reason string) error {

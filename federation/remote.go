@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,13 +21,19 @@ import (
 )
 
 const (
-	maxAnswer  = 1 << 20  // bytes of another sidecar's answer (spec/wire.md)
-	maxBlob    = 32 << 20 // bytes of a file
-	maxLookup  = 64 << 10 // bytes of a directory answer
-	keepFor    = 10 * time.Minute
-	askAgain   = 10 * time.Second // a document fetched more recently is not fetched anew because a signature fails
-	maxCached  = 10_000
-	jsonType   = "application/json"
+	maxAnswer = 1 << 20  // bytes of another sidecar's answer (spec/wire.md)
+	maxBlob   = 32 << 20 // bytes of a file
+	maxLookup = 64 << 10 // bytes of a directory answer
+	keepFor   = 10 * time.Minute
+	askAgain  = 10 * time.Second // a document fetched more recently is not fetched anew because a signature fails
+	maxCached = 10_000
+	jsonType  = "application/json"
+
+	// What strangers make us ask for, by naming a key: so often of one host, so many at once, so long.
+	askWindow  = 10 * time.Second
+	maxAsked   = 50
+	maxAsking  = 64
+	askTime    = 15 * time.Second
 	acceptType = ContentType + `, application/ld+json; profile="https://www.w3.org/ns/activitystreams"`
 )
 
@@ -47,6 +54,8 @@ type Remote struct {
 	actors map[string]cached[RemoteActor]
 	docs   map[string]cached[Discovery] // by instance
 	noKeys map[string]cached[bool]      // by actor: asking for its key failed, and whether that is for good
+	asked  map[string]cached[int]       // by host: how often keys were asked for, from when on
+	asking int                          // keys that are being asked for
 }
 
 type cached[T any] struct {
@@ -56,7 +65,7 @@ type cached[T any] struct {
 
 // NewRemote makes the door out.
 func NewRemote(http *safehttp.Client, service Signer, now func() time.Time) *Remote {
-	return &Remote{http: http, service: service, now: now, actors: map[string]cached[RemoteActor]{}, docs: map[string]cached[Discovery]{}, noKeys: map[string]cached[bool]{}}
+	return &Remote{http: http, service: service, now: now, actors: map[string]cached[RemoteActor]{}, docs: map[string]cached[Discovery]{}, noKeys: map[string]cached[bool]{}, asked: map[string]cached[int]{}}
 }
 
 func remember[T any](r *Remote, m map[string]cached[T], key string, value T) {
@@ -100,10 +109,12 @@ func (r *Remote) Actor(ctx context.Context, id string, fresh bool) (RemoteActor,
 }
 
 // Key finds the key of a signature (H6). It is an [httpsig.Keys]. Where it failed it does not ask again for some seconds:
-// signatures that name keys of a third server must not make us a means to flood that server.
+// signatures that name keys of a third server must not make us a means to flood that server. For the same reason, and so that servers
+// that answer slowly do not use us up, it asks only within bounds.
 func (r *Remote) Key(ctx context.Context, keyID string, fresh bool) (httpsig.Key, error) {
 	id, _, _ := strings.Cut(keyID, "#")
-	if _, err := Origin(id); err != nil {
+	origin, err := Origin(id)
+	if err != nil {
 		return httpsig.Key{}, noKey(true)
 	}
 	if a, ok := recall(r, r.actors, id, keepFor); ok && !fresh && a.KeyID == keyID {
@@ -112,16 +123,59 @@ func (r *Remote) Key(ctx context.Context, keyID string, fresh bool) (httpsig.Key
 	if forGood, failed := recall(r, r.noKeys, id, askAgain); failed {
 		return httpsig.Key{}, noKey(forGood)
 	}
-	a, err := r.Actor(ctx, id, true)
+	a, recent := recall(r, r.actors, id, askAgain)
+	if !recent {
+		err = r.forStranger(ctx, origin, func(ctx context.Context) error {
+			a, err = r.Actor(ctx, id, true)
+			return err
+		})
+	}
 	switch {
 	case err == nil && a.KeyID == keyID:
 		return httpsig.Key{Owner: a.ID, Public: a.Key}, nil
 	case err == nil:
 		return httpsig.Key{}, noKey(true)
-	case ctx.Err() == nil:
+	case ctx.Err() == nil && !errors.Is(err, errTooMany):
 		remember(r, r.noKeys, id, isFinal(err))
 	}
 	return httpsig.Key{}, noKey(isFinal(err))
+}
+
+var errTooMany = errors.New("too much is being asked for strangers")
+
+// forStranger asks something of a host that nobody has vouched for, within bounds or not at all.
+func (r *Remote) forStranger(ctx context.Context, origin string, ask func(context.Context) error) error {
+	host := strings.TrimSuffix(strings.TrimSuffix(Host(origin), ":443"), ".")
+	if !r.mayAsk(host) {
+		return errTooMany
+	}
+	defer func() {
+		r.mu.Lock()
+		r.asking--
+		r.mu.Unlock()
+	}()
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	return ask(ctx)
+}
+
+func (r *Remote) mayAsk(host string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, ok := r.asked[host]
+	if !ok || r.now().Sub(n.at) >= askWindow {
+		if len(r.asked) >= maxCached {
+			clear(r.asked)
+		}
+		n = cached[int]{at: r.now()}
+	}
+	if n.value >= maxAsked || r.asking >= maxAsking {
+		return false
+	}
+	n.value++
+	r.asked[host] = n
+	r.asking++
+	return true
 }
 
 func noKey(forGood bool) error {

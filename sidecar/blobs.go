@@ -23,6 +23,9 @@ const blobTime = 10 * time.Minute
 func (s *Sidecar) putBlob(w http.ResponseWriter, r *http.Request, d store.Device) error {
 	s.allow(w, blobTime)
 	hash := r.PathValue("hash")
+	if err := noEncoding(r); err != nil {
+		return err
+	}
 	if r.ContentLength > clientapi.MaxBlob {
 		return bodyError(&http.MaxBytesError{Limit: clientapi.MaxBlob}, clientapi.MaxBlob)
 	}
@@ -70,6 +73,9 @@ func (s *Sidecar) blob(w http.ResponseWriter, r *http.Request, _ store.Device) e
 	if o, err := federation.Origin(u); !ok || err != nil || o != instance {
 		return invalid("url is not that of a file of an instance")
 	}
+	if !store.IsHash(hash) {
+		return invalid("url is not that of a file of an instance")
+	}
 	if instance == s.instance {
 		return s.serveBlob(w, r, hash)
 	}
@@ -78,7 +84,7 @@ func (s *Sidecar) blob(w http.ResponseWriter, r *http.Request, _ store.Device) e
 
 // fetchBlob keeps what comes in a temporary file until it is known to be what its name says.
 func (s *Sidecar) fetchBlob(w http.ResponseWriter, r *http.Request, u, hash string) error {
-	tmp, err := os.CreateTemp("", "waxwing-blob-")
+	tmp, err := s.store.Blobs.Temp()
 	if err != nil {
 		return err
 	}

@@ -53,17 +53,23 @@ func (s *Sidecar) commits(w http.ResponseWriter, r *http.Request, d store.Device
 	if err != nil {
 		return err
 	}
+	parcels := []parcel{{kind: kind, conversation: c.Conversation, message: c.Commit, to: withSelf(c.To, d)}}
+	if len(c.Welcome) > 0 {
+		parcels = append(parcels, parcel{kind: federation.KindWelcome, conversation: c.Conversation, message: c.Welcome, to: c.WelcomeTo})
+	}
+	if err := s.bounded(parcels...); err != nil {
+		return err
+	}
 	granted, err := s.submit(r.Context(), instance, groupID, c)
 	if err != nil {
 		return err
 	}
+	for i := range parcels {
+		parcels[i].receipt = granted
+	}
 	answer, err := json.Marshal(clientapi.Committed{Receipt: granted})
 	if err != nil {
 		return err
-	}
-	parcels := []parcel{{kind: kind, conversation: c.Conversation, message: c.Commit, receipt: granted, to: withSelf(c.To, d)}}
-	if len(c.Welcome) > 0 {
-		parcels = append(parcels, parcel{kind: federation.KindWelcome, conversation: c.Conversation, message: c.Welcome, receipt: granted, to: c.WelcomeTo})
 	}
 	return s.carryOut(w, r, d, c.ID, body, http.StatusOK, answer, parcels...)
 }

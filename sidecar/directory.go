@@ -36,6 +36,9 @@ func (s *Sidecar) publish(w http.ResponseWriter, r *http.Request, d store.Device
 	if err != nil {
 		return err
 	}
+	if err := s.store.Accounts.Listed(r.Context(), d.Actor, deviceIDs(list)); err != nil { // a crash before it is mended by asking again
+		return err
+	}
 	return writeJSON(w, http.StatusOK, answer)
 }
 
@@ -55,7 +58,7 @@ func (s *Sidecar) maySpeakFor(ctx context.Context, d store.Device, entry []byte,
 	}
 	if e.Kind == transparency.KindReset {
 		now, err := s.log.List(ctx, d.Actor)
-		if err == nil && now.Has(d.SignatureKey) {
+		if err == nil && now.Has(d.SignatureKey) && now.Seq != list.Seq { // the same seq: the reset that brought it in, once more
 			return notAllowed("a device that is in the list does not reset it")
 		}
 	}

@@ -100,7 +100,7 @@ func (s *Sidecar) keyPackages(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// private is a collection that its owner reads through the client API and errNobody else at all.
+// private is a collection that its owner reads through the client API and nobody else at all.
 func (s *Sidecar) private(http.ResponseWriter, *http.Request) error {
 	return notAllowed("this is for its owner only")
 }

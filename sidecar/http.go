@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,6 @@ func (s *Sidecar) handle(mux *http.ServeMux, pattern string, h handler) {
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
-		w.Header().Set("X-Content-Type-Options", "nosniff")
 		err := h(rec, r)
 		if err != nil {
 			problem.Write(rec, s.problemFor(err))
@@ -56,30 +56,32 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // problems turns the errors that mean something to the caller into the answers of the specification.
 var problems = []struct {
-	is     error
-	status int
-	code   string
-	detail string
+	is       error
+	status   int
+	code     string
+	detail   string
+	operator bool // who has to do something about it, and so must find it in the log
 }{
-	{sequencer.ErrUnknown, http.StatusNotFound, "no_such_label", "this actor has no device list here"},
-	{sequencer.ErrBeyondHead, http.StatusBadRequest, "beyond_head", "the log is not that long"},
-	{sequencer.ErrKeyNotCurrent, http.StatusForbidden, "key_not_current", "the entry is not signed by the account key that was promised"},
-	{sequencer.ErrNotFound, http.StatusNotFound, "not_found", "the log has no such tile"},
-	{hub.ErrNoConversation, http.StatusNotFound, "no_such_conversation", "the conversation is not open here"},
-	{hub.ErrMalformed, http.StatusUnprocessableEntity, "mls_malformed", "this is not a commit of that group and epoch"},
-	{hub.ErrEpochUnknown, http.StatusConflict, "epoch_unknown", "the group has not come to that epoch"},
-	{hub.ErrNotMember, http.StatusForbidden, "not_member", "the commit is not signed with the ticket of the current epoch"},
-	{hub.ErrExists, http.StatusConflict, "id_conflict", "the conversation was opened with another ticket"},
-	{store.ErrConflict, http.StatusConflict, "id_conflict", "this id was used with another body"},
-	{store.ErrHash, http.StatusUnprocessableEntity, "digest_mismatch", "the bytes are not those of the name"},
-	{store.ErrTooMany, http.StatusInsufficientStorage, "storage_full", "there is no room for more of this"},
-	{store.ErrNotFound, http.StatusNotFound, "not_found", "there is nothing by that name"},
-	{sqlite.ErrFull, http.StatusInsufficientStorage, "storage_full", "the disk is full; nothing was written"},
-	{syscall.ENOSPC, http.StatusInsufficientStorage, "storage_full", "the disk is full; nothing was written"},
-	{sqlite.ErrBusy, http.StatusServiceUnavailable, "store_busy", "the database is busy; try again"},
-	{sqlite.ErrDamaged, http.StatusInternalServerError, "store_damaged", "the database is damaged; the operator has to restore it"},
-	{context.Canceled, http.StatusServiceUnavailable, "busy", "the call was broken off; try again"},
-	{context.DeadlineExceeded, http.StatusServiceUnavailable, "busy", "the call took too long; try again"},
+	{sequencer.ErrUnknown, http.StatusNotFound, "no_such_label", "this actor has no device list here", false},
+	{sequencer.ErrBeyondHead, http.StatusBadRequest, "beyond_head", "the log is not that long", false},
+	{sequencer.ErrKeyNotCurrent, http.StatusForbidden, "key_not_current", "the entry is not signed by the account key that was promised", false},
+	{sequencer.ErrNotFound, http.StatusNotFound, "not_found", "the log has no such tile", false},
+	{hub.ErrNoConversation, http.StatusNotFound, "no_such_conversation", "the conversation is not open here", false},
+	{hub.ErrMalformed, http.StatusUnprocessableEntity, "mls_malformed", "this is not a commit of that group and epoch", false},
+	{hub.ErrEpochUnknown, http.StatusConflict, "epoch_unknown", "the group has not come to that epoch", false},
+	{hub.ErrNotMember, http.StatusForbidden, "not_member", "the commit is not signed with the ticket of the current epoch", false},
+	{hub.ErrExists, http.StatusConflict, "id_conflict", "the conversation was opened with another ticket", false},
+	{store.ErrConflict, http.StatusConflict, "id_conflict", "this id was used with another body", false},
+	{store.ErrHash, http.StatusUnprocessableEntity, "digest_mismatch", "the bytes are not those of the name", false},
+	{store.ErrTooMany, http.StatusInsufficientStorage, "storage_full", "there is no room for more of this", false},
+	{store.ErrNoRoom, http.StatusInsufficientStorage, "mailbox_full", "nobody it is for has room in their mailbox", false},
+	{store.ErrNotFound, http.StatusNotFound, "not_found", "there is nothing by that name", false},
+	{sqlite.ErrFull, http.StatusInsufficientStorage, "storage_full", "the disk is full; nothing was written", true},
+	{syscall.ENOSPC, http.StatusInsufficientStorage, "storage_full", "the disk is full; nothing was written", true},
+	{sqlite.ErrBusy, http.StatusServiceUnavailable, "store_busy", "the database is busy; try again", true},
+	{sqlite.ErrDamaged, http.StatusInternalServerError, "store_damaged", "the database is damaged; the operator has to restore it", true},
+	{context.Canceled, http.StatusServiceUnavailable, "busy", "the call was broken off; try again", false},
+	{context.DeadlineExceeded, http.StatusServiceUnavailable, "busy", "the call took too long; try again", false},
 }
 
 // problemFor is the one place where errors become answers. What it does not know is an internal error: the log gets its text,
@@ -102,20 +104,38 @@ func (s *Sidecar) problemFor(err error) *problem.Problem {
 	}
 	for _, known := range problems {
 		if errors.Is(err, known.is) {
+			if known.operator {
+				s.logger.Error("the store fails", "error", nameless(err))
+			}
 			return problem.New(known.status, known.code, "%s", known.detail)
 		}
 	}
-	s.logger.Error("internal error", "error", err)
+	s.logger.Error("internal error", "error", nameless(err))
 	return problem.New(http.StatusInternalServerError, "internal", "something went wrong here; the operator's log says what")
 }
 
+var belowOrigin = regexp.MustCompile(`(https?://[^/\s"]+)/[^\s":]*`)
+
+// nameless takes what may be people and conversations out of an error's text.
+func nameless(err error) string { return belowOrigin.ReplaceAllString(err.Error(), "$1/…") }
+
 // readBody reads a body to its end and no further than limit.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return nil, problem.New(http.StatusUnsupportedMediaType, "encoding_not_supported", "send the body without content encoding")
+	if err := noEncoding(r); err != nil {
+		return nil, err
+	}
+	if r.ContentLength > limit {
+		return nil, bodyError(&http.MaxBytesError{Limit: limit}, limit)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	return body, bodyError(err, limit)
+}
+
+func noEncoding(r *http.Request) error {
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return problem.New(http.StatusUnsupportedMediaType, "encoding_not_supported", "send the body without content encoding")
+	}
+	return nil
 }
 
 func bodyError(err error, limit int64) error {

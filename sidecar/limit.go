@@ -1,16 +1,19 @@
 package sidecar
 
 import (
+	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waxwing-dm/waxwing/internal/problem"
+	"github.com/waxwing-dm/waxwing/sidecar/store"
 )
 
 // Claims of one caller for one actor: key packages are used up by them, so nobody may take them all at once.
 const (
-	claimBurst  = 200
+	claimBurst  = store.MaxOneTime / 2
 	claimEvery  = 5 * time.Second // gives one back
 	maxLimiters = 10_000
 )
@@ -64,3 +67,37 @@ func (l *limiter) makeRoom(now time.Time) {
 		clear(l.buckets)
 	}
 }
+
+// maxStrangers bounds what the bodies have together, in bytes, of calls that nobody has signed for yet: they are held in memory
+// while they come in and while their signers' keys are fetched.
+const maxStrangers = 64 << 20
+
+// forStrangers is around the calls that anybody can make with a body. Beyond the bound they are answered 503.
+func (s *Sidecar) forStrangers(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		body := &countedBody{ReadCloser: r.Body, all: &s.strangers}
+		defer body.release()
+		r.Body = body
+		return h(w, r)
+	}
+}
+
+// A countedBody adds what is read of it to what all of them have.
+type countedBody struct {
+	io.ReadCloser
+	all  *atomic.Int64
+	held int64
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.held += int64(n)
+	if b.all.Add(int64(n)) > maxStrangers {
+		p := problem.New(http.StatusServiceUnavailable, "busy", "too much is coming in; try again")
+		p.RetryAfter = 10
+		return 0, p
+	}
+	return n, err
+}
+
+func (b *countedBody) release() { b.all.Add(-b.held) }

@@ -44,6 +44,9 @@ func (s *Sidecar) messages(w http.ResponseWriter, r *http.Request, d store.Devic
 		return err
 	}
 	p := parcel{kind: kind, conversation: m.Conversation, message: m.Message, to: withSelf(m.To, d)}
+	if err := s.bounded(p); err != nil {
+		return err
+	}
 	return s.carryOut(w, r, d, m.ID, body, http.StatusAccepted, answer, p)
 }
 
@@ -97,12 +100,34 @@ func withSelf(to []string, d store.Device) []string {
 	return append(slices.Clip(to), d.Actor)
 }
 
+// What one request may make of itself: a copy for each server, and for each person here.
+const maxCopies = 64 << 20 // bytes
+
+// bounded is asked before anything is done for a request.
+func (s *Sidecar) bounded(parcels ...parcel) error {
+	size := 0
+	for _, p := range parcels {
+		copies := map[string]bool{}
+		for _, actor := range p.to {
+			if origin, err := federation.Origin(actor); err == nil && origin != s.instance {
+				actor = origin
+			}
+			copies[actor] = true
+		}
+		size += len(copies) * len(p.message)
+	}
+	if size > maxCopies {
+		return problem.New(http.StatusRequestEntityTooLarge, "too_large", "all copies of a message for all its recipients have at most %d bytes", maxCopies)
+	}
+	return nil
+}
+
 // carryOut records a device's request with all its mailbox items and deliveries, in one transaction, and answers. If it was
 // done before, the first answer is given and nothing else happens.
 func (s *Sidecar) carryOut(w http.ResponseWriter, r *http.Request, d store.Device, id string, body []byte, status int, answer []byte, parcels ...parcel) error {
 	hash := sha256.Sum256(body)
 	now := s.now()
-	sending := store.Sending{Actor: d.Actor, ID: id, BodyHash: hash[:], Answer: answer, At: now.UnixMilli()}
+	sending := store.Sending{Actor: d.Actor, ID: id, BodyHash: hash[:], Answer: answer, At: now.UnixMilli(), Granted: parcels[0].receipt != nil}
 	for _, p := range parcels {
 		if err := s.address(&sending, d, p, now); err != nil {
 			return err
@@ -143,17 +168,33 @@ func (s *Sidecar) address(sending *store.Sending, d store.Device, p parcel, now 
 		remote[origin] = append(remote[origin], actor)
 	}
 	for _, origin := range origins {
-		envelope := federation.Envelope{
-			ID: s.newActivityID(), Actor: d.Actor, To: remote[origin], Conversation: p.conversation,
-			Kind: p.kind, Message: p.message, Receipt: p.receipt,
+		for _, some := range portions(remote[origin]) {
+			envelope := federation.Envelope{
+				ID: s.newActivityID(), Actor: d.Actor, To: some, Conversation: p.conversation,
+				Kind: p.kind, Message: p.message, Receipt: p.receipt,
+			}
+			activity, err := envelope.Activity(some, now)
+			if err != nil {
+				return fmt.Errorf("sidecar: addressing a message: %w", err)
+			}
+			sending.Deliveries = append(sending.Deliveries, federation.Delivery{Host: origin, Sender: d.Actor, Recipients: some, Body: activity})
 		}
-		activity, err := envelope.Activity(envelope.To, now)
-		if err != nil {
-			return fmt.Errorf("sidecar: addressing a message: %w", err)
-		}
-		sending.Deliveries = append(sending.Deliveries, federation.Delivery{Host: origin, Sender: d.Actor, Recipients: envelope.To, Body: activity})
 	}
 	return nil
+}
+
+// maxNames is what the recipients of one activity may have, in bytes. They stand in it twice, beside a message that may leave
+// no more than 90 KiB of the 1 MiB that its receiver takes.
+const maxNames = 32 << 10
+
+func portions(actors []string) (all [][]string) {
+	first, size := 0, 0
+	for i, actor := range actors {
+		if size += len(actor) + len(`"",`); size > maxNames && i > first {
+			all, first, size = append(all, actors[first:i]), i, len(actor)
+		}
+	}
+	return append(all, actors[first:])
 }
 
 func (s *Sidecar) drop(d store.Device, p parcel, actor string, now time.Time) store.Drop {

@@ -2,10 +2,13 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/waxwing-dm/waxwing/federation"
@@ -31,27 +34,33 @@ func (s *Sidecar) Handler() http.Handler {
 	s.publicRoutes(mux)
 	s.clientRoutes(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern == "" {
-			s.noRoute(w, r, mux)
-			return
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if at := r.URL.EscapedPath(); at != path.Clean(at) { // the mux would redirect, and in its own words
+			s.noRoute(w, problem.New(http.StatusNotFound, "not_found", "there is nothing at this path"))
+		} else if _, pattern := mux.Handler(r); pattern == "" {
+			s.noRoute(w, otherMethods(w, r, mux))
+		} else {
+			mux.ServeHTTP(w, r)
 		}
-		mux.ServeHTTP(w, r)
 	})
 }
 
-// noRoute answers in our form what the mux would answer as text.
-func (s *Sidecar) noRoute(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) {
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+// otherMethods says in our form what the mux would answer as text.
+func otherMethods(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) *problem.Problem {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete} {
 		other := r.Clone(r.Context())
 		other.Method = method
 		if _, pattern := mux.Handler(other); pattern != "" {
 			w.Header().Add("Allow", method)
 		}
 	}
-	p := problem.New(http.StatusNotFound, "not_found", "there is nothing at this path")
 	if w.Header().Get("Allow") != "" {
-		p = problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "this path does not know that method")
+		return problem.New(http.StatusMethodNotAllowed, "method_not_allowed", "this path does not know that method")
 	}
+	return problem.New(http.StatusNotFound, "not_found", "there is nothing at this path")
+}
+
+func (s *Sidecar) noRoute(w http.ResponseWriter, p *problem.Problem) {
 	problem.Write(w, p)
 	s.logger.Info("request", "route", "none", "status", p.Status)
 }
@@ -67,14 +76,14 @@ func (s *Sidecar) publicRoutes(mux *http.ServeMux) {
 		"GET " + federation.PathUsers + "{name}/messages":     s.private,
 		"GET " + federation.PathUsers + "{name}/inbox":        s.private,
 		"GET " + federation.PathUsers + "{name}/key-packages": s.keyPackages,
-		"POST " + federation.PathUsers + "{name}/inbox":       s.receive,
-		"POST " + federation.PathInbox:                        s.receive,
-		"POST " + federation.PathClaim:                        s.answerPeerClaim,
+		"POST " + federation.PathUsers + "{name}/inbox":       s.forStrangers(s.receive),
+		"POST " + federation.PathInbox:                        s.forStrangers(s.receive),
+		"POST " + federation.PathClaim:                        s.forStrangers(s.answerPeerClaim),
 		"GET " + federation.PathDirectory:                     s.directory,
 		"GET " + federation.PathLog + "checkpoint":            s.checkpoint,
 		"GET " + federation.PathLog + "tile/{path...}":        s.tile,
 		"GET " + federation.PathBlobs + "{hash}":              s.publicBlob,
-		"POST " + federation.PathConversations + "{group}":    s.submitAtHub,
+		"POST " + federation.PathConversations + "{group}":    s.forStrangers(s.submitAtHub),
 		"GET " + federation.PathConversations + "{group}":     s.eventsAtHub,
 	} {
 		s.handle(mux, pattern, h)
@@ -82,7 +91,7 @@ func (s *Sidecar) publicRoutes(mux *http.ServeMux) {
 }
 
 func (s *Sidecar) clientRoutes(mux *http.ServeMux) {
-	s.handle(mux, "POST "+federation.PathAPI+"/devices", s.login)
+	s.handle(mux, "POST "+federation.PathAPI+"/devices", s.forStrangers(s.login))
 	for pattern, h := range map[string]deviceHandler{
 		"GET /account":        s.account,
 		"POST /directory":     s.publish,
@@ -104,18 +113,26 @@ func (s *Sidecar) clientRoutes(mux *http.ServeMux) {
 }
 
 // Serve answers calls on the listener and delivers to other servers until the context ends or Close or Kill is called. Then it
-// takes no more calls, lets those that run come to their end, and returns nil. A sidecar is served once.
+// takes no more calls, lets those that run come to their end, and returns nil. A data folder is served once at a time: two that
+// deliver from one outbox would do it twice and out of order, and neither would wake who waits at the other.
 func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 	s.serving.Add(1)
 	defer s.serving.Done()
+	release, err := s.store.Occupy()
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer release()
+	var working sync.WaitGroup
+	defer working.Wait()
 	server := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: maxHeaders, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 	}
 	work, stopWork := context.WithCancel(s.abrupt)
 	defer stopWork()
-	s.serving.Go(func() { s.deliverer.Run(work) })
-	s.serving.Go(func() { s.sweep(work) })
+	working.Go(func() { s.deliverer.Run(work) })
+	working.Go(func() { s.sweep(work) })
 
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()

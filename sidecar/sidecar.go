@@ -24,6 +24,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/waxwing-dm/waxwing/federation"
@@ -61,6 +62,7 @@ type Sidecar struct {
 	http      *safehttp.Client
 	notify    *notifier
 	limit     *limiter
+	strangers atomic.Int64 // bytes of bodies that nobody has signed for yet
 	logger    *slog.Logger
 	now       func() time.Time
 

@@ -41,9 +41,10 @@ type world struct {
 	t     *testing.T
 	hosts map[string]string
 
-	mu     sync.Mutex
-	offset time.Duration
-	logged bytes.Buffer
+	mu      sync.Mutex
+	clients []*safehttp.Client
+	offset  time.Duration
+	logged  bytes.Buffer
 }
 
 func newWorld(t *testing.T) *world { return &world{t: t, hosts: map[string]string{}} }
@@ -73,7 +74,22 @@ func (w *world) logs() string {
 	return w.logged.String()
 }
 
-func (w *world) http() *safehttp.Client { return safehttp.New(safehttp.Config{Hosts: w.hosts}) }
+func (w *world) http() *safehttp.Client {
+	c := safehttp.New(safehttp.Config{Hosts: w.hosts})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clients = append(w.clients, c)
+	return c
+}
+
+// hangUp closes connections to whoever is not there any more; a call on one would fail before the client notices.
+func (w *world) hangUp() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.clients {
+		c.CloseIdle()
+	}
+}
 
 // A box is one sidecar with its folder and its address, through several lives.
 type box struct {
@@ -119,12 +135,14 @@ func (b *box) stop() {
 	}
 	require.NoError(b.w.t, b.Close())
 	require.NoError(b.w.t, <-b.served)
+	b.w.hangUp()
 	b.Sidecar, b.listener = nil, nil
 }
 
 func (b *box) crash() {
 	b.Kill()
 	<-b.served
+	b.w.hangUp()
 	b.Sidecar, b.listener = nil, nil
 }
 

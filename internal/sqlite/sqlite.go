@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	sqlite3 "github.com/mattn/go-sqlite3"
 )
@@ -84,6 +85,9 @@ func createUnlessThere(path string, schema []string) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if remains(path) {
+		return ErrDamaged
+	}
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".new-database-")
 	if err != nil {
 		return err
@@ -106,6 +110,16 @@ func createUnlessThere(path string, schema []string) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// remains says that a database was here of which the write-ahead log is left; SQLite would write that over a new one. Looked at in
+// this order, since another process may be making both.
+func remains(path string) bool {
+	if _, err := os.Stat(path + "-wal"); err != nil {
+		return false
+	}
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // checkSize finds what SQLite forgives: an empty file is a new database to it, and it reads the missing end of a last page as
@@ -229,7 +243,7 @@ func classify(err error) error {
 		ErrFull:    {sqlite3.ErrFull},
 	} {
 		for _, code := range codes {
-			if e.Code == code {
+			if e.Code == code || sentinel == ErrFull && e.SystemErrno == syscall.ENOSPC {
 				return fmt.Errorf("%w (%w)", sentinel, err)
 			}
 		}

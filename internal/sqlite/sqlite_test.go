@@ -190,7 +190,10 @@ func TestDamaged(t *testing.T) {
 		return path, info.Size()
 	}
 	for name, damage := range map[string]func(path string, size int64) error{
-		"empty":       func(path string, size int64) error { return os.Truncate(path, 0) },
+		"empty": func(path string, size int64) error { return os.Truncate(path, 0) },
+		"gone": func(path string, _ int64) error {
+			return errors.Join(os.WriteFile(path+"-wal", []byte("what is left"), 0o600), os.Remove(path))
+		},
 		"in the head": func(path string, size int64) error { return os.Truncate(path, 50) },
 		"one page":    func(path string, size int64) error { return os.Truncate(path, 4096) },
 		"half":        func(path string, size int64) error { return os.Truncate(path, size/2) },

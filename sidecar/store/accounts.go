@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 
 	"github.com/waxwing-dm/waxwing/internal/sqlite"
@@ -36,7 +37,7 @@ func (a Accounts) Add(ctx context.Context, account Account) error {
 		return changed(done, err, ErrExists)
 	})
 	if err != nil {
-		return fmt.Errorf("store: adding account %s: %w", account.Actor, err)
+		return fmt.Errorf("store: adding an account: %w", err)
 	}
 	return nil
 }
@@ -48,7 +49,7 @@ func (a Accounts) SetCode(ctx context.Context, actor string, codeHash []byte) er
 		return changed(done, err, ErrNotFound)
 	})
 	if err != nil {
-		return fmt.Errorf("store: changing the login code of %s: %w", actor, err)
+		return fmt.Errorf("store: changing a login code: %w", err)
 	}
 	return nil
 }
@@ -75,7 +76,7 @@ func (a Accounts) Get(ctx context.Context, actor string) (account Account, err e
 		return err
 	})
 	if err != nil {
-		return Account{}, fmt.Errorf("store: reading account %s: %w", actor, err)
+		return Account{}, fmt.Errorf("store: reading an account: %w", err)
 	}
 	return account, nil
 }
@@ -84,7 +85,7 @@ func (a Accounts) Get(ctx context.Context, actor string) (account Account, err e
 func (a Accounts) AddDevice(ctx context.Context, d Device, tokenHash []byte) error {
 	err := a.db.Update(ctx, func(tx *sql.Tx) error {
 		var others int
-		if err := tx.QueryRow("SELECT count(*) FROM device WHERE actor = ? AND device <> ?", d.Actor, d.ID).Scan(&others); err != nil {
+		if err := tx.QueryRow("SELECT count(*) FROM device WHERE actor = ? AND device <> ? AND token_hash <> x''", d.Actor, d.ID).Scan(&others); err != nil {
 			return err
 		}
 		if others >= maxDevices {
@@ -95,7 +96,36 @@ func (a Accounts) AddDevice(ctx context.Context, d Device, tokenHash []byte) err
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("store: adding a device of %s: %w", d.Actor, err)
+		return fmt.Errorf("store: adding a device: %w", err)
+	}
+	return nil
+}
+
+// Listed says which devices are in the list that the actor has just published. Who was in an earlier one and is not in this is
+// logged out, with all that is kept for it: a token must not outlive the place in the list that it was for. The row stays, for
+// its cursor.
+func (a Accounts) Listed(ctx context.Context, actor string, devices []string) error {
+	ids, err := json.Marshal(devices)
+	if err != nil {
+		return err
+	}
+	const gone = "SELECT device FROM device WHERE actor = ?1 AND listed = 1 AND device NOT IN (SELECT value FROM json_each(?2))"
+	err = a.db.Update(ctx, func(tx *sql.Tx) error {
+		for _, step := range []string{
+			"UPDATE device SET listed = 1 WHERE actor = ?1 AND device IN (SELECT value FROM json_each(?2))",
+			"DELETE FROM mailbox WHERE actor = ?1 AND device IN (" + gone + ")",
+			"DELETE FROM key_package WHERE actor = ?1 AND device IN (" + gone + ")",
+			"DELETE FROM last_resort WHERE actor = ?1 AND device IN (" + gone + ")",
+			"UPDATE device SET token_hash = x'', waiting = 0, listed = 0 WHERE actor = ?1 AND device IN (" + gone + ")",
+		} {
+			if _, err := tx.Exec(step, actor, string(ids)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("store: logging devices out: %w", err)
 	}
 	return nil
 }
@@ -103,7 +133,7 @@ func (a Accounts) AddDevice(ctx context.Context, d Device, tokenHash []byte) err
 // Device of a token. ErrNotFound.
 func (a Accounts) Device(ctx context.Context, actor string, tokenHash []byte) (d Device, err error) {
 	err = a.db.View(ctx, func(tx *sql.Tx) error {
-		ok, err := one(tx.QueryRow("SELECT actor, device, signature_key FROM device WHERE actor = ? AND token_hash = ?", actor, tokenHash),
+		ok, err := one(tx.QueryRow("SELECT actor, device, signature_key FROM device WHERE actor = ? AND token_hash = ? AND token_hash <> x''", actor, tokenHash),
 			&d.Actor, &d.ID, &d.SignatureKey)
 		if err == nil && !ok {
 			return ErrNotFound
@@ -111,7 +141,7 @@ func (a Accounts) Device(ctx context.Context, actor string, tokenHash []byte) (d
 		return err
 	})
 	if err != nil {
-		return Device{}, fmt.Errorf("store: looking for a device of %s: %w", actor, err)
+		return Device{}, fmt.Errorf("store: looking for a device: %w", err)
 	}
 	return d, nil
 }

@@ -16,8 +16,12 @@ import (
 	"github.com/waxwing-dm/waxwing/internal/sqlite"
 )
 
-// maxBlobsOfActor is what all blobs together may have that one account brought, in bytes. The size of one is the caller's to bound.
-const maxBlobsOfActor = 4 << 30
+// What all blobs together may have that one account brought, in bytes, and what the smallest counts: without that, empty files would
+// be free and without number. The size of one is the caller's to bound.
+const (
+	maxBlobsOfActor = 4 << 30
+	minBlob         = 64 << 10
+)
 
 // Blobs are encrypted files named by the SHA-256 of their bytes. The bytes are files on disk, the database says whose they are.
 // Partition key: actor.
@@ -29,14 +33,22 @@ type Blobs struct {
 // ErrHash is for bytes that do not have the hash they are named by.
 var ErrHash = errors.New("the bytes have another SHA-256")
 
-// path of a blob; false for what is not a lower-case SHA-256.
+// IsHash says whether a text is a SHA-256 in lower-case hex, as blobs are named.
+func IsHash(text string) bool {
+	raw, err := hex.DecodeString(text)
+	return err == nil && len(raw) == sha256.Size && hex.EncodeToString(raw) == text
+}
+
+// path of a blob; false for what is not the name of one.
 func (b Blobs) path(hash string) (string, bool) {
-	raw, err := hex.DecodeString(hash)
-	if err != nil || len(raw) != sha256.Size || hex.EncodeToString(raw) != hash {
+	if !IsHash(hash) {
 		return "", false
 	}
 	return filepath.Join(b.dir, hash[:2], hash), true
 }
+
+// Temp makes a file for bytes that are passing through. The caller removes it, or after a crash Sweep does.
+func (b Blobs) Temp() (*os.File, error) { return os.CreateTemp(b.dir, ".new-") }
 
 // Put reads a blob to its end and keeps it; it is durable before Put returns. Bringing it again is the same. ErrHash, ErrTooMany
 // if the account's space is used up, ErrNotFound for a name that is no hash, and the reader's own errors.
@@ -63,7 +75,7 @@ func (b Blobs) Put(ctx context.Context, actor, hash string, r io.Reader, now tim
 
 // receive writes a blob under a temporary name, durably, and compares its hash.
 func (b Blobs) receive(r io.Reader, hash string) (name string, size int64, err error) {
-	tmp, err := os.CreateTemp(b.dir, ".new-")
+	tmp, err := b.Temp()
 	if err != nil {
 		return "", 0, err
 	}
@@ -99,17 +111,19 @@ func (b Blobs) sweep(now time.Time) error {
 	return nil
 }
 
+// account counts a blob that was not there before against its actor's space.
 func (b Blobs) account(ctx context.Context, actor, hash string, size int64, now time.Time) error {
+	size = max(size, minBlob)
 	return b.db.Update(ctx, func(tx *sql.Tx) error {
-		var used int64
-		if err := tx.QueryRow("SELECT coalesce(sum(size), 0) FROM blob WHERE actor = ? AND hash <> ?", actor, hash).Scan(&used); err != nil {
+		fresh, err := tx.Exec("INSERT INTO blob (hash, actor, size, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", hash, actor, size, now.UnixMilli())
+		if err != nil {
 			return err
 		}
-		if used+size > maxBlobsOfActor {
-			return ErrTooMany
+		if n, err := fresh.RowsAffected(); err != nil || n == 0 {
+			return err
 		}
-		_, err := tx.Exec("INSERT INTO blob (hash, actor, size, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", hash, actor, size, now.UnixMilli())
-		return err
+		done, err := tx.Exec("UPDATE account SET blobs = blobs + ?1 WHERE actor = ?2 AND blobs + ?1 <= ?3", size, actor, maxBlobsOfActor)
+		return changed(done, err, ErrTooMany)
 	})
 }
 

@@ -52,7 +52,7 @@ func (k KeyPackages) Put(ctx context.Context, actor, device string, oneTime []Ke
 		return tx.QueryRow(countFree, actor, device, now.Unix()).Scan(&count)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("store: keeping key packages of %s: %w", actor, err)
+		return 0, fmt.Errorf("store: keeping key packages: %w", err)
 	}
 	return count, nil
 }
@@ -83,7 +83,7 @@ func (k KeyPackages) Count(ctx context.Context, actor, device string, now time.T
 			actor, device, now.Unix()).Scan(&lastResort)
 	})
 	if err != nil {
-		return 0, false, fmt.Errorf("store: counting key packages of %s: %w", actor, err)
+		return 0, false, fmt.Errorf("store: counting key packages: %w", err)
 	}
 	return oneTime, lastResort, nil
 }
@@ -105,7 +105,7 @@ func (k KeyPackages) Claim(ctx context.Context, actor string, devices []string, 
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("store: claiming key packages of %s: %w", actor, err)
+		return nil, fmt.Errorf("store: claiming key packages: %w", err)
 	}
 	return claimed, nil
 }
@@ -142,7 +142,7 @@ func (k KeyPackages) LastResort(ctx context.Context, actor string, devices []str
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("store: reading the last-resort packages of %s: %w", actor, err)
+		return nil, fmt.Errorf("store: reading last-resort packages: %w", err)
 	}
 	return packages, nil
 }

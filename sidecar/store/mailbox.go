@@ -8,9 +8,12 @@ import (
 	"github.com/waxwing-dm/waxwing/internal/sqlite"
 )
 
-// maxMailbox is how many items may wait for one device. Beyond that nothing is taken for its actor, so that whoever sends keeps
-// what it has: an item that was accepted is never dropped.
-const maxMailbox = 20_000
+// What may wait for one device. Beyond that it gets nothing more until it has emptied its mailbox: somebody who does not read must
+// not keep what is for others as well from them. Who writes to such devices only is told that there is no room.
+const (
+	maxMailbox      = 20_000    // items
+	maxMailboxBytes = 512 << 20 // of what is in them
+)
 
 // Mailboxes hold what came for devices until they have taken it. Partition key: actor.
 type Mailboxes struct{ db *sqlite.DB }
@@ -26,6 +29,11 @@ type Item struct {
 	Received     int64  // milliseconds
 }
 
+// size is what an item takes in an answer, counted before base64: its names may grow sixfold in JSON.
+func (i Item) size() int {
+	return len(i.Message) + len(i.Receipt) + 5*(len(i.Activity)+len(i.Sender)+len(i.Conversation))
+}
+
 // Drop is an item for all devices of an actor of this instance but one.
 type Drop struct {
 	Actor  string
@@ -33,38 +41,59 @@ type Drop struct {
 	Item   Item
 }
 
-// put writes the item for each device. The cursor is counted in the device's row, so that a deleted one never comes back.
-func put(tx *sql.Tx, d Drop) error {
-	rows, err := tx.Query("UPDATE device SET cursor = cursor + 1 WHERE actor = ? AND device <> ? RETURNING device, cursor", d.Actor, d.Except)
-	cursors := map[string]uint64{}
+// put writes the item for each device that is logged in and has room. refused says that all of them are full.
+func put(tx *sql.Tx, d Drop) (refused bool, err error) {
+	rows, err := tx.Query("SELECT device, cursor, waiting FROM device WHERE actor = ? AND device <> ? AND token_hash <> x''", d.Actor, d.Except)
+	var boxes []mailbox
 	if err := each(rows, err, func(rows *sql.Rows) error {
-		var device string
-		var cursor uint64
-		err := rows.Scan(&device, &cursor)
-		cursors[device] = cursor
+		b := mailbox{actor: d.Actor}
+		err := rows.Scan(&b.device, &b.cursor, &b.waiting)
+		boxes = append(boxes, b)
 		return err
 	}); err != nil {
-		return err
+		return false, err
 	}
-	for device, cursor := range cursors {
-		// Items are deleted from the oldest on, so what waits is what lies between the oldest and this one.
-		var oldest sql.Null[uint64]
-		if err := tx.QueryRow("SELECT min(cursor) FROM mailbox WHERE actor = ? AND device = ?", d.Actor, device).Scan(&oldest); err != nil {
-			return err
+	refused = len(boxes) > 0
+	for _, b := range boxes {
+		full, err := b.full(tx, d.Item)
+		if err != nil {
+			return false, err
 		}
-		if oldest.Valid && cursor-oldest.V >= maxMailbox {
-			return fmt.Errorf("mailbox of %s: %w", d.Actor, ErrTooMany)
+		if full {
+			continue
 		}
-		if _, err := tx.Exec(`INSERT INTO mailbox (actor, device, cursor, activity, sender, conversation, message, receipt, received)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, d.Actor, device, cursor, d.Item.Activity, d.Item.Sender, d.Item.Conversation,
-			d.Item.Message, d.Item.Receipt, d.Item.Received); err != nil {
-			return err
+		if err := b.add(tx, d.Item); err != nil {
+			return false, err
 		}
+		refused = false
 	}
-	return nil
+	return refused, nil
 }
 
-// Read lists a device's items after a cursor, ascending: at most limit, and no more after maxBytes of content.
+// A mailbox as its device's row has it.
+type mailbox struct {
+	actor, device   string
+	cursor, waiting uint64
+}
+
+// full: items are deleted from the oldest on, so what waits is what lies between the oldest and the cursor.
+func (b mailbox) full(tx *sql.Tx, i Item) (bool, error) {
+	var oldest sql.Null[uint64]
+	err := tx.QueryRow("SELECT min(cursor) FROM mailbox WHERE actor = ? AND device = ?", b.actor, b.device).Scan(&oldest)
+	return oldest.Valid && (b.cursor+1-oldest.V >= maxMailbox || b.waiting+uint64(i.size()) > maxMailboxBytes), err
+}
+
+// add counts the cursor in the device's row, so that a deleted one never comes back.
+func (b mailbox) add(tx *sql.Tx, i Item) error {
+	if _, err := tx.Exec("UPDATE device SET cursor = cursor + 1, waiting = waiting + ? WHERE actor = ? AND device = ?", i.size(), b.actor, b.device); err != nil {
+		return err
+	}
+	_, err := tx.Exec(`INSERT INTO mailbox (actor, device, cursor, size, activity, sender, conversation, received, receipt, message)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, b.actor, b.device, b.cursor+1, i.size(), i.Activity, i.Sender, i.Conversation, i.Received, i.Receipt, i.Message)
+	return err
+}
+
+// Read lists a device's items after a cursor, ascending: at most limit, and no more after maxBytes of what they take.
 func (m Mailboxes) Read(ctx context.Context, actor, device string, after uint64, limit, maxBytes int) (items []Item, err error) {
 	err = m.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query(`SELECT cursor, activity, sender, conversation, message, receipt, received FROM mailbox
@@ -78,14 +107,14 @@ func (m Mailboxes) Read(ctx context.Context, actor, device string, after uint64,
 			if err := rows.Scan(&i.Cursor, &i.Activity, &i.Sender, &i.Conversation, &i.Message, &i.Receipt, &i.Received); err != nil {
 				return err
 			}
-			if size += len(i.Message) + len(i.Receipt); size <= maxBytes || len(items) == 0 {
+			if size += i.size(); size <= maxBytes || len(items) == 0 {
 				items = append(items, i)
 			}
 			return nil
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("store: reading a mailbox of %s: %w", actor, err)
+		return nil, fmt.Errorf("store: reading a mailbox: %w", err)
 	}
 	return items, nil
 }
@@ -93,11 +122,19 @@ func (m Mailboxes) Read(ctx context.Context, actor, device string, after uint64,
 // Delete removes a device's items up to a cursor, and that one.
 func (m Mailboxes) Delete(ctx context.Context, actor, device string, upto uint64) error {
 	err := m.db.Update(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec("DELETE FROM mailbox WHERE actor = ? AND device = ? AND cursor <= ?", actor, device, int64(upto))
+		var freed int64
+		if err := tx.QueryRow("SELECT coalesce(sum(size), 0) FROM mailbox WHERE actor = ? AND device = ? AND cursor <= ?",
+			actor, device, int64(upto)).Scan(&freed); err != nil {
+			return err
+		}
+		if _, err := tx.Exec("DELETE FROM mailbox WHERE actor = ? AND device = ? AND cursor <= ?", actor, device, int64(upto)); err != nil {
+			return err
+		}
+		_, err := tx.Exec("UPDATE device SET waiting = waiting - ? WHERE actor = ? AND device = ?", freed, actor, device)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("store: emptying a mailbox of %s: %w", actor, err)
+		return fmt.Errorf("store: emptying a mailbox: %w", err)
 	}
 	return nil
 }

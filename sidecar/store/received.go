@@ -16,7 +16,7 @@ type Arrival struct {
 }
 
 // Accept stores an activity's items together with the row that makes its repetition harmless. duplicate says that it was
-// accepted before, with the same body; with another one the error is ErrConflict.
+// accepted before, with the same body; with another one the error is ErrConflict. ErrNoRoom.
 func (m Mailboxes) Accept(ctx context.Context, a Arrival) (duplicate bool, err error) {
 	err = m.db.Update(ctx, func(tx *sql.Tx) error {
 		var before []byte
@@ -32,15 +32,21 @@ func (m Mailboxes) Accept(ctx context.Context, a Arrival) (duplicate bool, err e
 		if _, err := tx.Exec("INSERT INTO received (activity, body_hash, at) VALUES (?, ?, ?)", a.Activity, a.BodyHash, a.At); err != nil {
 			return err
 		}
+		refused := len(a.Drops) > 0
 		for _, d := range a.Drops {
-			if err := put(tx, d); err != nil {
+			full, err := put(tx, d)
+			if err != nil {
 				return err
 			}
+			refused = refused && full
+		}
+		if refused {
+			return ErrNoRoom
 		}
 		return nil
 	})
 	if err != nil {
-		return false, fmt.Errorf("store: accepting activity %.200q: %w", a.Activity, err)
+		return false, fmt.Errorf("store: accepting an activity: %w", err)
 	}
 	return duplicate, nil
 }

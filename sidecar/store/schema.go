@@ -39,14 +39,17 @@ CREATE TABLE hub_event (
 CREATE TABLE account (
 	actor     TEXT PRIMARY KEY,
 	rsa_key   BLOB NOT NULL,
-	code_hash BLOB NOT NULL
+	code_hash BLOB NOT NULL,
+	blobs     INTEGER NOT NULL DEFAULT 0 -- bytes that count
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE device (
 	actor         TEXT NOT NULL REFERENCES account,
 	device        TEXT NOT NULL,
 	signature_key BLOB NOT NULL,
-	token_hash    BLOB NOT NULL,
+	token_hash    BLOB NOT NULL,              -- empty: logged out
+	listed        INTEGER NOT NULL DEFAULT 0, -- 1: was in a device list that was published here
 	cursor        INTEGER NOT NULL DEFAULT 0,
+	waiting       INTEGER NOT NULL DEFAULT 0, -- bytes in the mailbox
 	PRIMARY KEY (actor, device)
 ) STRICT, WITHOUT ROWID;
 
@@ -69,6 +72,7 @@ CREATE TABLE key_package (
 	FOREIGN KEY (actor, device) REFERENCES device
 ) STRICT;
 CREATE INDEX key_package_queue ON key_package (actor, device, id);
+CREATE INDEX key_package_end ON key_package (not_after);
 CREATE TABLE last_resort (
 	actor     TEXT NOT NULL,
 	device    TEXT NOT NULL,
@@ -82,12 +86,13 @@ CREATE TABLE mailbox (
 	actor        TEXT NOT NULL,
 	device       TEXT NOT NULL,
 	cursor       INTEGER NOT NULL,
+	size         INTEGER NOT NULL, -- what counts, in bytes
 	activity     TEXT NOT NULL,
 	sender       TEXT NOT NULL,
 	conversation TEXT NOT NULL,
-	message      BLOB NOT NULL,
-	receipt      BLOB,
 	received     INTEGER NOT NULL,
+	receipt      BLOB,
+	message      BLOB NOT NULL,
 	PRIMARY KEY (actor, device, cursor),
 	FOREIGN KEY (actor, device) REFERENCES device
 ) STRICT;
@@ -109,19 +114,23 @@ CREATE TABLE received (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX received_at ON received (at);
 
--- What is to be sent. Partition: host; of one host only the oldest row is tried.
+-- What is to be sent. Partition: host. A lane is tried from its oldest row on, one at a time: the host's own lane, or that of one
+-- delivery that was set aside. The body comes last: what stands behind it would be read through it.
 CREATE TABLE outbox (
 	id         INTEGER PRIMARY KEY AUTOINCREMENT,
+	lane       TEXT NOT NULL,
 	host       TEXT NOT NULL,
 	sender     TEXT NOT NULL,
 	recipients TEXT NOT NULL, -- JSON array of actors
-	body       BLOB NOT NULL,
 	created    INTEGER NOT NULL,
-	due        INTEGER NOT NULL,
 	attempts   INTEGER NOT NULL DEFAULT 0,
-	dead       TEXT           -- why it was given up
+	dead       TEXT,          -- why it was given up
+	body       BLOB NOT NULL
 ) STRICT;
-CREATE INDEX outbox_queue ON outbox (host, id) WHERE dead IS NULL;
+CREATE INDEX outbox_queue ON outbox (lane, id) WHERE dead IS NULL;
+CREATE INDEX outbox_dead ON outbox (created) WHERE dead IS NOT NULL;
+CREATE TABLE outbox_lane (lane TEXT PRIMARY KEY, due INTEGER NOT NULL) STRICT, WITHOUT ROWID; -- those with rows that wait
+CREATE INDEX outbox_lane_due ON outbox_lane (due);
 
 CREATE TABLE blob (
 	hash  TEXT PRIMARY KEY,
@@ -129,5 +138,4 @@ CREATE TABLE blob (
 	size  INTEGER NOT NULL,
 	at    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX blob_actor ON blob (actor);
 `}

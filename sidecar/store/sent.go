@@ -21,7 +21,31 @@ type Sending struct {
 	Answer     []byte
 	Drops      []Drop
 	Deliveries []federation.Delivery
+	Granted    bool  // a commit that has its receipt: it is done whoever can take it
 	At         int64 // milliseconds
+}
+
+// spread writes the items and deliveries.
+func (r Sending) spread(tx *sql.Tx) error {
+	reached, refused := len(r.Deliveries) > 0 || r.Granted, false
+	for _, d := range r.Drops {
+		full, err := put(tx, d)
+		if err != nil {
+			return err
+		}
+		if d.Actor != r.Actor { // one's own other devices are not who it is for
+			reached, refused = reached || !full, refused || full
+		}
+	}
+	if refused && !reached {
+		return ErrNoRoom
+	}
+	for _, d := range r.Deliveries {
+		if err := enqueue(tx, d, r.At); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Answer of a request that was done before; found is false if it was not. ErrConflict if its body was another.
@@ -31,7 +55,7 @@ func (s Sent) Answer(ctx context.Context, actor, id string, bodyHash []byte) (an
 		return err
 	})
 	if err != nil {
-		return nil, false, fmt.Errorf("store: looking for request %s of %s: %w", id, actor, err)
+		return nil, false, fmt.Errorf("store: looking for request %s: %w", id, err)
 	}
 	return answer, found, nil
 }
@@ -46,7 +70,7 @@ func sentBefore(tx *sql.Tx, actor, id string, bodyHash []byte) (answer []byte, f
 }
 
 // Record does the request: its answer, its mailbox items and its deliveries become durable together. If it was done before,
-// nothing happens and the first answer is returned. ErrConflict, ErrTooMany.
+// nothing happens and the first answer is returned. ErrConflict; ErrNoRoom, unless it is Granted.
 func (s Sent) Record(ctx context.Context, r Sending) (answer []byte, err error) {
 	err = s.db.Update(ctx, func(tx *sql.Tx) error {
 		var found bool
@@ -58,20 +82,10 @@ func (s Sent) Record(ctx context.Context, r Sending) (answer []byte, err error) 
 			r.Actor, r.ID, r.BodyHash, r.Answer, r.At); err != nil {
 			return err
 		}
-		for _, d := range r.Drops {
-			if err := put(tx, d); err != nil {
-				return err
-			}
-		}
-		for _, d := range r.Deliveries {
-			if err := enqueue(tx, d, r.At); err != nil {
-				return err
-			}
-		}
-		return nil
+		return r.spread(tx)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("store: doing request %s of %s: %w", r.ID, r.Actor, err)
+		return nil, fmt.Errorf("store: doing request %s: %w", r.ID, err)
 	}
 	return answer, nil
 }

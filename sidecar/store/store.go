@@ -6,7 +6,8 @@
 // mailbox rows of actors of this same instance are written along, since a local outbox would be the same disk. So a driver for a
 // database that is spread over machines can take the place of this one.
 //
-// The store decides nothing: who may do what was checked before. It keeps what was acknowledged, once.
+// The store decides nothing: who may do what was checked before. It keeps what was acknowledged, once. Its errors may be logged:
+// they name nobody.
 package store
 
 import (
@@ -26,6 +27,7 @@ var (
 	ErrExists     = errors.New("there is one already")
 	ErrConflict   = errors.New("the same id was used with other content")
 	ErrTooMany    = errors.New("there are too many already")
+	ErrNoRoom     = errors.New("nobody it is for has room in their mailbox")
 	ErrNotFound   = errors.New("there is none")
 	errLogForward = errors.New("the log does not end where the entry begins")
 )
@@ -41,7 +43,8 @@ type Store struct {
 	Outbox      Outbox
 	Blobs       Blobs
 
-	db *sqlite.DB
+	db  *sqlite.DB
+	dir string
 }
 
 // Open opens or creates the store in a folder of its own. Errors are those of [sqlite.Open].
@@ -59,7 +62,7 @@ func Open(dir string) (*Store, error) {
 	}
 	return &Store{
 		Log: Log{db}, Hub: Hub{db}, Accounts: Accounts{db}, KeyPackages: KeyPackages{db}, Mailboxes: Mailboxes{db},
-		Sent: Sent{db}, Outbox: Outbox{db, &leases{ids: map[int64]bool{}}}, Blobs: Blobs{db, blobs}, db: db,
+		Sent: Sent{db}, Outbox: Outbox{db, &leases{ids: map[int64]bool{}}}, Blobs: Blobs{db, blobs}, db: db, dir: dir,
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -203,76 +204,6 @@ func TestKeyPackagesExpireAndAreBounded(t *testing.T) {
 	require.Error(t, err, "a device that never logged in")
 }
 
-func TestMailbox(t *testing.T) {
-	s, dir := fresh(t)
-	hash := sha256.Sum256([]byte("body"))
-	arrive := func(activity string) bool {
-		d := store.Drop{Actor: alice, Item: store.Item{Activity: activity, Sender: bob, Conversation: "c", Message: []byte(activity), Receipt: []byte{1}, Received: 5}}
-		duplicate, err := s.Mailboxes.Accept(ctx, store.Arrival{Activity: activity, BodyHash: hash[:], Drops: []store.Drop{d}, At: now.UnixMilli()})
-		require.NoError(t, err)
-		return duplicate
-	}
-	read := func(actor, device string, after uint64) (cursors []uint64) {
-		items, err := s.Mailboxes.Read(ctx, actor, device, after, 10, 1<<20)
-		require.NoError(t, err)
-		for _, i := range items {
-			cursors = append(cursors, i.Cursor)
-			require.Equal(t, []any{i.Activity, bob, "c", []byte{1}, int64(5)}, []any{string(i.Message), i.Sender, i.Conversation, i.Receipt, i.Received})
-		}
-		return cursors
-	}
-	for i := range 3 {
-		require.False(t, arrive(fmt.Sprint(i)))
-	}
-	require.True(t, arrive("1"), "a repetition")
-	require.Equal(t, []uint64{1, 2, 3}, read(alice, "one", 0))
-	require.Equal(t, []uint64{3}, read(alice, "two", 2))
-	require.Empty(t, read(bob, "three", 0))
-
-	require.NoError(t, s.Mailboxes.Delete(ctx, alice, "one", 3))
-	s = reopen(t, s, dir)
-	require.Empty(t, read(alice, "one", 0))
-	require.Equal(t, []uint64{1, 2, 3}, read(alice, "two", 0), "the other device's")
-	require.True(t, arrive("2"))
-	arrive("after")
-	require.Equal(t, []uint64{4}, read(alice, "one", 0), "a deleted cursor does not come back")
-
-	other := sha256.Sum256([]byte("other body"))
-	_, err := s.Mailboxes.Accept(ctx, store.Arrival{Activity: "2", BodyHash: other[:], Drops: []store.Drop{{Actor: bob}}})
-	require.ErrorIs(t, err, store.ErrConflict)
-	require.Empty(t, read(bob, "three", 0))
-
-	items, err := s.Mailboxes.Read(ctx, alice, "two", 0, 10, 2)
-	require.NoError(t, err)
-	require.Len(t, items, 1, "two bytes are one item of one byte and its receipt")
-	items, err = s.Mailboxes.Read(ctx, alice, "two", 0, 10, 1)
-	require.NoError(t, err)
-	require.Len(t, items, 1, "one item always fits")
-}
-
-func TestMailboxIsBounded(t *testing.T) {
-	s, _ := fresh(t)
-	drops := make([]store.Drop, 20_000)
-	for i := range drops {
-		drops[i] = store.Drop{Actor: bob, Item: store.Item{Activity: "x", Message: []byte("m")}}
-	}
-	accept := func(activity string, drops []store.Drop) error {
-		_, err := s.Mailboxes.Accept(ctx, store.Arrival{Activity: activity, BodyHash: []byte("h"), Drops: drops})
-		return err
-	}
-	require.NoError(t, accept("many", drops))
-	alsoAlice := append([]store.Drop{{Actor: alice, Item: drops[0].Item}}, drops[0])
-	require.ErrorIs(t, accept("more", alsoAlice), store.ErrTooMany)
-	items, err := s.Mailboxes.Read(ctx, alice, "one", 0, 10, 100)
-	require.NoError(t, err)
-	require.Empty(t, items, "half of a refused activity")
-	require.NoError(t, s.Mailboxes.Delete(ctx, bob, "three", 1))
-	require.NoError(t, accept("more", alsoAlice), "the same activity when there is room")
-	items, err = s.Mailboxes.Read(ctx, bob, "three", 20_000, 10, 100)
-	require.NoError(t, err)
-	require.Equal(t, uint64(20_001), items[0].Cursor, "a refused item used up no cursor")
-}
-
 func TestRequestIsDoneOnce(t *testing.T) {
 	s, dir := fresh(t)
 	sending := store.Sending{
@@ -330,45 +261,17 @@ func TestFailedRequestLeavesNothing(t *testing.T) {
 	require.Empty(t, items)
 }
 
-func TestOutboxKeepsTheOrderOfAHost(t *testing.T) {
+func TestOneServesAtATime(t *testing.T) {
 	s, dir := fresh(t)
-	for i, host := range []string{"b.test", "b.test", "c.test"} {
-		_, err := s.Sent.Record(ctx, store.Sending{
-			Actor: alice, ID: fmt.Sprint(i), BodyHash: []byte("h"), Answer: []byte("a"), At: now.UnixMilli(),
-			Deliveries: []federation.Delivery{{Host: host, Sender: alice, Body: fmt.Append(nil, i)}},
-		})
-		require.NoError(t, err)
-	}
-	lease := func(at time.Time, want ...string) (ids []int64) {
-		t.Helper()
-		due, err := s.Outbox.Lease(ctx, at, 10)
-		require.NoError(t, err)
-		var got []string
-		for _, d := range due {
-			got, ids = append(got, string(d.Body)), append(ids, d.ID)
-			require.Equal(t, now, d.Created)
-		}
-		require.Equal(t, want, got)
-		return ids
-	}
-	lease(now.Add(-time.Second))
-	ids := lease(now, "0", "2")
-	lease(now)
-	require.NoError(t, s.Outbox.Retry(ctx, ids[0], now.Add(time.Minute)))
-	lease(now) // "1" waits behind "0"
-	require.NoError(t, s.Outbox.Done(ctx, ids[1]))
-
-	s = reopen(t, s, dir)
-	lease(now)
-	ids = lease(now.Add(time.Minute), "0")
-	s = reopen(t, s, dir) // a crash while it was being tried
-	due, err := s.Outbox.Lease(ctx, now.Add(time.Minute), 10)
+	release, err := s.Occupy()
 	require.NoError(t, err)
-	require.Equal(t, 1, due[0].Attempts)
-	require.NoError(t, s.Outbox.Dead(ctx, ids[0], "it was refused"))
-	ids = lease(now, "1")
-	require.NoError(t, s.Outbox.Done(ctx, ids[0]))
-	lease(now.Add(time.Hour))
+	other := open(t, dir)
+	_, err = other.Occupy()
+	require.ErrorIs(t, err, store.ErrOccupied)
+	release()
+	release, err = other.Occupy()
+	require.NoError(t, err)
+	release()
 }
 
 func TestSweepKeepsWhatIsNeeded(t *testing.T) {
@@ -420,6 +323,7 @@ func TestBlobs(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrNotFound)
 	require.NoError(t, s.Blobs.Put(ctx, alice, hash, bytes.NewReader(data), now))
 	require.NoError(t, s.Blobs.Put(ctx, bob, hash, bytes.NewReader(data), now), "again")
+	require.NoError(t, s.Blobs.Put(ctx, alice, hash, bytes.NewReader(data), now), "and again")
 	cut := io.MultiReader(bytes.NewReader(data[:5]), iotest.ErrReader(io.ErrUnexpectedEOF))
 	require.ErrorIs(t, s.Blobs.Put(ctx, alice, hash, cut, now), io.ErrUnexpectedEOF)
 
@@ -441,6 +345,34 @@ func TestBlobs(t *testing.T) {
 	files, err = filepath.Glob(filepath.Join(dir, "blobs", ".new-*"))
 	require.NoError(t, err)
 	require.Empty(t, files, "leftovers")
+}
+
+// Files without content cost room too, or there is no end of them.
+func TestSmallBlobsCount(t *testing.T) {
+	s, dir := fresh(t)
+	put := func(i int) error {
+		data := fmt.Append(nil, i)
+		sum := sha256.Sum256(data)
+		return s.Blobs.Put(ctx, alice, hex.EncodeToString(sum[:]), bytes.NewReader(data), now)
+	}
+	require.NoError(t, put(1))
+	require.NoError(t, put(2))
+	require.NoError(t, put(2), "the same")
+	db, err := sqlite.Open(filepath.Join(dir, "waxwingd.db"), make([]string, 1))
+	require.NoError(t, err)
+	defer db.Close()
+	fill := func(bytes int) {
+		require.NoError(t, db.Update(ctx, func(tx *sql.Tx) error {
+			_, err := tx.Exec("UPDATE account SET blobs = blobs + ? WHERE actor = ?", bytes, alice)
+			return err
+		}))
+	}
+	fill(4<<30 - 3<<16)
+	require.NoError(t, put(3), "the last that has room")
+	require.ErrorIs(t, put(4), store.ErrTooMany)
+	require.NoError(t, put(3), "what is there")
+	fill(-1 << 16)
+	require.NoError(t, put(4), "what was refused left nothing")
 }
 
 func TestOpenRefusesADamagedStore(t *testing.T) {

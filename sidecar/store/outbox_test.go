@@ -1,0 +1,126 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/waxwing-dm/waxwing/federation"
+	"github.com/waxwing-dm/waxwing/sidecar/store"
+)
+
+func TestOutboxKeepsTheOrderOfAHost(t *testing.T) {
+	s, dir := fresh(t)
+	for i, host := range []string{"b.test", "b.test", "c.test"} {
+		_, err := s.Sent.Record(ctx, store.Sending{
+			Actor: alice, ID: fmt.Sprint(i), BodyHash: []byte("h"), Answer: []byte("a"), At: now.UnixMilli(),
+			Deliveries: []federation.Delivery{{Host: host, Sender: alice, Body: fmt.Append(nil, i)}},
+		})
+		require.NoError(t, err)
+	}
+	lease := func(at time.Time, want ...string) (ids []int64) {
+		t.Helper()
+		due, err := s.Outbox.Lease(ctx, at, 10)
+		require.NoError(t, err)
+		var got []string
+		for _, d := range due {
+			got, ids = append(got, string(d.Body)), append(ids, d.ID)
+			require.Equal(t, now, d.Created)
+		}
+		require.Equal(t, want, got)
+		return ids
+	}
+	lease(now.Add(-time.Second))
+	ids := lease(now, "0", "2")
+	lease(now)
+	require.NoError(t, s.Outbox.Retry(ctx, ids[0], now.Add(time.Minute)))
+	lease(now) // "1" waits behind "0"
+	require.NoError(t, s.Outbox.Done(ctx, ids[1]))
+
+	s = reopen(t, s, dir)
+	lease(now)
+	ids = lease(now.Add(time.Minute), "0")
+	s = reopen(t, s, dir) // a crash while it was being tried
+	due, err := s.Outbox.Lease(ctx, now.Add(time.Minute), 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, due[0].Attempts)
+	require.NoError(t, s.Outbox.Dead(ctx, ids[0], "it was refused"))
+	ids = lease(now, "1")
+	require.NoError(t, s.Outbox.Done(ctx, ids[0]))
+	lease(now.Add(time.Hour))
+}
+
+func TestOutboxSetsAside(t *testing.T) {
+	s, dir := fresh(t)
+	for i := range 3 {
+		_, err := s.Sent.Record(ctx, store.Sending{
+			Actor: alice, ID: fmt.Sprint(i), BodyHash: []byte("h"), Answer: []byte("a"), At: now.UnixMilli(),
+			Deliveries: []federation.Delivery{{Host: "b.test", Sender: alice, Body: fmt.Append(nil, i)}},
+		})
+		require.NoError(t, err)
+	}
+	lease := func(at time.Time) (bodies string, ids []int64) {
+		t.Helper()
+		due, err := s.Outbox.Lease(ctx, at, 10)
+		require.NoError(t, err)
+		for _, d := range due {
+			require.Equal(t, "b.test", d.Host)
+			bodies, ids = bodies+string(d.Body), append(ids, d.ID)
+		}
+		return bodies, ids
+	}
+	end := func(err error) { t.Helper(); require.NoError(t, err) }
+	_, ids := lease(now)
+	end(s.Outbox.Aside(ctx, ids[0], now.Add(time.Minute)))
+	s = reopen(t, s, dir)
+	bodies, ids := lease(now)
+	require.Equal(t, "1", bodies, "the others go on")
+	end(s.Outbox.Done(ctx, ids[0]))
+	bodies, ids = lease(now)
+	require.Equal(t, "2", bodies)
+	end(s.Outbox.Done(ctx, ids[0]))
+	bodies, ids = lease(now.Add(time.Minute))
+	require.Equal(t, "0", bodies)
+	end(s.Outbox.Aside(ctx, ids[0], now.Add(2*time.Minute)))
+	bodies, _ = lease(now.Add(time.Minute))
+	require.Empty(t, bodies)
+	bodies, ids = lease(now.Add(2 * time.Minute))
+	require.Equal(t, "0", bodies)
+	end(s.Outbox.Done(ctx, ids[0]))
+	bodies, _ = lease(now.Add(time.Hour))
+	require.Empty(t, bodies)
+}
+
+// A clock that was years ahead must not leave a host waiting for years.
+func TestOutboxOutlivesAWrongClock(t *testing.T) {
+	s, _ := fresh(t)
+	_, err := s.Sent.Record(ctx, store.Sending{Actor: alice, ID: "id", BodyHash: []byte("h"), Answer: []byte("a"), At: now.AddDate(10, 0, 0).UnixMilli(),
+		Deliveries: []federation.Delivery{{Host: "b.test", Sender: alice, Body: []byte("x")}}})
+	require.NoError(t, err)
+	for range 2 {
+		due, err := s.Outbox.Lease(ctx, now, 10)
+		require.NoError(t, err)
+		require.Len(t, due, 1)
+		require.NoError(t, s.Outbox.Retry(ctx, due[0].ID, now.AddDate(10, 0, 0)))
+	}
+}
+
+// What cannot be written down must not be sent again and again.
+func TestDeliveryThatCannotBeEndedStaysLeased(t *testing.T) {
+	s, _ := fresh(t)
+	_, err := s.Sent.Record(ctx, store.Sending{Actor: alice, ID: "id", BodyHash: []byte("h"), Answer: []byte("a"), At: now.UnixMilli(),
+		Deliveries: []federation.Delivery{{Host: "b.test", Sender: alice, Body: []byte("x")}}})
+	require.NoError(t, err)
+	due, err := s.Outbox.Lease(ctx, now, 10)
+	require.NoError(t, err)
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	require.Error(t, s.Outbox.Done(gone, due[0].ID))
+	again, err := s.Outbox.Lease(ctx, now, 10)
+	require.NoError(t, err)
+	require.Empty(t, again)
+	require.NoError(t, s.Outbox.Done(ctx, due[0].ID))
+}
