@@ -194,6 +194,29 @@ func BenchmarkDecrypt(b *testing.B) {
 	})
 }
 
+func BenchmarkLoad(b *testing.B) {
+	eachSize(b, func(b *testing.B, first, _ *party) {
+		raw := first.g.Marshal()
+		b.ReportMetric(float64(len(raw)), "bytes")
+		b.ResetTimer()
+		for b.Loop() {
+			_, err := UnmarshalGroup(raw)
+			require.NoError(b, err)
+		}
+	})
+}
+
+// BenchmarkForgedDecrypt is the most that a forged message can cost: its generation is as far ahead as the limit allows.
+func BenchmarkForgedDecrypt(b *testing.B) {
+	first, last := fullGroup(b, 10)
+	raw := forgePrivate(b, first, ContentApplication, senderData{leaf: 1, generation: maxForward})
+	m := parsed(b, raw)
+	for b.Loop() {
+		_, err := last.g.Process(m, testNow)
+		require.ErrorIs(b, err, ErrDecrypt)
+	}
+}
+
 func BenchmarkSave(b *testing.B) {
 	eachSize(b, func(b *testing.B, first, _ *party) {
 		for b.Loop() {

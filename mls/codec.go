@@ -89,14 +89,14 @@ func addVector(b *cryptobyte.Builder, content func(*cryptobyte.Builder)) {
 	addOpaque(b, v)
 }
 
-// readList reads a vector of structures, one call of item for each.
-func readList(s *cryptobyte.String, item func(*cryptobyte.String) bool) bool {
+// readList reads a vector of at most limit structures, one call of item for each.
+func readList(s *cryptobyte.String, limit int, item func(*cryptobyte.String) bool) bool {
 	var v cryptobyte.String
 	if !readVector(s, &v) {
 		return false
 	}
-	for !v.Empty() {
-		if !item(&v) {
+	for ; !v.Empty(); limit-- {
+		if limit <= 0 || !item(&v) {
 			return false
 		}
 	}
@@ -141,6 +141,14 @@ func unmarshal(data []byte, v structure, what string) error {
 	}
 	if !s.Empty() {
 		return fmt.Errorf("mls: reading %s: %d bytes after its end", what, len(s))
+	}
+	return nil
+}
+
+// readable refuses to make what others, and we after a restart, could not read: an extension twice, a list that is too long.
+func readable(made, again structure, what string) error {
+	if err := unmarshal(marshal(made), again, what); err != nil {
+		return fmt.Errorf("mls: making %s that nobody could read: %w", what, errSyntax)
 	}
 	return nil
 }

@@ -79,6 +79,11 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i := range p.Proposals {
+		if err := readable(&p.Proposals[i], new(Proposal), "a proposal"); err != nil {
+			return nil, err
+		}
+	}
 	var path *newPath
 	commitSecret := make([]byte, g.suite.nh)
 	if c.needsPath || p.ForcePath {
@@ -137,7 +142,8 @@ func (g *Group) proposalsOf(p CommitParams) ([]storedProposal, *commit) {
 }
 
 // usable are the proposals by reference that can be committed together with those by value. One that cannot must not keep
-// us from committing the rest; of several for one leaf removals are preferred, then what came last (section 12.2).
+// us from committing the rest; of several for one leaf removals are preferred, then what came last, and everything goes before a
+// re-initialization (section 12.2).
 func (g *Group) usable(p CommitParams, values []storedProposal) []storedProposal {
 	if p.SkipStored {
 		return nil
@@ -147,7 +153,10 @@ func (g *Group) usable(p CommitParams, values []storedProposal) []storedProposal
 		return sp.sender == g.own && sp.proposal.Type == ProposalUpdate
 	})
 	fits := func(list []storedProposal) bool {
-		_, err := g.applyProposals(slices.Concat(list, values), g.own, p.Now)
+		c, err := g.applyProposals(slices.Concat(list, values), g.own, p.Now)
+		if err == nil {
+			_, err = g.suite.pskSecret(c.psks, g.findPSK)
+		}
 		return err == nil
 	}
 	if len(stored) == 0 || fits(stored) {
@@ -167,8 +176,11 @@ func (g *Group) usable(p CommitParams, values []storedProposal) []storedProposal
 }
 
 func preference(t ProposalType) int {
-	if t == ProposalRemove {
+	switch t {
+	case ProposalRemove:
 		return 0
+	case ProposalReInit: // can be sent again in another epoch
+		return 2
 	}
 	return 1
 }
@@ -233,7 +245,7 @@ func (g *Group) welcomeFor(rand io.Reader, c *change, path *newPath, member memb
 		}
 		w.secrets = append(w.secrets, encryptedGroupSecrets{c.packages[i].Ref(), ct})
 	}
-	return marshal(&Message{wireFormat: WireWelcome, welcome: w}), nil
+	return marshalMessage(&Message{wireFormat: WireWelcome, welcome: w})
 }
 
 // add writes what restoring needs; the next group has no pending commit and no past of its own.
@@ -252,7 +264,8 @@ func (p *PendingCommit) read(s *cryptobyte.String) bool {
 	if !readOpaque(s, &p.message) || !readOptional(s, &present) || present && !readOpaque(s, &p.welcome) || !readOpaque(s, &next) {
 		return false
 	}
-	var err error
-	p.next, err = UnmarshalGroup(next)
-	return err == nil
+	in := cryptobyte.String(next)
+	var nested bool
+	p.next = new(Group)
+	return p.next.readSettled(&in) && readOptional(&in, &nested) && !nested && in.Empty()
 }

@@ -84,7 +84,7 @@ func externalSenders(extensions []Extension) (senders []ExternalSender, err erro
 		return nil, nil
 	}
 	s := cryptobyte.String(data)
-	ok = readList(&s, func(s *cryptobyte.String) bool {
+	ok = readList(&s, maxSenders, func(s *cryptobyte.String) bool {
 		var e ExternalSender
 		ok := readOpaque(s, &e.SignatureKey) && e.Credential.read(s)
 		senders = append(senders, e)
@@ -156,7 +156,7 @@ func (g *Group) GroupInfo(withTree bool) ([]byte, error) {
 		extensions = append(extensions, Extension{ExtensionRatchetTree, g.tree.marshal()})
 	}
 	info := g.info(g.suite.mac(g.secrets.confirmation, g.context.confirmed), extensions...)
-	return marshal(&Message{wireFormat: WireGroupInfo, groupInfo: info}), nil
+	return marshalMessage(&Message{wireFormat: WireGroupInfo, groupInfo: info})
 }
 
 // RatchetTree is the public tree, for newcomers whose Welcome or GroupInfo does not carry it.
@@ -236,6 +236,9 @@ func newGuest(rand io.Reader, m *Message, p ExternalJoinParams) (*Group, exporte
 	if !ok || !readOpaque(&in, &public) || !in.Empty() {
 		return nil, none, invalid("group info without an external key (12.4.3.2)")
 	}
+	if err := s.checkPublicKey("external key", public); err != nil {
+		return nil, none, err
+	}
 	kem, err := s.sendInit(rand, public)
 	if err != nil {
 		return nil, none, err
@@ -253,6 +256,9 @@ func (g *Group) enter(rand io.Reader, c *change, list []storedProposal, leaf Lea
 		return nil, err
 	}
 	if err := path.path.leaf.check(g.suite, g.context.groupID, g.own); err != nil {
+		return nil, err
+	}
+	if err := readable(&path.path.leaf, new(LeafNode), "a leaf"); err != nil {
 		return nil, err
 	}
 	c.added = []leafIndex{g.own}
@@ -282,7 +288,11 @@ func (g *Group) enter(rand io.Reader, c *change, list []storedProposal, leaf Lea
 	a.confirmationTag = g.suite.mac(next.secrets.confirmation, next.context.confirmed)
 	next.interim = g.suite.interimTranscript(next.context.confirmed, a.confirmationTag)
 	next.psks = g.psks
-	return &ExternalJoin{marshal(&Message{wireFormat: WirePublicMessage, public: &publicMessage{authenticatedContent: *a}}), next}, nil
+	raw, err := marshalMessage(&Message{wireFormat: WirePublicMessage, public: &publicMessage{authenticatedContent: *a}})
+	if err != nil {
+		return nil, err
+	}
+	return &ExternalJoin{raw, next}, nil
 }
 
 // ProposeExternally makes the proposal of an external sender; index is its place in the extension. groupID and epoch are those of
@@ -303,6 +313,9 @@ func proposeOutside(cs CipherSuite, signer *SignatureKey, from sender, groupID [
 	a := &authenticatedContent{wireFormat: WirePublicMessage, content: framedContent{
 		groupID: groupID, epoch: epoch, sender: from, contentType: ContentProposal, proposal: &p,
 	}}
+	if err := readable(&p, new(Proposal), "a proposal"); err != nil {
+		return nil, err
+	}
 	a.sign(signer, nil)
-	return marshal(&Message{wireFormat: WirePublicMessage, public: &publicMessage{authenticatedContent: *a}}), nil
+	return marshalMessage(&Message{wireFormat: WirePublicMessage, public: &publicMessage{authenticatedContent: *a}})
 }

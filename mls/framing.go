@@ -1,11 +1,6 @@
 package mls
 
-import (
-	"fmt"
-	"math"
-
-	"golang.org/x/crypto/cryptobyte"
-)
+import "golang.org/x/crypto/cryptobyte"
 
 // WireFormat says what an MLSMessage holds (section 6).
 type WireFormat uint16
@@ -196,13 +191,10 @@ type Message struct {
 	keyPackage *KeyPackage
 }
 
-// ParseMessage reads an MLSMessage to its end.
+// ParseMessage reads an MLSMessage of at most 16 MiB to its end.
 func ParseMessage(data []byte) (*Message, error) {
-	if len(data) > math.MaxInt32 {
-		return nil, fmt.Errorf("mls: reading a message: %d bytes are too many", len(data))
-	}
 	m := new(Message)
-	if err := unmarshal(data, m, "message"); err != nil {
+	if err := unmarshalUpTo(maxMessage, data, m, "a message"); err != nil {
 		return nil, err
 	}
 	return m, nil

@@ -132,7 +132,8 @@ func seedMessages(t require.TestingT) [][]byte {
 // seedMessagesOf has one message of each kind, of the epoch that p is in.
 func seedMessagesOf(p *party) [][]byte {
 	list := [][]byte{p.encrypt("hello")}
-	kp := newParty(p.t, "dave").keyPackage()
+	dave := newParty(p.t, "dave")
+	kp := dave.keyPackage()
 	list = append(list, append([]byte{0, 1, 0, 5}, kp.KeyPackage().Marshal()...))
 	for _, f := range []Framing{FramePrivate, FramePublic} {
 		c := p.commit(CommitParams{Framing: f, Proposals: []Proposal{
@@ -143,6 +144,12 @@ func seedMessagesOf(p *party) [][]byte {
 		list = append(list, p.commit(CommitParams{Framing: f}).Message())
 		p.g.DropPending()
 	}
+	info, err := p.g.GroupInfo(true)
+	require.NoError(p.t, err)
+	stranger := newParty(p.t, "erin")
+	self, err := ProposeSelf(kp.KeyPackage(), dave.signer, p.g.GroupID(), p.g.Epoch())
+	require.NoError(p.t, err)
+	list = append(list, info, self, stranger.enter(p).Message())
 	for _, v := range []Proposal{RemoveProposal(1), {Type: ProposalExternalInit, kemOutput: make([]byte, 32)},
 		{Type: ProposalPreSharedKey, psk: &preSharedKeyID{PSK: PSK{Usage: 1, GroupID: []byte("g")}, nonce: make([]byte, 32)}},
 		{Type: ProposalReInit, reInit: &reInit{groupID: []byte("g"), version: 1, suite: 1}}} {

@@ -90,10 +90,16 @@ func NewGroup(rand io.Reader, p GroupParams) (*Group, error) {
 		return nil, err
 	}
 	tree := newTree(s, leaf)
+	if err := readable(leaf, new(LeafNode), "a leaf"); err != nil {
+		return nil, err
+	}
 	g := &Group{
 		suite:   s,
 		context: groupContext{suite: p.Suite, groupID: slices.Clone(p.GroupID), treeHash: tree.treeHash(), extensions: p.Extensions},
 		tree:    tree, signer: p.Signer, private: privateKeys{0: priv},
+	}
+	if err := readable(&g.context, new(groupContext), "a group"); err != nil {
+		return nil, err
 	}
 	g.startEpoch(s.fromEpochSecret(epochSecret))
 	g.interim = s.interimTranscript(nil, s.mac(g.secrets.confirmation, nil))
@@ -193,7 +199,7 @@ func (g *Group) content(t ContentType, authenticatedData []byte) *authenticatedC
 // frame turns signed content into an MLSMessage.
 func (g *Group) frame(rand io.Reader, a *authenticatedContent, padding func(int) int) ([]byte, error) {
 	if a.wireFormat == WirePublicMessage {
-		return marshal(&Message{wireFormat: WirePublicMessage, public: g.suite.protectPublic(a, g.secrets.membership, marshal(&g.context))}), nil
+		return marshalMessage(&Message{wireFormat: WirePublicMessage, public: g.suite.protectPublic(a, g.secrets.membership, marshal(&g.context))})
 	}
 	m, err := g.suite.protectPrivate(rand, a, g.own, g.secrets.senderData, g.messages, padding)
 	if err != nil {
@@ -217,8 +223,11 @@ func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticat
 	if g.reInit != nil {
 		return nil, fmt.Errorf("mls: proposing: %w", ErrReInit)
 	}
-	if len(g.proposals) >= maxPendingRefs {
-		return nil, invalid("more than %d proposals in one epoch", maxPendingRefs)
+	if err := g.roomFor(g.own); err != nil {
+		return nil, err
+	}
+	if err := readable(&p, new(Proposal), "a proposal"); err != nil {
+		return nil, err
 	}
 	a := g.content(ContentProposal, authenticatedData)
 	a.content.proposal = &p

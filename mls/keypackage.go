@@ -34,15 +34,16 @@ type KeyPackage struct {
 // ParseKeyPackage reads a raw KeyPackage (not framed as an MLSMessage) to its end. Nothing is verified.
 func ParseKeyPackage(raw []byte) (*KeyPackage, error) {
 	kp := new(KeyPackage)
-	if err := unmarshal(raw, kp, "key package"); err != nil {
+	if err := unmarshalUpTo(maxKeyPackage, raw, kp, "key package"); err != nil {
 		return nil, err
 	}
 	return kp, nil
 }
 
 func (kp *KeyPackage) read(s *cryptobyte.String) bool {
+	before := len(*s)
 	return s.ReadUint16(&kp.version) && s.ReadUint16((*uint16)(&kp.Suite)) && readOpaque(s, &kp.InitKey) &&
-		kp.Leaf.read(s) && readExtensions(s, &kp.Extensions) && readOpaque(s, &kp.signature)
+		kp.Leaf.read(s) && readExtensions(s, &kp.Extensions) && readOpaque(s, &kp.signature) && before-len(*s) <= maxKeyPackage
 }
 
 func (kp *KeyPackage) addUnsigned(b *cryptobyte.Builder) {
@@ -97,12 +98,13 @@ func (kp *KeyPackage) check(s *suite, now time.Time, v *signatures) error {
 		return invalid("key package of version %d (10.1)", kp.version)
 	case kp.Leaf.Source != LeafFromKeyPackage:
 		return invalid("key package with a leaf of another source (10.1)")
-	case len(kp.InitKey) != s.npk:
-		return invalid("init key of %d bytes (10.1)", len(kp.InitKey))
 	case bytes.Equal(kp.InitKey, kp.Leaf.EncryptionKey):
 		return invalid("init key is also the leaf's encryption key (10.1)")
 	case !kp.Leaf.Lifetime.covers(now):
 		return invalid("key package is not valid now (7.3)")
+	}
+	if err := s.checkPublicKey("init key", kp.InitKey); err != nil {
+		return err
 	}
 	v.add(kp.Leaf.SignatureKey, "KeyPackageTBS", build(kp.addUnsigned), kp.signature, invalid("key package signature (10.1)"))
 	for _, e := range kp.Extensions {
@@ -161,6 +163,9 @@ func NewKeyPackage(rand io.Reader, p KeyPackageParams) (*KeyPackageSecret, error
 	}
 	kp.Leaf.sign(p.Signer, nil, 0)
 	kp.signature = p.Signer.signWithLabel("KeyPackageTBS", build(kp.addUnsigned))
+	if err := readable(kp, new(KeyPackage), "a key package"); err != nil {
+		return nil, err
+	}
 	return &KeyPackageSecret{kp, initPriv, leafPriv}, nil
 }
 
@@ -191,7 +196,7 @@ func (k *KeyPackageSecret) Marshal() []byte { return marshal(k) }
 // UnmarshalKeyPackageSecret reads what Marshal wrote.
 func UnmarshalKeyPackageSecret(data []byte) (*KeyPackageSecret, error) {
 	k := new(KeyPackageSecret)
-	if err := unmarshal(data, k, "stored key package"); err != nil {
+	if err := unmarshalUpTo(maxSecret, data, k, "stored key package"); err != nil {
 		return nil, err
 	}
 	return k, nil

@@ -44,7 +44,7 @@ func (c *Credential) read(s *cryptobyte.String) bool {
 	case CredentialBasic:
 		return readOpaque(s, &c.Identity)
 	case CredentialX509:
-		return readList(s, func(s *cryptobyte.String) bool {
+		return readList(s, maxCertificates, func(s *cryptobyte.String) bool {
 			var cert []byte
 			ok := readOpaque(s, &cert)
 			c.Certificates = append(c.Certificates, cert)
@@ -88,7 +88,7 @@ type Extension struct {
 func readExtensions(s *cryptobyte.String, out *[]Extension) bool {
 	*out = nil
 	seen := map[ExtensionType]bool{}
-	return readList(s, func(s *cryptobyte.String) bool {
+	return readList(s, maxExtensions, func(s *cryptobyte.String) bool {
 		var e Extension
 		if !s.ReadUint16((*uint16)(&e.Type)) || !readOpaque(s, &e.Data) || seen[e.Type] {
 			return false
@@ -127,7 +127,7 @@ type Capabilities struct {
 }
 
 func readNumbers[T ~uint16](s *cryptobyte.String, out *[]T) bool {
-	return readList(s, func(s *cryptobyte.String) bool {
+	return readList(s, maxCapabilities, func(s *cryptobyte.String) bool {
 		var n uint16
 		ok := s.ReadUint16(&n)
 		*out = append(*out, T(n))
@@ -211,9 +211,17 @@ type LeafNode struct {
 	ParentHash    []byte   // from a commit
 	Extensions    []Extension
 	signature     []byte
+	size          int // in bytes, as it was read or signed
 }
 
 func (l *LeafNode) read(s *cryptobyte.String) bool {
+	before := len(*s)
+	ok := l.readUnsigned(s) && readOpaque(s, &l.signature)
+	l.size = before - len(*s)
+	return ok && l.size <= maxLeaf
+}
+
+func (l *LeafNode) readUnsigned(s *cryptobyte.String) bool {
 	if !readOpaque(s, &l.EncryptionKey) || !readOpaque(s, &l.SignatureKey) || !l.Credential.read(s) ||
 		!l.Capabilities.read(s) || !s.ReadUint8((*uint8)(&l.Source)) {
 		return false
@@ -231,7 +239,7 @@ func (l *LeafNode) read(s *cryptobyte.String) bool {
 	default:
 		return false
 	}
-	return readExtensions(s, &l.Extensions) && readOpaque(s, &l.signature)
+	return readExtensions(s, &l.Extensions)
 }
 
 func (l *LeafNode) addUnsigned(b *cryptobyte.Builder) {
@@ -268,6 +276,7 @@ func (l *LeafNode) tbs(groupID []byte, at leafIndex) []byte {
 
 func (l *LeafNode) sign(key *SignatureKey, groupID []byte, at leafIndex) {
 	l.signature = key.signWithLabel("LeafNodeTBS", l.tbs(groupID, at))
+	l.size = len(marshal(l))
 }
 
 // check holds what section 7.3 asks of a leaf by itself.
@@ -283,8 +292,6 @@ func (l *LeafNode) check(s *suite, groupID []byte, at leafIndex) error {
 func (l *LeafNode) checkWith(v *signatures, s *suite, groupID []byte, at leafIndex) error {
 	v.add(l.SignatureKey, "LeafNodeTBS", l.tbs(groupID, at), l.signature, invalid("leaf signature (7.3)"))
 	switch {
-	case len(l.EncryptionKey) != s.npk:
-		return invalid("leaf encryption key of %d bytes (7.3)", len(l.EncryptionKey))
 	case !slices.Contains(l.Capabilities.Versions, version10):
 		return invalid("leaf does not support mls10 (7.3)")
 	case !slices.Contains(l.Capabilities.CipherSuites, s.id):
@@ -297,7 +304,7 @@ func (l *LeafNode) checkWith(v *signatures, s *suite, groupID []byte, at leafInd
 			return invalid("leaf has extension %d that it does not support (7.3)", e.Type)
 		}
 	}
-	return nil
+	return s.checkPublicKey("leaf encryption key", l.EncryptionKey)
 }
 
 // checkSupports holds what section 7.3 asks of a leaf in a group with those extensions.

@@ -128,15 +128,19 @@ func (s *suite) protectPrivate(rand io.Reader, a *authenticatedContent, own leaf
 	})
 	if padding != nil {
 		if n := padding(len(plain)); n > len(plain) {
-			plain = append(plain, make([]byte, n-len(plain))...)
+			plain = append(plain, make([]byte, min(n, maxMessage)-min(len(plain), maxMessage))...)
 		}
+	}
+	// Looked at before the ratchet moves. What stands around the content takes less than 256 bytes.
+	if n := len(plain) + len(c.authenticatedData) + len(c.groupID) + 256; n > maxMessage {
+		return nil, errTooLarge(n)
 	}
 	r, err := tree.of(own, c.contentType.ratchet())
 	if err != nil {
 		return nil, err
 	}
 	data.generation = r.next
-	after := &ratchet{r.secret, r.next, r.skipped}
+	after := r.clone()
 	key := after.step(s)
 	if m.ciphertext, err = s.sealMessage(key.guarded(data.guard), build(m.addAAD), plain); err != nil {
 		return nil, err
@@ -155,7 +159,7 @@ type openedMessage struct {
 	use        func()
 }
 
-// decryptPrivate opens a message without touching the ratchet: a forgery must not cost the key of the real message.
+// decryptPrivate opens a message without touching the secret tree: a forgery must not cost the key of the real message.
 func (s *suite) decryptPrivate(m *privateMessage, own leafIndex, secret []byte, tree *secretTree) (*openedMessage, error) {
 	if len(m.ciphertext) < s.nh {
 		return nil, fmt.Errorf("mls: decrypting a message of %d bytes: %w", len(m.ciphertext), ErrDecrypt)
@@ -171,10 +175,11 @@ func (s *suite) decryptPrivate(m *privateMessage, own leafIndex, secret []byte, 
 	if data.leaf == own {
 		return nil, ErrOwnMessage
 	}
-	r, err := tree.of(data.leaf, m.contentType.ratchet())
+	u, err := tree.peek(data.leaf)
 	if err != nil {
 		return nil, err
 	}
+	r := &u.ratchets[m.contentType.ratchet()]
 	key, after, err := r.at(s, data.generation)
 	if err != nil {
 		return nil, err
@@ -183,7 +188,10 @@ func (s *suite) decryptPrivate(m *privateMessage, own leafIndex, secret []byte, 
 	if err != nil {
 		return nil, err
 	}
-	o := &openedMessage{generation: data.generation, use: func() { *r = *after }}
+	o := &openedMessage{generation: data.generation, use: func() {
+		tree.take(u)
+		*r = *after
+	}}
 	o.wireFormat = WirePrivateMessage
 	o.content = framedContent{groupID: m.groupID, epoch: m.epoch, sender: sender{senderMember, uint32(data.leaf)},
 		authenticatedData: m.authenticatedData, contentType: m.contentType}

@@ -219,12 +219,31 @@ func (g *Group) processHandshakeOf(a *authenticatedContent, from leafIndex, now 
 }
 
 func (g *Group) storeProposal(a *authenticatedContent, from leafIndex) (Processed, error) {
-	if len(g.proposals) >= maxPendingRefs {
-		return nil, invalid("more than %d proposals in one epoch", maxPendingRefs)
-	}
 	p := *a.content.proposal
-	g.proposals = append(g.proposals, storedProposal{a.ref(g.suite), from, p})
-	return &ReceivedProposal{Member{uint32(from), g.tree.leaf(from)}, p.Type}, nil
+	received := &ReceivedProposal{Member{uint32(from), g.tree.leaf(from)}, p.Type}
+	ref := a.ref(g.suite)
+	if slices.ContainsFunc(g.proposals, func(s storedProposal) bool { return bytes.Equal(s.ref, ref) }) {
+		return received, nil // anybody on the way can send a PublicMessage again
+	}
+	if err := g.roomFor(from); err != nil {
+		return nil, err
+	}
+	g.proposals = append(g.proposals, storedProposal{ref, from, p})
+	return received, nil
+}
+
+// roomFor keeps one sender from filling the place that all have. Who is outside counts as one.
+func (g *Group) roomFor(from leafIndex) error {
+	own := 0
+	for i := range g.proposals {
+		if g.proposals[i].sender == from {
+			own++
+		}
+	}
+	if own >= maxRefsOfOne || len(g.proposals) >= maxPendingRefs {
+		return invalid("more than %d proposals of one sender or %d of all in one epoch", maxRefsOfOne, maxPendingRefs)
+	}
+	return nil
 }
 
 // stage checks a commit (section 12.4.2) and computes the group after it.
@@ -336,5 +355,5 @@ func (g *Group) mergeCommitPath(c *change, path *updatePath, from leafIndex) ([]
 	}
 	c.updated = append(c.updated, from)
 	c.private.keep(c.tree)
-	return steps, c.tree.checkUnique()
+	return steps, c.checkSupport(g.tree, g.context.extensions) // the new leaf may bring a credential type that others do not support
 }

@@ -149,7 +149,7 @@ type commit struct {
 }
 
 func (c *commit) read(s *cryptobyte.String) bool {
-	ok := readList(s, func(s *cryptobyte.String) bool {
+	ok := readList(s, maxProposals, func(s *cryptobyte.String) bool {
 		var p proposalOrRef
 		ok := p.read(s)
 		c.proposals = append(c.proposals, p)

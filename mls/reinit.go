@@ -46,8 +46,9 @@ func (g *Group) Reinitialize(rand io.Reader, p SuccessorParams) (*Group, error) 
 
 // Branch makes a group of some members of this one, in the same suite. Its first commit is pending.
 func (g *Group) Branch(rand io.Reader, groupID []byte, extensions []Extension, p SuccessorParams) (*Group, error) {
+	members := g.credentials()
 	for _, kp := range p.Members {
-		if !g.hasCredential(&kp.Leaf.Credential) {
+		if !members[string(marshal(&kp.Leaf.Credential))] {
 			return nil, invalid("branch with somebody who is not a member (11.3)")
 		}
 	}
@@ -92,8 +93,9 @@ func (g *Group) checkSuccessor(k *preSharedKeyID, next *groupContext, tree *ratc
 	case next.suite != g.suite.id:
 		return invalid("branch of another suite (11.3)")
 	}
+	members := g.credentials()
 	return tree.eachLeaf(func(_ leafIndex, l *LeafNode) error {
-		if !g.hasCredential(&l.Credential) {
+		if !members[string(marshal(&l.Credential))] {
 			return invalid("branch with somebody who is not a member (11.3)")
 		}
 		return nil
@@ -111,6 +113,10 @@ func (g *Group) checkReInit(next *groupContext) error {
 	return nil
 }
 
-func (g *Group) hasCredential(c *Credential) bool {
-	return slices.ContainsFunc(g.Members(), func(m Member) bool { return bytes.Equal(marshal(&m.Node.Credential), marshal(c)) })
+func (g *Group) credentials() map[string]bool {
+	set := map[string]bool{}
+	for _, m := range g.Members() {
+		set[string(marshal(&m.Node.Credential))] = true
+	}
+	return set
 }

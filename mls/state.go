@@ -16,7 +16,7 @@ func (g *Group) Marshal() []byte { return marshal(g) }
 // UnmarshalGroup reads what Marshal wrote.
 func UnmarshalGroup(data []byte) (*Group, error) {
 	g := new(Group)
-	if err := unmarshal(data, g, "stored group"); err != nil {
+	if err := unmarshalUpTo(maxState, data, g, "stored group"); err != nil {
 		return nil, err
 	}
 	return g, nil
@@ -74,6 +74,19 @@ func (g *Group) add(b *cryptobyte.Builder) {
 }
 
 func (g *Group) read(s *cryptobyte.String) bool {
+	var pending bool
+	if !g.readSettled(s) || !readOptional(s, &pending) {
+		return false
+	}
+	if pending {
+		g.pending = new(PendingCommit)
+		return g.pending.read(s)
+	}
+	return true
+}
+
+// readSettled reads everything but a pending commit, which is a group itself: one inside the other goes no deeper than that.
+func (g *Group) readSettled(s *cryptobyte.String) bool {
 	var version uint8
 	var id uint16
 	if !s.ReadUint8(&version) || version != stateVersion || !s.ReadUint16(&id) {
@@ -105,47 +118,38 @@ func (g *Group) read(s *cryptobyte.String) bool {
 
 func (g *Group) readRest(s *cryptobyte.String) bool {
 	g.private = privateKeys{}
-	ok := readMap(s, g.private, func(s *cryptobyte.String, key *[]byte) bool { return readOpaque(s, key) }) &&
-		readList(s, func(s *cryptobyte.String) bool {
+	ok := readMap(s, maxDepth+1, g.private, func(s *cryptobyte.String, key *[]byte) bool { return readOpaque(s, key) }) &&
+		readList(s, maxPendingRefs, func(s *cryptobyte.String) bool {
 			var p storedProposal
 			ok := readOpaque(s, &p.ref) && s.ReadUint32((*uint32)(&p.sender)) && p.proposal.read(s)
 			g.proposals = append(g.proposals, p)
 			return ok
 		}) &&
-		readList(s, func(s *cryptobyte.String) bool {
+		readList(s, maxPendingRefs, func(s *cryptobyte.String) bool {
 			var u ownUpdate
 			ok := readOpaque(s, &u.public) && readOpaque(s, &u.private)
 			g.updates = append(g.updates, u)
 			return ok
 		}) &&
-		readList(s, func(s *cryptobyte.String) bool {
+		readList(s, maxPastEpochs, func(s *cryptobyte.String) bool {
 			p := &pastEpoch{messages: &secretTree{suite: g.suite}}
 			ok := p.context.read(s) && g.readTree(s, &p.tree) && readOpaque(s, &p.senderData) && p.messages.read(s)
 			g.past = append(g.past, p)
 			return ok
 		}) &&
-		readList(s, func(s *cryptobyte.String) bool {
+		readList(s, maxResumptions, func(s *cryptobyte.String) bool {
 			var r resumption
 			ok := s.ReadUint64(&r.epoch) && readOpaque(s, &r.secret)
 			g.resumptions = append(g.resumptions, r)
 			return ok
 		})
-	var pending, closed bool
+	var closed bool
 	if !ok || !readOptional(s, &g.removed) || !readOptional(s, &closed) {
 		return false
 	}
 	if closed {
 		g.reInit = new(reInit)
-		if !g.reInit.read(s) {
-			return false
-		}
-	}
-	if !readOptional(s, &pending) {
-		return false
-	}
-	if pending {
-		g.pending = new(PendingCommit)
-		return g.pending.read(s)
+		return g.reInit.read(s)
 	}
 	return true
 }
@@ -171,9 +175,9 @@ func addMap[K ~uint32, V any](b *cryptobyte.Builder, m map[K]V, value func(*cryp
 	})
 }
 
-func readMap[K ~uint32, V any](s *cryptobyte.String, m map[K]V, value func(*cryptobyte.String, *V) bool) bool {
+func readMap[K ~uint32, V any](s *cryptobyte.String, limit int, m map[K]V, value func(*cryptobyte.String, *V) bool) bool {
 	last := int64(-1)
-	return readList(s, func(s *cryptobyte.String) bool {
+	return readList(s, limit, func(s *cryptobyte.String) bool {
 		var k uint32
 		var v V
 		if !s.ReadUint32(&k) || cmp.Compare(int64(k), last) <= 0 || !value(s, &v) {
@@ -204,13 +208,13 @@ func (t *secretTree) read(s *cryptobyte.String) bool {
 	if !s.ReadUint32(&t.leaves) || t.leaves == 0 || t.leaves > maxMembers || t.leaves&(t.leaves-1) != 0 {
 		return false
 	}
-	return readMap(s, t.subtrees, func(s *cryptobyte.String, secret *[]byte) bool { return readOpaque(s, secret) }) &&
-		readMap(s, t.ratchets, func(s *cryptobyte.String, r **[2]ratchet) bool {
+	return readMap(s, maxNodes, t.subtrees, func(s *cryptobyte.String, secret *[]byte) bool { return readOpaque(s, secret) }) &&
+		readMap(s, maxMembers, t.ratchets, func(s *cryptobyte.String, r **[2]ratchet) bool {
 			*r = new([2]ratchet)
 			for i := range *r {
 				rt := &(*r)[i]
 				rt.skipped = map[uint32]messageKey{}
-				if !readOpaque(s, &rt.secret) || !s.ReadUint32(&rt.next) || !readMap(s, rt.skipped, func(s *cryptobyte.String, k *messageKey) bool {
+				if !readOpaque(s, &rt.secret) || !s.ReadUint32(&rt.next) || !readMap(s, maxSkipped, rt.skipped, func(s *cryptobyte.String, k *messageKey) bool {
 					return readOpaque(s, &k.key) && readOpaque(s, &k.nonce) && len(k.nonce) == t.suite.nn
 				}) {
 					return false

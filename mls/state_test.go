@@ -124,6 +124,20 @@ func TestMessagesBetweenStageAndApply(t *testing.T) {
 	all[2].read(second, "second")
 }
 
+// A state that was stored between the two cannot process the commit again: its key is gone. A copy from before can.
+func TestStateBetweenProcessAndApply(t *testing.T) {
+	all := newGroup(t, FramePrivate, "alice", "bob")
+	p := all[0].commit(CommitParams{})
+	before := reloaded(t, all[1].g)
+	all[1].stage(p.Message())
+	all[1].reload()
+	_, err := all[1].process(p.Message())
+	require.ErrorIs(t, err, ErrReplay)
+	got, err := before.Process(parsed(t, p.Message()), testNow)
+	require.NoError(t, err)
+	require.NoError(t, before.Apply(got.(*StagedCommit)))
+}
+
 func TestOwnMessagesComeBack(t *testing.T) {
 	bothFramings(t, func(t *testing.T, f Framing) {
 		all := newGroup(t, f, "alice", "bob")

@@ -22,6 +22,8 @@ const (
 	P384AES256GCMSHA384P384             CipherSuite = 7
 )
 
+const aeadTag = 16 // bytes, of every suite
+
 // suite holds the sizes and numbers of a cipher suite that need no decryption code; what does is in hpke.go.
 type suite struct {
 	id   CipherSuite

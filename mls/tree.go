@@ -14,7 +14,7 @@ type parentNode struct {
 }
 
 func (p *parentNode) read(s *cryptobyte.String) bool {
-	return readOpaque(s, &p.encryptionKey) && readOpaque(s, &p.parentHash) && readList(s, func(s *cryptobyte.String) bool {
+	return readOpaque(s, &p.encryptionKey) && readOpaque(s, &p.parentHash) && readList(s, maxMembers, func(s *cryptobyte.String) bool {
 		var l uint32
 		if !s.ReadUint32(&l) || len(p.unmerged) > 0 && leafIndex(l) <= p.unmerged[len(p.unmerged)-1] {
 			return false
@@ -143,6 +143,7 @@ func (t *ratchetTree) remove(at leafIndex) {
 		if slices.ContainsFunc(t.nodes[half+1:], func(n node) bool { return !n.blank() }) {
 			return
 		}
+		t.replace(nodeIndex(half), node{}) // the old root
 		t.nodes = slices.Clone(t.nodes[:half])
 		t.hashes = slices.Clone(t.hashes[:half])
 	}
@@ -227,10 +228,10 @@ func (t *ratchetTree) marshal() []byte { return build(t.addTo) }
 func parseTree(s *suite, data []byte) (*ratchetTree, error) {
 	var nodes []node
 	in := cryptobyte.String(data)
-	ok := readList(&in, func(s *cryptobyte.String) bool {
+	ok := readList(&in, maxNodes, func(s *cryptobyte.String) bool {
 		n, ok := readNode(s, nodeIndex(len(nodes)))
 		nodes = append(nodes, n)
-		return ok && len(nodes) < 2*maxMembers
+		return ok
 	})
 	if !ok || !in.Empty() || len(nodes) == 0 || nodes[len(nodes)-1].blank() {
 		return nil, invalid("ratchet tree is malformed (12.4.3.3)")

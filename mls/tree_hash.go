@@ -2,6 +2,7 @@ package mls
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -157,8 +158,8 @@ func (t *ratchetTree) checkUnmerged() error {
 		if p == nil {
 			continue
 		}
-		if len(p.encryptionKey) != t.suite.npk {
-			return invalid("encryption key of node %d (7.1)", x)
+		if err := t.suite.checkPublicKey(fmt.Sprintf("encryption key of node %d", x), p.encryptionKey); err != nil {
+			return err
 		}
 		for _, l := range p.unmerged {
 			if !x.covers(l) || t.leaf(l) == nil {

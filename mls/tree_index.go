@@ -8,6 +8,7 @@ type keyIndex struct {
 	encryption  keySet
 	signature   keySet
 	credentials map[CredentialType]int // leaves that use it
+	leaves      int                    // bytes of all leaves
 }
 
 // A keySet counts keys. base is shared with other sets and never changed.
@@ -49,11 +50,11 @@ func (k *keySet) clone() keySet {
 
 func newKeyIndex() *keyIndex {
 	set := func() keySet { return keySet{map[string]int{}, map[string]int{}, 0} }
-	return &keyIndex{set(), set(), map[CredentialType]int{}}
+	return &keyIndex{set(), set(), map[CredentialType]int{}, 0}
 }
 
 func (k *keyIndex) clone() *keyIndex {
-	return &keyIndex{k.encryption.clone(), k.signature.clone(), maps.Clone(k.credentials)}
+	return &keyIndex{k.encryption.clone(), k.signature.clone(), maps.Clone(k.credentials), k.leaves}
 }
 
 // put counts a node in (n = 1) or out (-1).
@@ -65,6 +66,7 @@ func (k *keyIndex) put(x node, n int) {
 	if x.leaf == nil {
 		return
 	}
+	k.leaves += n * x.leaf.size
 	k.signature.add(x.leaf.SignatureKey, n)
 	if k.credentials[x.leaf.Credential.Type] += n; k.credentials[x.leaf.Credential.Type] == 0 {
 		delete(k.credentials, x.leaf.Credential.Type)
@@ -84,7 +86,7 @@ func (t *ratchetTree) index() *keyIndex {
 	return t.keys
 }
 
-// checkUnique: no key twice (section 7.3).
+// checkUnique: no key twice (section 7.3), and a tree that can be sent.
 func (t *ratchetTree) checkUnique() error {
 	k := t.index()
 	if k.encryption.twice > 0 {
@@ -92,6 +94,9 @@ func (t *ratchetTree) checkUnique() error {
 	}
 	if k.signature.twice > 0 {
 		return invalid("a signature key stands in the tree twice (7.3)")
+	}
+	if k.leaves > maxLeaves {
+		return invalid("members' leaves of more than %d bytes in all", maxLeaves)
 	}
 	return nil
 }

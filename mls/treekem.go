@@ -34,14 +34,16 @@ type updatePath struct {
 }
 
 func (p *updatePath) read(s *cryptobyte.String) bool {
-	return p.leaf.read(s) && readList(s, func(s *cryptobyte.String) bool {
+	left := maxMembers // no member finds itself in it twice
+	return p.leaf.read(s) && readList(s, maxDepth, func(s *cryptobyte.String) bool {
 		var n updatePathNode
-		ok := readOpaque(s, &n.encryptionKey) && readList(s, func(s *cryptobyte.String) bool {
+		ok := readOpaque(s, &n.encryptionKey) && readList(s, left, func(s *cryptobyte.String) bool {
 			var c hpkeCiphertext
 			ok := c.read(s)
 			n.secrets = append(n.secrets, c)
 			return ok
 		})
+		left -= len(n.secrets)
 		p.nodes = append(p.nodes, n)
 		return ok
 	})
@@ -134,10 +136,32 @@ func (p *newPath) encrypt(rand io.Reader, t *ratchetTree, context []byte, added 
 	return nil
 }
 
+// recipients of a path secret; added is ascending, as leaves fill from the left.
 func (t *ratchetTree) recipients(copath nodeIndex, added []leafIndex) []nodeIndex {
 	return slices.DeleteFunc(t.resolution(copath), func(x nodeIndex) bool {
-		return x.isLeaf() && slices.Contains(added, x.leaf())
+		_, found := slices.BinarySearch(added, x.leaf())
+		return x.isLeaf() && found
 	})
+}
+
+// checkSecrets: as many path secrets as there are receivers (7.6), each of a form that can be opened. All members look at all of
+// them, so that all agree on a commit that only some could read.
+func (t *ratchetTree) checkSecrets(steps []step, p *updatePath, added []leafIndex) error {
+	for i, st := range steps {
+		to, secrets := len(t.recipients(st.copath, added)), p.nodes[i].secrets
+		if len(secrets) != to {
+			return invalid("%d path secrets for %d receivers (7.6)", len(secrets), to)
+		}
+		for _, c := range secrets {
+			if len(c.ciphertext) != t.suite.nh+aeadTag {
+				return invalid("encrypted path secret of %d bytes (7.6)", len(c.ciphertext))
+			}
+			if err := t.suite.checkPublicKey("KEM output of a path secret", c.kemOutput); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // secretFor is the path secret of the lowest node above both the committer and l.
@@ -158,8 +182,8 @@ func (t *ratchetTree) mergePath(from leafIndex, p *updatePath) ([]step, error) {
 		return nil, invalid("update path of %d nodes, the filtered path has %d (7.5)", len(p.nodes), len(steps))
 	}
 	for _, n := range p.nodes {
-		if len(n.encryptionKey) != t.suite.npk {
-			return nil, invalid("encryption key of %d bytes in an update path (7.5)", len(n.encryptionKey))
+		if err := t.suite.checkPublicKey("update path's encryption key", n.encryptionKey); err != nil {
+			return nil, err
 		}
 	}
 	t.blankPath(from)
@@ -175,15 +199,14 @@ func (t *ratchetTree) mergePath(from leafIndex, p *updatePath) ([]step, error) {
 // openPath finds our ciphertext in a merged path, opens it and derives what is ours above: new private keys and the
 // commit secret.
 func (t *ratchetTree) openPath(steps []step, p *updatePath, own leafIndex, keys privateKeys, context []byte, added []leafIndex) (privateKeys, []byte, error) {
+	if err := t.checkSecrets(steps, p, added); err != nil {
+		return nil, nil, err
+	}
 	for i, st := range steps {
 		if !st.node.covers(own) {
 			continue
 		}
-		to := t.recipients(st.copath, added)
-		if len(to) != len(p.nodes[i].secrets) {
-			return nil, nil, invalid("%d path secrets for %d receivers (7.5)", len(p.nodes[i].secrets), len(to))
-		}
-		for j, x := range to {
+		for j, x := range t.recipients(st.copath, added) {
 			if priv, ok := keys[x]; ok && x.covers(own) {
 				secret, err := t.suite.openWithLabel(priv, "UpdatePathNode", context, p.nodes[i].secrets[j])
 				if err != nil {

@@ -54,7 +54,7 @@ func (g *groupSecrets) read(s *cryptobyte.String) bool {
 	if !readOpaque(s, (*[]byte)(&g.joiner)) || !readOptional(s, &present) || present && !readOpaque(s, &g.pathSecret) {
 		return false
 	}
-	return readList(s, func(s *cryptobyte.String) bool {
+	return readList(s, maxPSKs, func(s *cryptobyte.String) bool {
 		var p preSharedKeyID
 		ok := p.read(s)
 		g.psks = append(g.psks, p)
@@ -94,7 +94,7 @@ type welcome struct {
 }
 
 func (w *welcome) read(s *cryptobyte.String) bool {
-	return s.ReadUint16((*uint16)(&w.suite)) && readList(s, func(s *cryptobyte.String) bool {
+	return s.ReadUint16((*uint16)(&w.suite)) && readList(s, maxMembers, func(s *cryptobyte.String) bool {
 		var e encryptedGroupSecrets
 		ok := readOpaque(s, &e.newMember) && e.secrets.read(s)
 		w.secrets = append(w.secrets, e)

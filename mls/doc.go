@@ -1,0 +1,70 @@
+// Package mls is Messaging Layer Security (RFC 9420): what one member of a group knows and does, so that only the group can read
+// what its members send each other.
+//
+// Bytes and values go in and out. The package knows no network and no disk and looks at no clock: randomness is an io.Reader, the
+// time an argument, and what must survive a restart is what Group.Marshal and KeyPackageSecret.Marshal return.
+//
+// # From bytes to a new state
+//
+// What comes from outside goes through types, each of which has been checked for more than the one before:
+//
+//   - a Message has been read by ParseMessage. Nobody vouches for anything in it.
+//   - Group.Process verifies it and returns an ApplicationMessage, a ReceivedProposal or a StagedCommit.
+//   - a StagedCommit is valid by the RFC and says what it would change. The group moves when the application, which has rules of
+//     its own, hands it to Group.Apply.
+//
+// A commit of our own is made by Group.Commit and stays pending until the application knows that it was ordered (ConfirmPending)
+// or that another one was (Apply of that, or DropPending). Its Welcome must not leave before it is confirmed.
+//
+// A client that was away publishes key packages made with NewKeyPackage and enters by a Welcome (JoinWelcome), or without one by
+// an external commit (JoinExternal). A StagedJoin or an ExternalJoin lists the members, to be looked at before it is used.
+// Reinitialize and Branch make a group that comes from another one.
+//
+// An error leaves the group as it was, to the byte: a forged message costs no key and no memory. An InvalidError names the rule
+// that an input breaks; the Err variables are the other cases that a caller may want to tell apart.
+//
+// # What to persist, and when
+//
+// Everything that makes or takes keys changes the state: Encrypt, Propose, ProposeUpdate, Commit, ConfirmPending, DropPending,
+// Process when it succeeds, and Apply. The order is always the same: call, persist Marshal, then let go of what the call
+// returned.
+//
+//   - A message of ours leaves the machine after the state was persisted, and after a crash the same bytes are sent, not a new
+//     message. A state that is older than what was sent encrypts twice under one key: never restore one from a copy.
+//   - A received message is given to its reader in the transaction that persists the state; its key does not come back.
+//   - A StagedCommit is not part of the state, and the key of its message is used up when Process returns it. So persist after
+//     Apply and not between the two, or judge it on a copy of the group: else a restart leaves a commit that cannot be read again.
+//   - A KeyPackageSecret is persisted before its public half is published, and deleted once the group that it joined has been
+//     persisted, unless it is one of last resort.
+//   - Pre-shared keys stay with the caller, who names them with UsePSKs again after a restart.
+//
+// Kept besides are the keys of the last two epochs, for application messages that come late, and for each sender those of the
+// last 256 messages that were passed over. Older messages and messages seen before get ErrReplay or a WrongEpochError.
+// Marshal writes private keys in the clear and takes time in proportion to the members.
+//
+// # What the caller decides
+//
+//   - Whose a leaf is. The package proves that its signature key signed it, and nothing about the identity beside it. That holds
+//     for every Added and Updated leaf of a StagedCommit and for every member of a group that is joined, and for an external
+//     commit that replaces somebody (External with Removed): whether both are the same client is not known here.
+//   - Who may add, remove, rename, re-initialize. All that is valid by the RFC is accepted.
+//   - Who was removed by an external commit cannot check its confirmation tag; whether it was ordered is for the caller to know.
+//   - Whether to send application data while proposals wait: section 12.4 asks for a commit first.
+//   - Lifetimes are checked when a key package is used or received, with an hour's leave for clocks. In somebody else's commit a
+//     package that has expired since passes, so that who was away can follow; leaves that have grown old in a tree do, too.
+//
+// A Group is for one goroutine at a time; so are the values that it returns as long as it is in use.
+//
+// # What there is
+//
+// All of RFC 9420's cipher suites, 1 to 7; basic and X.509 credentials, whose chains are not looked at; proposals by value and by
+// reference, of members, newcomers and external senders; external and resumption pre-shared keys; external commits;
+// re-initialization and branches; PublicMessage and PrivateMessage with padding; exporter and last-resort key packages.
+//
+// Not supported: other credential types and proposal types than the RFC's, which cannot even be read, since their length is not
+// known; changing our own signature key or credential inside a group; the extensions of draft-ietf-mls-extensions beyond
+// last_resort; post-quantum suites. limits.go has the sizes: messages of 16 MiB, key packages of 64 KiB, 65536 members.
+//
+// ParseMessage and the methods of Message, ParseKeyPackage and KeyPackage.Verify need no private key. A program that uses nothing
+// else, as one that only carries messages does, does not link the code that decrypts.
+package mls
