@@ -2,9 +2,13 @@ package mls
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"flag"
 	"fmt"
+	"math/bits"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -64,18 +68,98 @@ func fullGroup(t testing.TB, n int) (first, last *party) {
 	return first, last
 }
 
-func eachSize(b *testing.B, f func(b *testing.B, first, last *party)) {
+// costs are those of the primitives of suite 1 on this machine, measured in the same run: what an operation must at least take.
+type costs struct{ seal, open, derive, sign, verify, aead time.Duration }
+
+var measured = sync.OnceValue(func() (c costs) {
+	s := suites[X25519AES128GCMSHA256Ed25519]
+	secret := make([]byte, s.nh)
+	public, private := s.deriveKeyPair(secret)
+	key, err := GenerateSignatureKey(s.id, rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	content := make([]byte, 300)
+	signature := key.signWithLabel("x", content)
+	ct, err := s.sealWithLabel(rand.Reader, public, "x", content, secret)
+	if err != nil {
+		panic(err)
+	}
+	c.seal = best(func() { _, _ = s.sealWithLabel(rand.Reader, public, "x", content, secret) })
+	c.open = best(func() { _, _ = s.openWithLabel(private, "x", content, ct) })
+	c.derive = best(func() { s.deriveKeyPair(secret) })
+	c.sign = best(func() { key.signWithLabel("x", content) })
+	c.verify = best(func() { s.verifyWithLabel(key.Public(), "x", content, signature) })
+	c.aead = best(func() {
+		_, _ = s.sealMessage(messageKey{make([]byte, s.nk), make([]byte, s.nn)}, nil, make([]byte, 1024))
+	})
+	return c
+})
+
+// best of several rounds, for one call.
+func best(f func()) time.Duration {
+	least := time.Hour
+	for range 10 {
+		const n = 50
+		start := time.Now()
+		for range n {
+			f()
+		}
+		least = min(least, time.Since(start)/n)
+	}
+	return least
+}
+
+// levels of a full tree above a leaf.
+func levels(n int) time.Duration { return time.Duration(bits.Len(uint(n - 1))) }
+
+// batched is what n verifications take together, measured like the others.
+func batched(n int) time.Duration {
+	if n < batchFrom {
+		return time.Duration(n) * measured().verify
+	}
+	key, err := GenerateSignatureKey(X25519AES128GCMSHA256Ed25519, rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	v := suites[X25519AES128GCMSHA256Ed25519].signatures()
+	for i := range n {
+		content := binary.BigEndian.AppendUint64(make([]byte, 300), uint64(i))
+		v.add(key.Public(), "x", content, key.signWithLabel("x", content), ErrDecrypt)
+	}
+	least := time.Hour
+	for range 3 {
+		start := time.Now()
+		if v.check() != nil {
+			panic("a batch of good signatures does not verify")
+		}
+		least = min(least, time.Since(start))
+	}
+	return least
+}
+
+// eachSize runs a benchmark at each size and reports, beside the time, its floor and how many times the floor it is.
+func eachSize(b *testing.B, floor func(c costs, n int) time.Duration, f func(b *testing.B, first, last *party)) {
 	for _, n := range sizes() {
+		least := floor(measured(), n)
 		b.Run(fmt.Sprint("n=", n), func(b *testing.B) {
 			first, last := fullGroup(b, n)
 			b.ResetTimer()
 			f(b, first, last)
+			report(b, least)
 		})
 	}
 }
 
+func report(b *testing.B, least time.Duration) {
+	if least > 0 {
+		b.ReportMetric(float64(least.Microseconds()), "floor-µs")
+		b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(least), "x-floor")
+	}
+}
+
 func BenchmarkUpdateCreate(b *testing.B) {
-	eachSize(b, func(b *testing.B, first, _ *party) {
+	eachSize(b, func(c costs, n int) time.Duration { return levels(n)*c.seal + (levels(n)+1)*c.derive + 2*c.sign }, func(b *testing.B, first, _ *party) {
 		for b.Loop() {
 			_, err := first.g.Commit(rand.Reader, CommitParams{Now: testNow})
 			require.NoError(b, err)
@@ -85,13 +169,13 @@ func BenchmarkUpdateCreate(b *testing.B) {
 }
 
 func BenchmarkUpdateProcess(b *testing.B) {
-	eachSize(b, func(b *testing.B, first, last *party) {
+	eachSize(b, func(c costs, n int) time.Duration { return 2*c.verify + c.open + c.derive }, func(b *testing.B, first, last *party) {
 		benchmarkProcess(b, first, last, CommitParams{Now: testNow, Framing: FramePublic})
 	})
 }
 
 func BenchmarkAddProcess(b *testing.B) {
-	eachSize(b, func(b *testing.B, first, last *party) {
+	eachSize(b, func(c costs, n int) time.Duration { return 3 * c.verify }, func(b *testing.B, first, last *party) {
 		kp := newParty(b, "newcomer").keyPackage().KeyPackage()
 		benchmarkProcess(b, first, last, CommitParams{Proposals: []Proposal{AddProposal(kp)}, Now: testNow, Framing: FramePublic})
 	})
@@ -109,11 +193,17 @@ func benchmarkProcess(b *testing.B, first, last *party, params CommitParams) {
 	}
 }
 
-func BenchmarkAddCreate(b *testing.B) {
-	eachSize(b, func(b *testing.B, first, _ *party) {
+// BenchmarkAddCreate adds one member; the tree travels outside the Welcome.
+func BenchmarkAddCreate(b *testing.B) { benchmarkAdd(b, true) }
+
+// BenchmarkAddCreateTreeInside is that with the tree in the Welcome.
+func BenchmarkAddCreateTreeInside(b *testing.B) { benchmarkAdd(b, false) }
+
+func benchmarkAdd(b *testing.B, treeOutside bool) {
+	eachSize(b, func(c costs, n int) time.Duration { return c.seal + 2*c.sign + 2*c.verify }, func(b *testing.B, first, _ *party) {
 		kp := newParty(b, "newcomer").keyPackage().KeyPackage()
 		for b.Loop() {
-			_, err := first.g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{AddProposal(kp)}, Now: testNow})
+			_, err := first.g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{AddProposal(kp)}, Now: testNow, TreeOutside: treeOutside})
 			require.NoError(b, err)
 			first.g.DropPending()
 		}
@@ -121,7 +211,7 @@ func BenchmarkAddCreate(b *testing.B) {
 }
 
 func BenchmarkRemoveCreate(b *testing.B) {
-	eachSize(b, func(b *testing.B, first, last *party) {
+	eachSize(b, func(c costs, n int) time.Duration { return (2*levels(n)-2)*c.seal + levels(n)*c.derive + 2*c.sign }, func(b *testing.B, first, last *party) {
 		for b.Loop() {
 			_, err := first.g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{RemoveProposal(leafOf(last))}, Now: testNow})
 			require.NoError(b, err)
@@ -131,7 +221,7 @@ func BenchmarkRemoveCreate(b *testing.B) {
 }
 
 func BenchmarkJoin(b *testing.B) {
-	eachSize(b, func(b *testing.B, first, _ *party) {
+	eachSize(b, func(c costs, n int) time.Duration { return batched(n+1) + c.verify + c.open }, func(b *testing.B, first, _ *party) {
 		newcomer := newParty(b, "newcomer")
 		kp := newcomer.keyPackage()
 		p, err := first.g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{AddProposal(kp.KeyPackage())}, Now: testNow})
@@ -153,6 +243,8 @@ func BenchmarkCreateTreeInside(b *testing.B) { benchmarkCreate(b, false) }
 
 func benchmarkCreate(b *testing.B, treeOutside bool) {
 	for _, n := range sizes() {
+		c := measured()
+		least := batched(2*(n-1)) + time.Duration(n-1)*c.seal + c.derive + 2*c.sign
 		b.Run(fmt.Sprint("n=", n), func(b *testing.B) {
 			alice := newParty(b, "alice")
 			proposals := make([]Proposal, n-1)
@@ -165,12 +257,13 @@ func benchmarkCreate(b *testing.B, treeOutside bool) {
 				_, err := alice.g.Commit(rand.Reader, CommitParams{Proposals: proposals, Now: testNow, TreeOutside: treeOutside})
 				require.NoError(b, err)
 			}
+			report(b, least)
 		})
 	}
 }
 
 func BenchmarkEncrypt(b *testing.B) {
-	eachSize(b, func(b *testing.B, first, _ *party) {
+	eachSize(b, func(c costs, n int) time.Duration { return c.sign + c.aead }, func(b *testing.B, first, _ *party) {
 		data := make([]byte, 1024)
 		for b.Loop() {
 			_, err := first.g.Encrypt(rand.Reader, data, nil, nil)
@@ -180,7 +273,7 @@ func BenchmarkEncrypt(b *testing.B) {
 }
 
 func BenchmarkDecrypt(b *testing.B) {
-	eachSize(b, func(b *testing.B, first, last *party) {
+	eachSize(b, func(c costs, n int) time.Duration { return c.verify + c.aead }, func(b *testing.B, first, last *party) {
 		data := make([]byte, 1024)
 		for b.Loop() {
 			b.StopTimer()
@@ -195,7 +288,7 @@ func BenchmarkDecrypt(b *testing.B) {
 }
 
 func BenchmarkLoad(b *testing.B) {
-	eachSize(b, func(b *testing.B, first, _ *party) {
+	eachSize(b, func(costs, int) time.Duration { return 0 }, func(b *testing.B, first, _ *party) {
 		raw := first.g.Marshal()
 		b.ReportMetric(float64(len(raw)), "bytes")
 		b.ResetTimer()
@@ -218,7 +311,7 @@ func BenchmarkForgedDecrypt(b *testing.B) {
 }
 
 func BenchmarkSave(b *testing.B) {
-	eachSize(b, func(b *testing.B, first, _ *party) {
+	eachSize(b, func(costs, int) time.Duration { return 0 }, func(b *testing.B, first, _ *party) {
 		for b.Loop() {
 			first.g.Marshal()
 		}
