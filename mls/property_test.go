@@ -3,6 +3,7 @@ package mls
 import (
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -95,6 +96,37 @@ func (h *history) remove() {
 	h.commit(CommitParams{Proposals: proposals}, gone...)
 }
 
+// external lets somebody in from outside, or a member come back in their own place.
+func (h *history) external() {
+	host := h.member("host")
+	p := newParty(h.t, fmt.Sprintf("m%d", h.made))
+	h.made++
+	var back *party
+	if rapid.Bool().Draw(h.t, "resync") {
+		if back = h.member("back"); back == host {
+			back = nil
+		} else {
+			p = &party{t: h.t, name: back.name, suite: back.suite, signer: back.signer}
+		}
+	}
+	j := p.enter(host, func(params *ExternalJoinParams) {
+		if back != nil {
+			leaf := leafOf(back)
+			params.Replace = &leaf
+		}
+	})
+	for _, q := range h.in {
+		s := q.apply(j.Message())
+		require.Equal(h.t, q == back, s.RemovesUs())
+		require.True(h.t, s.External())
+	}
+	p.take(j)
+	h.in = append(slices.DeleteFunc(h.in, func(q *party) bool { return q == back }), p)
+	if back != nil {
+		h.out = append(h.out, back)
+	}
+}
+
 func (h *history) propose() {
 	p := h.member("proposer")
 	m, err := p.g.ProposeUpdate(rand.Reader, h.framing(), nil)
@@ -140,11 +172,13 @@ func (h *history) check() {
 	for _, p := range h.in {
 		require.Equal(h.t, h.in[0].g.EpochAuthenticator(), p.g.EpochAuthenticator())
 		require.Equal(h.t, h.in[0].g.context, p.g.context)
-		require.NoError(h.t, p.g.tree.check(p.g.context.groupID, p.g.context.extensions))
-		fresh, err := parseTree(p.g.suite, p.g.tree.marshal())
-		require.NoError(h.t, err)
-		require.Equal(h.t, fresh.treeHash(), p.g.tree.treeHash(), "a kept hash is out of date")
 	}
+	p := h.member("checked")
+	require.NoError(h.t, p.g.tree.check(p.g.context.groupID, p.g.context.extensions))
+	fresh, err := parseTree(p.g.suite, p.g.tree.marshal())
+	require.NoError(h.t, err)
+	require.Equal(h.t, fresh.treeHash(), p.g.tree.treeHash(), "a kept hash is out of date")
+	require.Equal(h.t, *fresh.index(), *p.g.tree.clone().flat(), "the index of keys is out of date")
 	if len(h.out) > 0 {
 		m := parsed(h.t, h.in[0].encrypt("not for you"))
 		for _, p := range h.out {
@@ -154,12 +188,27 @@ func (h *history) check() {
 	}
 }
 
+// flat is the index without what it shares with others.
+func (t *ratchetTree) flat() *keyIndex {
+	k := t.index().clone()
+	for _, set := range []*keySet{&k.encryption, &k.signature} {
+		base := maps.Clone(set.base)
+		for key, n := range set.delta {
+			if base[key] += n; base[key] == 0 {
+				delete(base, key)
+			}
+		}
+		set.base, set.delta = base, map[string]int{}
+	}
+	return k
+}
+
 func TestRandomHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := &history{t: t, in: newGroup(t, FramePrivate, "a", "b"), made: 0}
-		for range rapid.IntRange(1, 12).Draw(t, "steps") {
-			switch op := rapid.IntRange(0, 6).Draw(t, "step"); {
-			case op == 0 && len(h.in) < 12:
+		for range rapid.IntRange(1, 20).Draw(t, "steps") {
+			switch op := rapid.IntRange(0, 8).Draw(t, "step"); {
+			case op == 0 && len(h.in) < 28:
 				h.add()
 			case op == 1 && len(h.in) > 1:
 				h.remove()
@@ -169,6 +218,8 @@ func TestRandomHistories(t *testing.T) {
 				h.propose()
 			case op == 4:
 				h.deliver()
+			case op == 5 && len(h.in) < 30:
+				h.external()
 			default:
 				h.say()
 			}
