@@ -32,10 +32,10 @@ func (t *txn) judgeCommit(c *conversation, m *mls.Message, item Incoming, since 
 		return v, nil
 	}
 	if pending := c.group.Pending(); pending != nil && bytes.Equal(pending.Message(), item.Message) {
-		if err := t.confirm(c, r, item.Receipt); err != nil {
+		if err := c.checkOurs(r, item.Receipt); err != nil {
 			return pause(CodeForkDetected, err), nil
 		}
-		return verdict{status: stepped}, nil
+		return verdict{status: stepped}, t.confirm(c, r, item.Receipt)
 	}
 	return t.judgeNext(c, m, r, item.Receipt, since)
 }

@@ -67,7 +67,7 @@ func TestForgedReceiptForOurCommit(t *testing.T) {
 		c.change(&r)
 		r.Sign(c.key)
 		before := a.conversation(id)
-		require.Error(t, a.Committed(j.ID(), r.Marshal()), name)
+		require.ErrorIs(t, a.Committed(j.ID(), r.Marshal()), device.ErrReceipt, name)
 		require.Equal(t, before, a.conversation(id), name)
 		require.Equal(t, j, a.commitJob(), "%s: the job stays as it was", name)
 	}
@@ -95,7 +95,7 @@ func TestForgedOpenReceipt(t *testing.T) {
 		r := good
 		change(&r)
 		r.Sign(hub)
-		require.Error(t, a.Opened(j.ID(), url, r.Marshal()), name)
+		require.ErrorIs(t, a.Opened(j.ID(), url, r.Marshal()), device.ErrReceipt, name)
 	}
 	good.Sign(w.instance(bob).hubKey)
 	require.Error(t, a.Opened(j.ID(), url, good.Marshal()))

@@ -86,7 +86,8 @@ func actorsOf(leaves []leaf) []string {
 	return slices.Compact(actors)
 }
 
-// Committed reports the receipt for a commit of ours. A receipt that does not hold (R1 to R4) is an error and leaves the commit pending.
+// Committed reports the receipt for a commit of ours. One that does not hold (R1 to R4) is an ErrReceipt and leaves the commit pending: the
+// hub may have given a better one to others.
 func (d *Device) Committed(job string, raw []byte) error {
 	return d.update(func(t *txn) error {
 		j, ok, err := takeJob[*CommitJob](t, job)
@@ -98,8 +99,11 @@ func (d *Device) Committed(job string, raw []byte) error {
 			return err
 		}
 		r, err := parseReceipt(raw)
+		if err == nil {
+			err = c.checkOurs(r, raw)
+		}
 		if err != nil {
-			return err
+			return errors.Join(ErrReceipt, err)
 		}
 		if err := t.confirm(c, r, raw); err != nil {
 			return err
@@ -108,8 +112,8 @@ func (d *Device) Committed(job string, raw []byte) error {
 	})
 }
 
-// confirm merges our pending commit on its receipt.
-func (t *txn) confirm(c *conversation, r receipt.Receipt, raw []byte) error {
+// checkOurs is R1 to R4 for our pending commit.
+func (c *conversation) checkOurs(r receipt.Receipt, raw []byte) error {
 	pending := c.group.Pending()
 	if pending == nil {
 		return fmt.Errorf("device: a receipt for %s, where no commit is pending", c.id)
@@ -127,6 +131,11 @@ func (t *txn) confirm(c *conversation, r receipt.Receipt, raw []byte) error {
 	if string(ticket) != string(r.Ticket[:]) {
 		return failed("R4", "the receipt has another ticket than the epoch it opens")
 	}
+	return nil
+}
+
+// confirm merges our pending commit on its receipt, which was checked.
+func (t *txn) confirm(c *conversation, r receipt.Receipt, raw []byte) error {
 	account, err := t.account()
 	if err != nil {
 		return err

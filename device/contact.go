@@ -38,10 +38,11 @@ func originOf(s string) (string, error) {
 	return u.Scheme + "://" + strings.ToLower(u.Host), nil
 }
 
-// instanceOf returns the instance of an actor: the origin of its URL.
+// instanceOf returns the instance of an actor: the origin of its URL. An actor is compared byte by byte and shown to people, so it is spelt
+// as URLs are sent: lower-case origin, printable ASCII.
 func instanceOf(actor string) (string, error) {
 	origin, err := originOf(actor)
-	if err == nil && !strings.HasPrefix(actor, origin+"/") {
+	if err == nil && (!strings.HasPrefix(actor, origin+"/") || strings.ContainsFunc(actor, func(r rune) bool { return r <= ' ' || r > '~' })) {
 		err = fmt.Errorf("device: %.80q is not the URL of an actor in its usual spelling: %w", actor, ErrActor)
 	}
 	return origin, err

@@ -125,6 +125,10 @@ func parseContent(b []byte) (content, error) {
 		if c.published, err = time.Parse(time.RFC3339, a.Published); err != nil {
 			return content{}, errors.New("device: reading a message: published is not a time")
 		}
+		// Not every time that RFC 3339 can write can be written again: offsets of a day, and years that leave four digits in UTC.
+		if c.published = c.published.UTC(); c.published.Year() < 1 || c.published.Year() > 9999 {
+			return content{}, errors.New("device: reading a message: published is not a time of ours")
+		}
 	}
 	if a.Type != string(ap.CreateType) {
 		return c, nil

@@ -119,7 +119,8 @@ func (d *Device) SignLogin(message []byte) (signature []byte, err error) {
 	return signature, err
 }
 
-// Bind stores whose device this is, after a login. A second login of the same account replaces the token.
+// Bind stores whose device this is, after a login. A second login of the same account replaces the token, and the mailbox is read from its
+// beginning: the sidecar may have been set up anew and count from there. What was received before has no second effect.
 func (d *Device) Bind(actor, handle, instance, token string) error {
 	home, err := instanceOf(actor)
 	if err != nil {
@@ -137,6 +138,11 @@ func (d *Device) Bind(actor, handle, instance, token string) error {
 			return err
 		} else if ok && row.Actor != actor {
 			return ErrOtherAccount
+		}
+		if row.Token != token {
+			if err := t.Delete(bucketDevice, keyCursor); err != nil {
+				return fmt.Errorf("device: forgetting the place in the mailbox: %w", err)
+			}
 		}
 		return t.putRow(bucketDevice, keyAccount, accountRow{Actor: actor, Handle: handle, Instance: home, Token: token})
 	})

@@ -15,6 +15,7 @@ var (
 	ErrNoHub               = errors.New("device: the hub key of the own instance is not known yet")
 	ErrNoSuchConversation  = errors.New("device: no such conversation")
 	ErrNoSuchMessage       = errors.New("device: no such message")
+	ErrReceipt             = errors.New("device: the hub's receipt does not hold")
 	ErrNoSuchJob           = errors.New("device: no such job")
 	ErrLeft                = errors.New("device: this device is no longer in the conversation")
 	ErrPaused              = errors.New("device: membership of the conversation is on hold")

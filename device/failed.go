@@ -27,9 +27,9 @@ func (d *Device) Failed(job, code, detail string) error {
 		case *UploadJob:
 			return t.uploadFailed(j, code, detail)
 		case *KeyPackagesJob:
-			return t.emit(Event{Type: EventKeyPackagesRefused, Code: code, Detail: detail})
+			return t.packagesRefused(j, code, detail)
 		case *EventsJob:
-			return t.emit(Event{Type: EventMessageWaiting, Conversation: j.ConversationID, Code: CodeWaitingKey, Detail: detail})
+			return t.eventsFailed(j.ConversationID, detail)
 		}
 		return fmt.Errorf("device: job %s is of no kind", job)
 	})
@@ -89,6 +89,24 @@ func (t *txn) commitFailed(j *CommitJob, code, detail string) error {
 	}
 	if err := t.fetch(c); err != nil {
 		return err
+	}
+	return t.finish(c)
+}
+
+// eventsFailed goes on without the hub's answer. The person is told if something waits for it.
+func (t *txn) eventsFailed(id, detail string) error {
+	c, err := t.mustOpen(id)
+	if err != nil {
+		return err
+	}
+	items, err := t.parked(id)
+	if err != nil {
+		return err
+	}
+	if len(items) > 0 {
+		if err := t.emit(Event{Type: EventMessageWaiting, Conversation: id, Code: CodeWaitingKey, Detail: detail}); err != nil {
+			return err
+		}
 	}
 	return t.finish(c)
 }

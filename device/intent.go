@@ -2,6 +2,7 @@ package device
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -185,7 +186,7 @@ func (t *txn) intend(c *conversation, s step) (err error) {
 	return t.finish(c)
 }
 
-// Opened reports that the hub opened the conversation.
+// Opened reports that the hub opened the conversation. A receipt that does not hold is an ErrReceipt.
 func (d *Device) Opened(job, conversationURL string, raw []byte) error {
 	return d.update(func(t *txn) error {
 		j, ok, err := takeJob[*OpenJob](t, job)
@@ -197,11 +198,11 @@ func (d *Device) Opened(job, conversationURL string, raw []byte) error {
 			return err
 		}
 		if conversationURL != c.URL {
-			return fmt.Errorf("device: opening %s: the sidecar calls it %.80q", c.URL, conversationURL)
+			return fmt.Errorf("device: opening %s: the sidecar calls it %.80q: %w", c.URL, conversationURL, ErrReceipt)
 		}
 		r, err := checkOpen(c, j, raw)
 		if err != nil {
-			return err
+			return errors.Join(ErrReceipt, err)
 		}
 		c.State, c.Places = StateActive, nil
 		if err := t.adopt(c, c.group, r, raw, ""); err != nil {

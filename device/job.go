@@ -237,12 +237,18 @@ func (d *Device) Jobs() (jobs []Job, err error) {
 	err = d.view(func(t *txn) error {
 		jobs = nil
 		busy := map[string]bool{}
-		return t.eachJob(func(j Job) error {
-			if !busy[j.lane()] {
-				busy[j.lane()] = true
-				jobs = append(jobs, j)
+		return t.Each(bucketJob, func(id string, value []byte) error {
+			var row jobRow
+			if err := json.Unmarshal(value, &row); err != nil {
+				return fmt.Errorf("device: decoding job %s: %w", id, err)
 			}
-			return nil
+			if busy[row.Lane] {
+				return nil
+			}
+			busy[row.Lane] = true
+			j, err := decodeJob(id, row)
+			jobs = append(jobs, j)
+			return err
 		})
 	})
 	return jobs, err

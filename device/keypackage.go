@@ -24,7 +24,8 @@ type keyPackageRow struct {
 type supplyRow struct {
 	LastResort string    `json:"last_resort"` // reference
 	Until      time.Time `json:"until"`
-	Used       bool      `json:"used,omitempty"` // a Welcome used it: it is to be replaced
+	Used       bool      `json:"used,omitempty"`    // a Welcome used it: it is to be replaced
+	Refused    string    `json:"refused,omitempty"` // why the sidecar did not take packages the last time
 }
 
 // capabilities are those of every leaf of ours.
@@ -86,7 +87,7 @@ func (t *txn) renewLastResort(account Account) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	supply = supplyRow{LastResort: hex.EncodeToString(kp.Ref()), Until: t.now.Add(leafLifetime)}
+	supply = supplyRow{LastResort: hex.EncodeToString(kp.Ref()), Until: t.now.Add(leafLifetime), Refused: supply.Refused}
 	return kp.Marshal(), t.putRow(bucketDevice, keySupply, supply)
 }
 
@@ -134,9 +135,43 @@ func (t *txn) forgetExpired() error {
 // KeyPackagesStored reports that the sidecar has the packages of the job.
 func (d *Device) KeyPackagesStored(job string) error {
 	return d.update(func(t *txn) error {
-		_, _, err := takeJob[*KeyPackagesJob](t, job)
-		return err
+		_, ok, err := takeJob[*KeyPackagesJob](t, job)
+		if err != nil || !ok {
+			return err
+		}
+		var supply supplyRow
+		if _, err := t.row(bucketDevice, keySupply, &supply); err != nil || supply.Refused == "" {
+			return err
+		}
+		supply.Refused = ""
+		return t.putRow(bucketDevice, keySupply, supply)
 	})
+}
+
+// packagesRefused forgets packages that the sidecar does not have: others are made the next time. The same reason is told once.
+func (t *txn) packagesRefused(j *KeyPackagesJob, code, detail string) error {
+	for _, raw := range append(j.OneTime, j.LastResort) {
+		kp, err := mls.ParseKeyPackage(raw)
+		if raw == nil || err != nil {
+			continue
+		}
+		if err := t.Delete(bucketKeyPackage, hex.EncodeToString(kp.Ref())); err != nil {
+			return fmt.Errorf("device: forgetting a key package: %w", err)
+		}
+	}
+	var supply supplyRow
+	if _, err := t.row(bucketDevice, keySupply, &supply); err != nil {
+		return err
+	}
+	if j.LastResort != nil {
+		supply.LastResort = ""
+	}
+	told := supply.Refused == code
+	supply.Refused = code
+	if err := t.putRow(bucketDevice, keySupply, supply); err != nil || told {
+		return err
+	}
+	return t.emit(Event{Type: EventKeyPackagesRefused, Code: code, Detail: detail})
 }
 
 // packageFor finds the package of ours that a Welcome is for; nil if it is for none.

@@ -20,10 +20,11 @@ const (
 	maxEvents      = 100 // steps of the chain in one answer
 	maxPackages    = 100 // devices of one actor
 
-	maxParked         = 256 // items of one conversation that wait
-	maxParkedStranger = 32  // of those, from one actor that is not a member
-	maxParkedUnknown  = 256 // items for conversations this device is not in
-	parkedFor         = 14 * 24 * time.Hour
+	maxParked        = 256      // places of one conversation for items that wait
+	parkedPlace      = 64 << 10 // bytes of a place: a longer item takes several
+	maxParkedOutside = 32       // of a conversation's places, for everybody who is not a member together
+	maxParkedUnknown = 256      // items for conversations this device is not in
+	parkedFor        = 14 * 24 * time.Hour
 
 	recordFresh  = 24 * time.Hour      // a device list proven longer ago is asked for again
 	leafLifetime = 30 * 24 * time.Hour // of key packages and the creator's leaf

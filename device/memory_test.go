@@ -13,6 +13,7 @@ type memory struct {
 	logs    map[string][][]byte
 	fail    func() (before, after bool)
 	updates int
+	reads   int // rows handed out
 }
 
 type bucket struct {
@@ -68,6 +69,7 @@ func (tx *memoryTx) bucket(name string) *bucket {
 
 func (tx *memoryTx) Get(name, key string) ([]byte, bool, error) {
 	v, ok := tx.bucket(name).values[key]
+	tx.m.reads++
 	return slices.Clone(v), ok, nil
 }
 
@@ -112,6 +114,7 @@ func (tx *memoryTx) Delete(name, key string) error {
 func (tx *memoryTx) Each(name string, f func(string, []byte) error) error {
 	b := tx.bucket(name)
 	for _, k := range slices.Clone(b.keys) {
+		tx.m.reads++
 		if err := f(k, slices.Clone(b.values[k])); err != nil {
 			return err
 		}

@@ -1,11 +1,13 @@
 package device
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/waxwing-dm/waxwing/mls"
 )
@@ -37,30 +39,32 @@ func (t *txn) parked(id string) (items []parkedItem, err error) {
 	return items, err
 }
 
-// park keeps an item for later and asks for the lookups it needs. If there is no room left, the item is refused.
+// park keeps an item for later and asks for the lookups it needs. If there is no room left, the item is refused. One that waits already
+// keeps its place and its time, and is no news: hubs are asked again and again.
 func (t *txn) park(c *conversation, id string, m *mls.Message, item Incoming, since uint64, v verdict) (verdict, error) {
-	if v.status == waiting {
-		room, err := t.roomFor(c, id, item.Actor)
-		if err != nil {
-			return v, err
-		}
-		if !room {
-			full := refuse(CodeCannotDecrypt, "too many items wait in this conversation")
+	key := item.key()
+	_, again, err := t.Get(parkedBucket(id), key)
+	switch {
+	case err != nil:
+		return v, fmt.Errorf("device: looking for a parked item: %w", err)
+	case again && v.status == waiting:
+		v.code = ""
+	case v.status == waiting:
+		if room, err := t.roomFor(c, id, item); err != nil || !room {
+			full := refuse(CodeCannotDecrypt, tooManyWait)
 			full.fetch = v.fetch
-			return full, nil
+			return full, err
 		}
 	}
-	key, err := uuid.NewRandomFromReader(t.rand)
-	if err != nil {
-		return v, fmt.Errorf("device: naming a parked item: %w", err)
-	}
-	p := parkedItem{Item: item, Since: since, At: t.now, Epoch: m.Epoch(), Commit: m.ContentType() == mls.ContentCommit}
-	if err := t.putRow(parkedBucket(id), key.String(), p); err != nil {
-		return v, err
-	}
-	if c == nil {
-		if err := t.putRow(bucketStrangers, key.String(), id); err != nil {
+	if !again {
+		p := parkedItem{Item: item, Since: since, At: t.now, Epoch: m.Epoch(), Commit: m.ContentType() == mls.ContentCommit}
+		if err := t.putRow(parkedBucket(id), key, p); err != nil {
 			return v, err
+		}
+		if c == nil {
+			if err := t.putRow(bucketStrangers, key, id+" "+senderInstance(item.Actor)); err != nil {
+				return v, err
+			}
 		}
 	}
 	if len(v.lookups) > 0 {
@@ -69,38 +73,110 @@ func (t *txn) park(c *conversation, id string, m *mls.Message, item Incoming, si
 	return v, nil
 }
 
-// roomFor makes room, within bounds. Who is not a member gets a small share, so that nobody outside can keep members' items out; of
-// conversations we are not in, the oldest item goes.
-func (t *txn) roomFor(c *conversation, id, actor string) (bool, error) {
+const tooManyWait = "too many items wait in this conversation"
+
+// key names an item by everything in it that counts.
+func (item Incoming) key() string {
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(item.Actor), []byte(item.Conversation), item.Receipt, item.Message} {
+		_, _ = fmt.Fprintf(h, "%d:%s", len(part), part) // a hash takes everything
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// senderInstance is who is answerable for a sender of whom we know nothing: names cost an instance nothing.
+func senderInstance(actor string) string {
+	instance, _ := originOf(actor)
+	return instance
+}
+
+// roomFor makes room, within bounds. Whoever takes up most of it makes room for the others, so that no member keeps another's items out;
+// everybody who is not a member counts as one, with a small share.
+func (t *txn) roomFor(c *conversation, id string, item Incoming) (bool, error) {
 	if c == nil {
-		return true, t.evictStranger()
+		if err := t.evictStranger(senderInstance(item.Actor)); err != nil {
+			return false, err
+		}
 	}
 	items, err := t.parked(id)
 	if err != nil {
 		return false, err
 	}
-	strange := 0
+	used, total := map[string]int{}, 0
 	for _, p := range items {
-		if p.Item.Actor == actor {
-			strange++
-		}
+		used[c.share(p.Item.Actor)] += places(p.Item)
+		total += places(p.Item)
 	}
-	return len(items) < maxParked && (c.has(actor) || strange < maxParkedStranger), nil
+	mine := used[c.share(item.Actor)] + places(item)
+	if c != nil && !c.has(item.Actor) && mine > maxParkedOutside {
+		return false, nil
+	}
+	for total+places(item) > maxParked {
+		last := -1 // the newest item of whoever takes up most
+		for i, p := range items {
+			if last < 0 || used[c.share(p.Item.Actor)] >= used[c.share(items[last].Item.Actor)] {
+				last = i
+			}
+		}
+		if last < 0 || used[c.share(items[last].Item.Actor)] <= mine {
+			return false, nil
+		}
+		p := items[last]
+		if err := t.giveUp(id, p, tooManyWait); err != nil {
+			return false, err
+		}
+		used[c.share(p.Item.Actor)] -= places(p.Item)
+		total -= places(p.Item)
+		items = slices.Delete(items, last, last+1)
+	}
+	return true, nil
 }
 
-func (t *txn) evictStranger() error {
-	var keys, ids []string
-	if err := t.Each(bucketStrangers, func(key string, value []byte) error {
-		var id string
-		if err := json.Unmarshal(value, &id); err != nil {
-			return fmt.Errorf("device: decoding a parked item: %w", err)
-		}
-		keys, ids = append(keys, key), append(ids, id)
-		return nil
-	}); err != nil || len(keys) < maxParkedUnknown {
+// places is how much room an item takes: what waits is read again with every step, so its bytes count.
+func places(item Incoming) int { return 1 + len(item.Message)/parkedPlace }
+
+// share names whose room an item takes. The hub, whose items have no sender, has a share like everybody.
+func (c *conversation) share(actor string) string {
+	if c == nil || actor == "" || c.has(actor) {
+		return actor
+	}
+	return "outside"
+}
+
+// giveUp drops a parked item and tells the person.
+func (t *txn) giveUp(id string, p parkedItem, why string) error {
+	if err := t.unpark(id, p.key); err != nil {
 		return err
 	}
-	return t.unpark(ids[0], keys[0])
+	return t.emit(Event{Type: EventMessageRefused, Conversation: id, Actor: p.Item.Actor, Code: CodeCannotDecrypt, Detail: why})
+}
+
+// evictStranger lets the oldest item go of the instance that has most of them, if there are too many.
+func (t *txn) evictStranger(from string) error {
+	type stranger struct{ key, id, from string }
+	var all []stranger
+	count := map[string]int{from: 1}
+	if err := t.Each(bucketStrangers, func(key string, value []byte) error {
+		s := stranger{key: key}
+		var row string
+		if err := json.Unmarshal(value, &row); err != nil {
+			return fmt.Errorf("device: decoding a parked item: %w", err)
+		}
+		s.id, s.from, _ = strings.Cut(row, " ")
+		all = append(all, s)
+		count[s.from]++
+		return nil
+	}); err != nil || len(all) < maxParkedUnknown {
+		return err
+	}
+	most := from
+	for _, s := range all {
+		if count[s.from] > count[most] {
+			most = s.from
+		}
+	}
+	oldest := all[max(0, slices.IndexFunc(all, func(s stranger) bool { return s.from == most }))]
+	return t.unpark(oldest.id, oldest.key)
 }
 
 func (t *txn) unpark(id, key string) error {
@@ -142,7 +218,7 @@ func (t *txn) finish(c *conversation) error {
 
 // takeUp judges parked items again, from the beginning after each step of the chain.
 func (t *txn) takeUp(c *conversation, id string) (*conversation, error) {
-	moved := false
+	moved, more := false, false
 	for again := true; again; {
 		items, err := t.parked(id)
 		if err != nil {
@@ -154,6 +230,7 @@ func (t *txn) takeUp(c *conversation, id string) (*conversation, error) {
 			if c, v, err = t.retry(c, id, p); err != nil {
 				return nil, err
 			}
+			more = more || p.Item.Actor == "" && v.status != waiting // what the hub said after it was not kept
 			if v.status == stepped {
 				again, moved = true, true
 				break
@@ -162,6 +239,9 @@ func (t *txn) takeUp(c *conversation, id string) (*conversation, error) {
 	}
 	if c == nil || !moved {
 		return c, nil
+	}
+	if more {
+		return c, t.fetch(c)
 	}
 	return c, t.fetchIfBehind(c)
 }

@@ -72,6 +72,7 @@ func (d *Device) Receive(item Incoming) error {
 
 func (t *txn) receive(item Incoming) error {
 	item.Actor = item.Actor[:min(len(item.Actor), maxURL)] // it is stored with whatever we tell about the item
+	item.Activity = ""                                     // nothing here asks for it, and it may be long
 	id, m, err := address(item)
 	if err != nil {
 		return t.emit(Event{Type: EventMessageRefused, Actor: item.Actor, Code: CodeRejectedForged, Detail: err.Error()})

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"encoding/json"
 	"fmt"
 )
 
@@ -10,11 +11,14 @@ func (t *txn) fetch(c *conversation) error {
 		e, ok := j.(*EventsJob)
 		return ok && e.ConversationID == c.id
 	})
-	if err != nil || pending || c.State == StateLeft || c.State == StateOpening {
+	if err != nil || pending || !c.hasHub() {
 		return err
 	}
 	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, After: c.Seq})
 }
+
+// hasHub tells whether there is something to ask the hub for.
+func (c *conversationRow) hasHub() bool { return c.State != StateLeft && c.State != StateOpening }
 
 // EventsFetched reports what the hub answered to an EventsJob. As long as answers bring something new, the next is asked for.
 func (d *Device) EventsFetched(job string, events []HubEvent) error {
@@ -70,6 +74,9 @@ func (t *txn) follow(c *conversation, events []HubEvent) error {
 		if err := t.conclude(c, id, item, v); err != nil {
 			return err
 		}
+		if v.status == waiting || v.status == forbidding {
+			return nil // what comes after it comes again
+		}
 	}
 	return nil
 }
@@ -120,19 +127,30 @@ func (d *Device) Resume(id string) error {
 // Sync asks every hub for what we may have missed.
 func (d *Device) Sync() error {
 	return d.update(func(t *txn) error {
-		var ids []string
-		if err := t.Each(bucketConversation, func(id string, _ []byte) error {
-			ids = append(ids, id)
+		asked := map[string]bool{}
+		if err := t.eachJob(func(j Job) error {
+			if e, ok := j.(*EventsJob); ok {
+				asked[e.ConversationID] = true
+			}
 			return nil
 		}); err != nil {
 			return err
 		}
-		for _, id := range ids {
-			c, err := t.mustOpen(id)
-			if err != nil {
-				return err
+		var ask []*EventsJob
+		if err := t.Each(bucketConversation, func(id string, value []byte) error {
+			var row conversationRow
+			if err := json.Unmarshal(value, &row); err != nil {
+				return fmt.Errorf("device: decoding conversation %s: %w", id, err)
 			}
-			if err := t.fetch(c); err != nil {
+			if !asked[id] && row.hasHub() {
+				ask = append(ask, &EventsJob{ConversationID: id, Conversation: row.URL, After: row.Seq})
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		for _, j := range ask {
+			if err := t.addJob(j); err != nil {
 				return err
 			}
 		}
