@@ -50,8 +50,10 @@ type Agent struct {
 	now    func() time.Time
 
 	mu      sync.Mutex
-	changed chan struct{} // closed at the next change
-	refused bool          // the sidecar does not take our token any more
+	changed chan struct{}       // closed at the next change
+	refused bool                // the sidecar does not take our token any more
+	current bool                // the mailbox was read to its end, and can be read
+	claims  map[string]claiming // by conversation
 	loginMu sync.Mutex
 }
 
@@ -73,7 +75,7 @@ func Open(c Config) (*Agent, error) {
 	return &Agent{
 		device: device.New(st, rand.Reader, c.Now), store: st, hosts: c.Hosts, log: c.Log, now: c.Now,
 		http:    safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwing"}),
-		changed: make(chan struct{}),
+		changed: make(chan struct{}), claims: map[string]claiming{},
 	}, nil
 }
 
@@ -116,6 +118,22 @@ func (a *Agent) setRefused(refused bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.refused = refused
+}
+
+func (a *Agent) isCurrent() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.current
+}
+
+func (a *Agent) setCurrent(current bool) {
+	a.mu.Lock()
+	was := a.current
+	a.current = current
+	a.mu.Unlock()
+	if current != was {
+		a.touch()
+	}
 }
 
 // sidecar returns the calls of the own sidecar, in the name of the account that is logged in. Error: device.ErrNotEnrolled.
@@ -184,7 +202,7 @@ func (a *Agent) lookAfter(ctx context.Context) error {
 	}
 	account, err := sidecar.Account(ctx)
 	if err != nil {
-		return err
+		return away(err)
 	}
 	a.setRefused(false)
 	if err := errors.Join(a.device.TopUp(account.OneTime), a.device.Sync()); err != nil {

@@ -28,6 +28,8 @@ var (
 	ErrUnproven = errors.New("the directory's answer does not prove what it says")
 	// ErrUnreachable is for an instance that did not answer usefully.
 	ErrUnreachable = errors.New("the instance cannot be reached now")
+	// ErrAway is for the own instance, when it did not answer usefully.
+	ErrAway = errors.New("your instance cannot be reached now")
 )
 
 // discovery is what an agent needs of /.well-known/waxwing (spec/wire.md).
@@ -149,17 +151,23 @@ func selfLink(body []byte, instance string) (string, error) {
 	return "", fmt.Errorf("agent: reading the WebFinger answer of %s: it names no actor of that host: %w", instance, ErrNobody)
 }
 
-// HandleOf writes an actor the way people do. Where the URL does not tell, it is the URL.
+// HandleOf writes an actor the way people do. Where the URL is not just a host and a plain name, it is the URL: what stands in front of a
+// message must not read like another person's line, and one handle must not stand for two actors.
 func HandleOf(actor string) string {
 	u, err := url.Parse(actor)
 	if err != nil {
 		return actor
 	}
 	name, ok := strings.CutPrefix(u.Path, "/users/")
-	if !ok || name == "" || strings.Contains(name, "/") {
+	if !ok || name == "" || strings.ContainsFunc(name, notInName) || actor != u.Scheme+"://"+u.Host+"/users/"+name {
 		return actor
 	}
 	return "@" + name + "@" + u.Host
+}
+
+// notInName: a name has letters, digits and what Fediverse servers allow between them.
+func notInName(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-' && r != '.'
 }
 
 // lookup asks the directory for an actor, through the own sidecar, and lets the device judge the answer. The log of an instance
@@ -188,13 +196,25 @@ func (a *Agent) lookup(ctx context.Context, actor string) error {
 		return a.device.Unknown(actor)
 	}
 	if err != nil {
-		return err
+		return away(err)
 	}
 	if _, err := a.device.Learn(actor, answer); err != nil {
 		return errors.Join(ErrUnproven, err)
 	}
 	return nil
 }
+
+// away marks the error of a call that the own sidecar did not answer.
+func away(err error) error {
+	var p *problem.Problem
+	if err == nil || errors.As(err, &p) && !foreign(p) || errors.Is(err, safehttp.ErrRefused) {
+		return err
+	}
+	return errors.Join(ErrAway, err)
+}
+
+// foreign tells answers that no sidecar gave but something that stands before it, like a proxy while the sidecar is being replaced.
+func foreign(p *problem.Problem) bool { return strings.HasPrefix(p.Code, "http_") }
 
 func (a *Agent) pin(ctx context.Context, actor string) error {
 	u, err := url.Parse(actor)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/waxwing-dm/waxwing/device"
 	"github.com/waxwing-dm/waxwing/internal/problem"
 )
 
@@ -49,6 +50,11 @@ func TestHandleOf(t *testing.T) {
 		"https://a.example/users/alice": "@alice@a.example", "http://a.test:81/users/bob": "@bob@a.test:81",
 		"https://a.example/u/alice": "https://a.example/u/alice", "https://a.example/users/a/b": "https://a.example/users/a/b",
 		"https://a.example/users/": "https://a.example/users/", "%": "%",
+		"https://evil.example/users/x%1b%5b2J":             "https://evil.example/users/x%1b%5b2J",
+		"https://evil.example/users/alice@a.example:%20hi": "https://evil.example/users/alice@a.example:%20hi",
+		"https://a.example/users/alice?x":                  "https://a.example/users/alice?x",
+		"https://x@a.example/users/alice":                  "https://x@a.example/users/alice",
+		"https://a.example/users/%61lice":                  "https://a.example/users/%61lice",
 	} {
 		require.Equal(t, want, HandleOf(actor))
 	}
@@ -96,6 +102,10 @@ func TestVerdict(t *testing.T) {
 	require.False(t, final(problem.New(401, "token_required", "x"), 100), "a login makes the job good again")
 	require.True(t, final(problem.New(422, "mls_malformed", "x"), 0))
 	require.True(t, final(problem.New(403, "not_member", "x"), 0))
+	require.False(t, final(problem.Read(404, nil, strings.NewReader("<h1>nginx")), 100), "the sidecar is being replaced")
+	require.True(t, final(problem.Read(413, nil, strings.NewReader("<h1>nginx")), 0))
+	require.False(t, final(errors.Join(device.ErrReceipt, errors.New("R1")), 0), "others may have got a better one")
+	require.True(t, final(errors.Join(device.ErrReceipt, errors.New("R1")), receiptTries-1))
 	require.False(t, final(errors.Join(ErrUnproven, errors.New("A2")), 0))
 	require.True(t, final(errors.Join(ErrUnproven, errors.New("A2")), proofTries-1))
 }

@@ -13,15 +13,16 @@ import (
 )
 
 const (
-	atOnce       = 8 // jobs
-	proofTries   = 3 // of a lookup whose answers prove nothing
+	atOnce       = 8  // jobs
+	proofTries   = 3  // of a lookup whose answers prove nothing
+	receiptTries = 12 // of a hub whose receipts do not hold: a quarter of an hour, in which it is also asked what others got
 	recheckEvery = time.Minute
 )
 
 // A workshop is what is known of the jobs under way. It is in memory only: after a restart everything is tried at once.
 type workshop struct {
 	mu     sync.Mutex
-	flying map[string]bool
+	flying map[string]bool // true: a question
 	failed map[string]failure
 }
 
@@ -41,7 +42,7 @@ func (a *Agent) carryOutJobs(ctx context.Context) {
 		if err != nil {
 			a.report(ctx, "reading the jobs", err)
 		}
-		due, next := w.due(jobs, time.Now())
+		due, next := w.due(jobs, a.isCurrent(), time.Now())
 		for _, j := range due {
 			working.Go(func() {
 				w.landed(j.ID(), a.try(ctx, j, w.times(j.ID())))
@@ -56,11 +57,18 @@ func (a *Agent) carryOutJobs(ctx context.Context) {
 	}
 }
 
-// due picks the jobs to start now and says after what time to look again.
-func (w *workshop) due(jobs []device.Job, now time.Time) (due []device.Job, next time.Duration) {
+// due picks the jobs to start now and says after what time to look again. As long as the mailbox was not read to its end (current), nothing
+// is sent: what is in it may say that nobody could read the message any more.
+func (w *workshop) due(jobs []device.Job, current bool, now time.Time) (due []device.Job, next time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	next = recheckEvery
+	questions := 0
+	for _, question := range w.flying {
+		if question {
+			questions++
+		}
+	}
 	known := map[string]failure{}
 	for _, j := range jobs {
 		f, failed := w.failed[j.ID()]
@@ -68,12 +76,17 @@ func (w *workshop) due(jobs []device.Job, now time.Time) (due []device.Job, next
 			known[j.ID()] = f
 		}
 		switch wait := f.until.Sub(now); {
-		case w.flying[j.ID()]:
+		case w.isFlying(j.ID()):
 		case failed && wait > 0:
 			next = min(next, wait)
-		case len(w.flying) < atOnce:
-			w.flying[j.ID()] = true
+		case isSend(j) && !current:
+		case len(w.flying) >= atOnce || isQuestion(j) && questions >= atOnce/2:
+		default:
+			w.flying[j.ID()] = isQuestion(j)
 			due = append(due, j)
+			if isQuestion(j) {
+				questions++
+			}
 		}
 	}
 	for id := range w.flying {
@@ -83,6 +96,19 @@ func (w *workshop) due(jobs []device.Job, now time.Time) (due []device.Job, next
 	}
 	w.failed = known // what is done is forgotten
 	return due, next
+}
+
+func (w *workshop) isFlying(id string) bool { _, ok := w.flying[id]; return ok }
+
+func isSend(j device.Job) bool { _, ok := j.(*device.SendJob); return ok }
+
+// isQuestion tells jobs that strangers can cause and draw out, by naming instances that answer slowly. They never take all hands.
+func isQuestion(j device.Job) bool {
+	switch j.(type) {
+	case *device.LookupJob, *device.EventsJob:
+		return true
+	}
+	return false
 }
 
 func (w *workshop) times(id string) int {
@@ -105,7 +131,7 @@ func (w *workshop) landed(id string, wait time.Duration) {
 
 // try carries a job out once. It returns how long to wait before the next try, or 0 if the job is over.
 func (a *Agent) try(ctx context.Context, j device.Job, before int) (wait time.Duration) {
-	err := a.do(ctx, j)
+	err := a.do(ctx, j, before)
 	if err == nil || ctx.Err() != nil {
 		return 0
 	}
@@ -124,20 +150,24 @@ func (a *Agent) try(ctx context.Context, j device.Job, before int) (wait time.Du
 	return wait
 }
 
-// verdict says whether another try is of no use. A token that is refused is: a login helps, and then the job is good again.
+// verdict says whether another try is of no use. A token that is refused is no reason: a login helps, and then the job is good again. Nor is
+// a foreign answer, unless it is about size.
 func verdict(err error, before int) (code, detail string, final bool) {
 	var p *problem.Problem
 	switch {
 	case errors.As(err, &p):
-		return p.Code, p.Detail, !p.Retry && p.Status != http.StatusUnauthorized
+		passing := p.Retry || p.Status == http.StatusUnauthorized || foreign(p) && p.Status != http.StatusRequestEntityTooLarge
+		return p.Code, p.Detail, !passing
 	case errors.Is(err, ErrUnproven):
 		return "not_proven", err.Error(), before+1 >= proofTries
+	case errors.Is(err, device.ErrReceipt):
+		return "receipt_invalid", err.Error(), before+1 >= receiptTries
 	}
 	return "", "", false
 }
 
-// do carries out one job and reports its result to the device.
-func (a *Agent) do(ctx context.Context, j device.Job) error {
+// do carries out one job and reports its result to the device. before is how often that failed.
+func (a *Agent) do(ctx context.Context, j device.Job, before int) error {
 	sidecar, err := a.sidecar()
 	if err != nil {
 		return err
@@ -146,12 +176,7 @@ func (a *Agent) do(ctx context.Context, j device.Job) error {
 	case *device.OpenJob:
 		return a.open(ctx, sidecar, j)
 	case *device.LookupJob:
-		for _, actor := range j.Actors {
-			if err := a.lookup(ctx, actor); err != nil {
-				return err
-			}
-		}
-		return a.device.LookedUp(j.ID())
+		return a.lookUp(ctx, j, before)
 	case *device.ClaimJob:
 		return a.claim(ctx, sidecar, j)
 	case *device.CommitJob:
@@ -169,7 +194,7 @@ func (a *Agent) do(ctx context.Context, j device.Job) error {
 			kp.OneTime = append(kp.OneTime, p)
 		}
 		if _, err := sidecar.PutKeyPackages(ctx, kp); err != nil {
-			return err
+			return away(err)
 		}
 		return a.device.KeyPackagesStored(j.ID())
 	case *device.EventsJob:
@@ -190,20 +215,60 @@ func (a *Agent) open(ctx context.Context, sidecar *clientapi.Client, j *device.O
 	return a.device.Opened(j.ID(), o.Conversation, o.Receipt)
 }
 
+// lookUp asks for each actor. One whose directory will not do counts as unknown, and keeps nobody else out.
+func (a *Agent) lookUp(ctx context.Context, j *device.LookupJob, before int) error {
+	var errs []error
+	for _, actor := range j.Actors {
+		err := a.lookup(ctx, actor)
+		if _, _, final := verdict(err, before); final {
+			a.report(ctx, "looking somebody up", err)
+			err = a.device.Unknown(actor)
+		}
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return a.device.LookedUp(j.ID())
+}
+
+// A claiming is what a job that claims has got so far. It is kept over tries: each question uses a package up.
+type claiming struct {
+	job string
+	got map[string][]device.ClaimedPackage // by actor
+}
+
+func (a *Agent) claiming(j *device.ClaimJob) claiming {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.claims[j.Conversation].job != j.ID() {
+		a.claims[j.Conversation] = claiming{j.ID(), map[string][]device.ClaimedPackage{}}
+	}
+	return a.claims[j.Conversation]
+}
+
 // claim asks for each actor. Who is not there has no packages, which the device finds out for itself.
 func (a *Agent) claim(ctx context.Context, sidecar *clientapi.Client, j *device.ClaimJob) error {
-	packages := map[string][]device.ClaimedPackage{}
+	packages := a.claiming(j).got
 	for _, actor := range j.Actors {
+		if len(packages[actor]) > 0 {
+			continue
+		}
 		claimed, err := sidecar.Claim(ctx, actor)
-		var p *problem.Problem
-		if err != nil && (!errors.As(err, &p) || p.Retry || p.Status == http.StatusUnauthorized) {
+		if _, _, final := verdict(err, 0); err != nil && !final {
 			return err
 		}
 		for _, c := range claimed {
 			packages[actor] = append(packages[actor], device.ClaimedPackage{Device: c.Device, KeyPackage: c.KeyPackage, LastResort: c.LastResort})
 		}
 	}
-	return a.device.Claimed(j.ID(), packages)
+	if err := a.device.Claimed(j.ID(), packages); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.claims, j.Conversation)
+	return nil
 }
 
 func (a *Agent) commit(ctx context.Context, sidecar *clientapi.Client, j *device.CommitJob) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"syscall"
 
 	"github.com/waxwing-dm/waxwing/device"
@@ -24,6 +25,11 @@ func (a *Agent) Login(ctx context.Context, handle, code string) (device.Account,
 	name, host, err := ParseHandle(handle)
 	if err != nil {
 		return device.Account{}, err
+	}
+	if account, ok, err := a.device.Account(); err != nil {
+		return device.Account{}, err
+	} else if ok && !strings.EqualFold(account.Handle, "@"+name+"@"+host) {
+		return device.Account{}, device.ErrOtherAccount // before the code and this device's key go anywhere
 	}
 	d, err := a.discover(ctx, a.instanceAt(host))
 	if err != nil {
@@ -59,7 +65,7 @@ func (a *Agent) stock(ctx context.Context) error {
 	}
 	for _, j := range jobs {
 		if _, ok := j.(*device.KeyPackagesJob); ok {
-			return a.do(ctx, j)
+			return a.do(ctx, j, 0)
 		}
 	}
 	return nil
@@ -80,7 +86,7 @@ func (a *Agent) enrol(ctx context.Context, d discovery, name, host, code string)
 		Account: name, Code: code, SignatureKey: key, Time: at, Signature: signature,
 	})
 	if err != nil {
-		return err
+		return away(err)
 	}
 	if u, err := url.Parse(in.Actor); err != nil || u.Host != host {
 		return fmt.Errorf("agent: logging in at %s: it calls the account %.100q", host, in.Actor)
@@ -106,7 +112,7 @@ func (a *Agent) publish(ctx context.Context, account device.Account) error {
 		answer, err = ownAnswer(refused)
 	}
 	if err != nil {
-		return err
+		return away(err)
 	}
 	record, err := a.device.Learn(account.Actor, answer)
 	if err != nil {
@@ -141,14 +147,16 @@ func describe(err error) string {
 	if errors.As(err, &p) {
 		return p.Code
 	}
-	for _, known := range []error{ErrUnproven, safehttp.ErrRefused, ErrUnreachable, ErrNotCapable, device.ErrNotEnrolled} {
-		if errors.Is(err, known) {
-			return known.Error()
-		}
-	}
 	var system syscall.Errno
 	if errors.As(err, &system) {
 		return system.Error()
+	}
+	for _, known := range []error{
+		ErrUnproven, device.ErrReceipt, safehttp.ErrRefused, context.DeadlineExceeded, ErrUnreachable, ErrAway, ErrNotCapable, device.ErrNotEnrolled,
+	} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
 	}
 	return fmt.Sprintf("%T", rootOf(err))
 }

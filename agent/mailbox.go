@@ -17,49 +17,59 @@ const hold = clientapi.MaxWait * time.Second
 func (a *Agent) readMailbox(ctx context.Context) {
 	var acknowledged uint64
 	for failures := 0; ctx.Err() == nil; {
-		err := a.readOnce(ctx, &acknowledged)
-		if err == nil {
+		began, waits := time.Now(), a.isCurrent()
+		got, err := a.readOnce(ctx, &acknowledged, waits)
+		switch {
+		case err != nil:
+			a.setCurrent(false)
+			a.noteRefusal(err)
+			a.report(ctx, "reading the mailbox", err)
+			sleep(ctx, backOff(failures))
+			failures++
+		case got || waits && time.Since(began) > firstWait:
 			failures = 0
-			continue
+		case waits:
+			sleep(ctx, firstWait) // nothing came, and the answer was not held
+		default:
+			a.setCurrent(true)
 		}
-		a.noteRefusal(err)
-		a.report(ctx, "reading the mailbox", err)
-		sleep(ctx, backOff(failures))
-		failures++
 	}
 }
 
-func (a *Agent) readOnce(ctx context.Context, acknowledged *uint64) error {
+// readOnce reads what is there, or waits for something if it may. It tells whether anything new came.
+func (a *Agent) readOnce(ctx context.Context, acknowledged *uint64, wait bool) (got bool, err error) {
 	sidecar, err := a.sidecar()
 	if err != nil {
-		return err
+		return false, err
 	}
 	cursor, err := a.device.Cursor()
 	if err != nil {
-		return err
+		return false, err
 	}
-	if cursor > *acknowledged {
+	if cursor != *acknowledged {
 		if err := sidecar.Acknowledge(ctx, cursor); err != nil {
-			return err
+			return false, err
 		}
 		*acknowledged = cursor
 	}
-	box, err := sidecar.Mailbox(ctx, cursor, clientapi.MaxItems, hold)
-	if err != nil {
-		return err
+	held := time.Duration(0)
+	if wait {
+		held = hold
 	}
-	if len(box.Items) == 0 {
-		return nil
+	box, err := sidecar.Mailbox(ctx, cursor, clientapi.MaxItems, held)
+	if err != nil || len(box.Items) == 0 {
+		return false, err
 	}
 	defer a.touch()
 	for _, i := range box.Items {
+		got = got || i.Cursor > cursor
 		if err := a.device.Receive(device.Incoming{
 			Cursor: i.Cursor, Activity: i.Activity, Actor: i.Actor, Conversation: i.Conversation, Message: i.Message, Receipt: i.Receipt,
 		}); err != nil {
-			return err
+			return got, err
 		}
 	}
-	return nil
+	return got, nil
 }
 
 // noteRefusal remembers that the sidecar does not know our token any more: only a login helps then.

@@ -11,6 +11,9 @@ import (
 // lookupFresh is how old a lookup may be when somebody is about to be written to for the first time.
 const lookupFresh = time.Hour
 
+// meetTime is how long a message waits for lookups before it is written down.
+const meetTime = 5 * time.Second
+
 // Account that is logged in; ok is false if none is. needsLogin says that the sidecar refuses the token.
 func (a *Agent) Account() (account device.Account, ok, needsLogin bool, err error) {
 	account, ok, err = a.device.Account()
@@ -33,6 +36,8 @@ func (a *Agent) Contact(ctx context.Context, actor string) (device.Contact, erro
 // meet looks up who has not been looked up lately, so that somebody without keys is named before anything is begun. Who cannot
 // be reached now is left for later.
 func (a *Agent) meet(ctx context.Context, actors []string) error {
+	ctx, stop := context.WithTimeout(ctx, meetTime)
+	defer stop()
 	for _, actor := range actors {
 		c, ok, err := a.device.Contact(actor)
 		if err != nil {
@@ -127,7 +132,7 @@ func (a *Agent) File(ctx context.Context, id string, message uint64, n int) (fil
 	}
 	blob, err := sidecar.Blob(ctx, meta.URL)
 	if err != nil {
-		return nil, meta, err
+		return nil, meta, away(err)
 	}
 	file, err = a.device.OpenFile(id, message, n, blob)
 	return file, meta, err

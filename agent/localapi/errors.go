@@ -104,6 +104,7 @@ var answers = []struct {
 	{agent.ErrNobody, http.StatusNotFound, "no_such_recipient", "their instance knows nobody by that name", "check the spelling"},
 	{agent.ErrNotCapable, http.StatusUnprocessableEntity, "peer_not_capable", "that instance does not offer encrypted messages", "nothing was sent; they need an instance with Waxwing"},
 	{agent.ErrUnproven, http.StatusBadGateway, "not_proven", "the directory's answer does not prove what it says, so its keys are not used", "try later; if it stays, tell the instance's admin"},
+	{agent.ErrAway, http.StatusServiceUnavailable, "instance_unreachable", "your instance cannot be reached now", "try again in a while; what is queued goes out by itself"},
 	{agent.ErrUnreachable, http.StatusServiceUnavailable, "peer_unreachable", "that instance cannot be reached now", "try again in a while"},
 	{agent.ErrHasDevice, http.StatusConflict, "account_has_device", "the account already has another device", "this version knows one device per account; use another account"},
 	{safehttp.ErrRefused, http.StatusUnprocessableEntity, "address_refused", "that host is not one on the public internet", "check the spelling"},
@@ -139,17 +140,17 @@ func refuse(err error) error {
 	if errors.As(err, &p) {
 		return failure{ofSidecar(p)}
 	}
-	return failure{problem.New(http.StatusInternalServerError, "internal", "something went wrong in the agent").With("help", "its log may say more")}
+	return failure{problem.New(http.StatusInternalServerError, "internal", "something went wrong in the agent").With("help", "try again; if it stays, stop the agent and start it again")}
 }
 
 // ofSidecar passes on what the sidecar answered. Its 401 is not about the caller's token, except for a login's.
 func ofSidecar(p *problem.Problem) *problem.Problem {
 	out := problem.New(p.Status, p.Code, "%s", p.Detail)
 	out.Retry, out.RetryAfter = p.Retry, p.RetryAfter
-	switch p.Code {
-	case "login_refused":
+	switch {
+	case p.Code == "login_refused":
 		return out.With("help", "check the handle and the login code; the instance's admin can make a new code")
-	case "token_required":
+	case p.Status == http.StatusUnauthorized:
 		out = problem.New(http.StatusConflict, "login_required", "the instance does not know this device any more")
 		return out.With("help", "log in again: waxwing login")
 	}

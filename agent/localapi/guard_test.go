@@ -134,6 +134,11 @@ func TestOnlyLoopback(t *testing.T) {
 	}
 }
 
+func TestLongHome(t *testing.T) {
+	_, err := localapi.ListenUnix(filepath.Join(t.TempDir(), strings.Repeat("x", 100), "agent.sock"))
+	require.ErrorContains(t, err, "shorter path")
+}
+
 func TestUnixSocket(t *testing.T) {
 	home := t.TempDir()
 	a, err := agent.Open(agent.Config{Home: home, Passphrase: []byte("x")})

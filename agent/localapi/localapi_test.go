@@ -209,8 +209,10 @@ func TestRefusals(t *testing.T) {
 	requireProblem(t, err, 404, "no_such_conversation")
 	_, err = alice.Start(ctx, "@alice@a.test")
 	requireProblem(t, err, 422, "member_invalid")
-	_, err = alice.Login(ctx, "@bob@b.test", "wrong")
+	_, err = alice.Login(ctx, alice.Handle, "wrong")
 	requireProblem(t, err, 401, "login_refused")
+	_, err = alice.Login(ctx, "@bob@b.test", "wrong")
+	requireProblem(t, err, 409, "other_account")
 	for name, out := range map[string]client.Outgoing{
 		"no text": {To: []string{"@bob@b.test"}}, "nobody": {Text: "x"}, "both": {To: []string{"@bob@b.test"}, Conversation: "ff", Text: "x"},
 		"long": {To: []string{"@bob@b.test"}, Text: strings.Repeat("x", client.MaxText+1)},

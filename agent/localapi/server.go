@@ -28,6 +28,8 @@ const (
 	headerTime = 5 * time.Second
 	readTime   = 2 * time.Minute
 	maxHeaders = 16 << 10
+
+	maxSocketPath = 103 // bytes; the least of what operating systems allow
 )
 
 // SocketPath is where an agent listens in its home.
@@ -40,6 +42,9 @@ func ListenUnix(path string) (net.Listener, error) {
 		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("localapi: replacing an old socket: %w", err)
 		}
+	}
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("localapi: %s is too long a name for a socket: choose a home with a shorter path", path)
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
