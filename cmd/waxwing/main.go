@@ -43,8 +43,11 @@ func explain(err error) string {
 		return err.Error()
 	}
 	text := plain(p.Detail)
-	if who, ok := p.Extra["who"].([]any); ok {
-		text += fmt.Sprintf(" %v", who)
+	for _, name := range []string{"who", "errors"} {
+		list, _ := p.Extra[name].([]any)
+		for _, x := range list {
+			text += "\n  " + plain(fmt.Sprint(x))
+		}
 	}
 	if help, ok := p.Extra["help"].(string); ok {
 		text += "\n  " + plain(help)

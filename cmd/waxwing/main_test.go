@@ -15,6 +15,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"github.com/waxwing-dm/waxwing/agent/client"
+	"github.com/waxwing-dm/waxwing/internal/problem"
 	"github.com/waxwing-dm/waxwing/sidecar"
 )
 
@@ -150,4 +152,19 @@ func TestEveryCommandHasAnExample(t *testing.T) {
 		require.NotEmpty(t, commands[i].Example, commands[i].Name())
 		require.NotEmpty(t, commands[i].Short, commands[i].Name())
 	}
+}
+
+// TestProblemsArePlain: names and places in a problem come from other people's servers.
+func TestProblemsArePlain(t *testing.T) {
+	p := problem.New(409, "recipient_not_ready", "x").With("who", []any{"@a\x1b]0;x\a@b.test"}).With("errors", []any{"body.text: too\u202elong"})
+	text := explain(p)
+	require.NotContains(t, text, "\x1b")
+	require.Contains(t, text, `@a\u{1b}]0;x\u{7}@b.test`)
+	require.Contains(t, text, `body.text: too\u{202e}long`)
+}
+
+func TestHandlesInAnySpelling(t *testing.T) {
+	c := client.Conversation{Members: []client.Member{{Handle: "@me@a.test", Me: true}, {Handle: "@bob@b.test"}}}
+	require.True(t, isWith(c, []string{"bob@B.test"}))
+	require.False(t, isWith(c, []string{"@Bob@b.test"}))
 }

@@ -56,6 +56,7 @@ func (c *cli) change(cmd *cobra.Command, what string, ask func(context.Context, 
 	if err != nil {
 		return err
 	}
+	asked := time.Now()
 	if err := ask(ctx, agent, x.ID); err != nil {
 		return err
 	}
@@ -83,7 +84,10 @@ func (c *cli) change(cmd *cobra.Command, what string, ask func(context.Context, 
 			return isWith(client.Conversation{Members: []client.Member{m}}, []string{h})
 		})
 		if !done(has) {
-			return fmt.Errorf("%s: it was not done; the agent's events say why", plain(h))
+			reason := why(ctx, agent, func(e client.Event) bool {
+				return e.Type == "member.failed" && e.Conversation == x.ID && e.Handle == normal(h) && e.Time.After(asked)
+			})
+			return fmt.Errorf("%s: it was not done%s", plain(h), reason)
 		}
 	}
 	return c.printMembers(cmd.OutOrStdout(), x)

@@ -41,6 +41,9 @@ standard input. The command ends when your instance has taken the message.`,
 				if m, err = c.awaitSent(cmd, m); err != nil {
 					return err
 				}
+				if err := c.checkReached(cmd.Context(), m, args[0]); err != nil {
+					return err
+				}
 			}
 			return c.print(cmd.OutOrStdout(), m, func(w io.Writer) error {
 				_, err := fmt.Fprintf(w, "%s (conversation %.8s)\n", m.State, plain(m.Conversation))
@@ -123,7 +126,10 @@ func (c *cli) awaitSent(cmd *cobra.Command, m client.Message) (client.Message, e
 		case "sent":
 			return m, nil
 		case "failed":
-			return m, errors.New("the message could not be sent; the events of the agent say why")
+			reason := why(cmd.Context(), agent, func(e client.Event) bool {
+				return e.Message != nil && e.Conversation == m.Conversation && e.Message.Seq == m.Seq && e.Message.State == "failed"
+			})
+			return m, fmt.Errorf("the message could not be sent%s", reason)
 		}
 		if m.State != shown && !c.json {
 			if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s … (Ctrl-C leaves it to the agent)\n", m.State); err != nil {
@@ -139,9 +145,48 @@ func (c *cli) awaitSent(cmd *cobra.Command, m client.Message) (client.Message, e
 	}
 }
 
+// checkReached says who of those that a message was for could not be added to its conversation.
+func (c *cli) checkReached(ctx context.Context, m client.Message, to string) error {
+	agent, handles := c.dial(), strings.Split(to, ",")
+	x, err := agent.Conversation(ctx, m.Conversation)
+	if err != nil || !strings.Contains(to, "@") || len(x.Members) > len(handles) {
+		return err
+	}
+	for _, h := range handles {
+		handle := normal(h)
+		if slices.ContainsFunc(x.Members, func(m client.Member) bool { return m.Handle == handle }) {
+			continue
+		}
+		reason := why(ctx, agent, func(e client.Event) bool {
+			return e.Type == "member.failed" && e.Conversation == x.ID && e.Handle == handle
+		})
+		if reason != "" {
+			return fmt.Errorf("sent, but not to %s%s", plain(handle), reason)
+		}
+	}
+	return nil
+}
+
+const whyTime = 5 * time.Second
+
+// why is what the agent's events say of something that failed, as the end of a sentence.
+func why(ctx context.Context, agent *client.Client, match func(client.Event) bool) (reason string) {
+	ctx, stop := context.WithTimeout(ctx, whyTime)
+	defer stop()
+	_ = agent.Follow(ctx, 0, func(e client.Event) error { // it is only for the reason
+		if !match(e) {
+			return nil
+		}
+		reason = ": " + plain(strings.TrimSpace(e.Detail)) + " (" + plain(e.Code) + ")"
+		stop()
+		return ctx.Err()
+	})
+	return reason
+}
+
 var errNone = errors.New("there is no such conversation; list them: waxwing conversations")
 
-// find takes the beginning of an id, or handles: then it is the newest conversation with exactly these people.
+// find takes the beginning of an id, or handles: then it is the newest conversation with exactly these people, one we are in if there is any.
 func find(ctx context.Context, agent *client.Client, what string) (found client.Conversation, err error) {
 	list, err := agent.Conversations(ctx)
 	if err != nil {
@@ -156,10 +201,23 @@ func find(ctx context.Context, agent *client.Client, what string) (found client.
 	switch {
 	case len(matches) == 0:
 		return found, errNone
+	case len(matches) > 1 && what == "":
+		return found, errors.New("there are several conversations; name one of them: waxwing conversations")
 	case len(matches) > 1 && !strings.Contains(what, "@"):
 		return found, fmt.Errorf("%d conversations begin with %q; give more of the id", len(matches), what)
 	}
+	for _, c := range slices.Backward(matches) {
+		if c.State != "left" {
+			return c, nil
+		}
+	}
 	return matches[len(matches)-1], nil
+}
+
+// normal is a handle as the agent writes it.
+func normal(handle string) string {
+	name, host, _ := strings.Cut(strings.TrimPrefix(handle, "@"), "@")
+	return "@" + name + "@" + strings.ToLower(host)
 }
 
 func isWith(c client.Conversation, handles []string) bool {
@@ -171,7 +229,7 @@ func isWith(c client.Conversation, handles []string) bool {
 	}
 	want := make([]string, 0, len(handles))
 	for _, h := range handles {
-		want = append(want, "@"+strings.TrimPrefix(h, "@"))
+		want = append(want, normal(h))
 	}
 	slices.Sort(with)
 	slices.Sort(want)
