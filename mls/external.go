@@ -15,20 +15,27 @@ import (
 // outside stands for the leaf of a sender that has none.
 const outside leafIndex = math.MaxUint32
 
-// processOutside verifies a PublicMessage of somebody who is not a member.
+// processOutside takes a PublicMessage of somebody who is not a member.
 func (g *Group) processOutside(a *authenticatedContent, now time.Time) (Processed, error) {
+	if err := g.verifyOutside(a); err != nil {
+		return nil, err
+	}
+	return g.processHandshakeOf(a, outside, now)
+}
+
+func (g *Group) verifyOutside(a *authenticatedContent) error {
 	key, err := g.outsideKey(a)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var context []byte
 	if a.content.sender.kind == senderNewMemberCommit {
 		context = marshal(&g.context)
 	}
 	if !a.verify(g.suite, key, context) {
-		return nil, invalid("signature of a message from outside (6.1)")
+		return invalid("signature of a message from outside (6.1)")
 	}
-	return g.processHandshakeOf(a, outside, now)
+	return nil
 }
 
 // outsideKey is the key that the signature must verify with, for what its sender may send.
@@ -125,20 +132,9 @@ func (g *Group) checkExternalList(list []storedProposal, _ leafIndex) error {
 	return nil
 }
 
-// admit takes the newcomer of an external commit into the changed tree, and its init secret out of the proposal. What the path
-// says of the new leaf is checked when the path is merged.
-func (g *Group) admit(c *change, list []storedProposal, path *updatePath) (leafIndex, error) {
-	for _, p := range list {
-		if p.proposal.Type != ProposalExternalInit {
-			continue
-		}
-		_, private := g.suite.deriveKeyPair(g.secrets.external)
-		secret, err := g.suite.receiveInit(private, p.proposal.kemOutput)
-		if err != nil {
-			return 0, err
-		}
-		c.init = secret
-	}
+// admit takes the newcomer of an external commit into the changed tree. What the path says of the new leaf is checked when it is
+// merged.
+func (c *change) admit(path *updatePath) (leafIndex, error) {
 	placeholder := path.leaf
 	placeholder.EncryptionKey = nil // the path brings it, and must not find it there
 	return c.tree.add(&placeholder)
@@ -218,19 +214,12 @@ func JoinExternal(rand io.Reader, m *Message, p ExternalJoinParams) (*ExternalJo
 // newGuest is a group seen from outside: everything but its secrets.
 func newGuest(rand io.Reader, m *Message, p ExternalJoinParams) (*Group, exportedInit, error) {
 	var none exportedInit
-	if m.wireFormat != WireGroupInfo {
-		return nil, none, invalid("wire format %d is not a GroupInfo", m.wireFormat)
-	}
-	info := m.groupInfo
-	s, err := info.context.suite.suite()
+	g, err := publicGroup(m, p.RatchetTree)
 	if err != nil {
 		return nil, none, err
 	}
-	tree, err := info.tree(s, p.RatchetTree)
-	if err != nil {
-		return nil, none, err
-	}
-	data, ok := findExtension(info.extensions, ExtensionExternalPub)
+	s := g.suite
+	data, ok := findExtension(m.groupInfo.extensions, ExtensionExternalPub)
 	in := cryptobyte.String(data)
 	var public []byte
 	if !ok || !readOpaque(&in, &public) || !in.Empty() {
@@ -243,10 +232,28 @@ func newGuest(rand io.Reader, m *Message, p ExternalJoinParams) (*Group, exporte
 	if err != nil {
 		return nil, none, err
 	}
+	g.signer, g.psks = p.Signer, p.PSKs
+	return g, kem, nil
+}
+
+// publicGroup is a group as a GroupInfo shows it.
+func publicGroup(m *Message, ratchetTree []byte) (*Group, error) {
+	if m.wireFormat != WireGroupInfo {
+		return nil, invalid("wire format %d is not a GroupInfo", m.wireFormat)
+	}
+	info := m.groupInfo
+	s, err := info.context.suite.suite()
+	if err != nil {
+		return nil, err
+	}
+	tree, err := info.tree(s, ratchetTree)
+	if err != nil {
+		return nil, err
+	}
 	return &Group{
-		suite: s, context: info.context, tree: tree, signer: p.Signer, private: privateKeys{}, secrets: new(epochSecrets), psks: p.PSKs,
+		suite: s, context: info.context, tree: tree, private: privateKeys{}, secrets: new(epochSecrets),
 		interim: s.interimTranscript(info.context.confirmed, info.confirmationTag), own: outside,
-	}, kem, nil
+	}, nil
 }
 
 // enter makes the commit and the group after it.

@@ -248,47 +248,71 @@ func (g *Group) roomFor(from leafIndex) error {
 
 // stage checks a commit (section 12.4.2) and computes the group after it.
 func (g *Group) stage(a *authenticatedContent, from leafIndex, now time.Time) (*StagedCommit, error) {
-	list, err := g.resolve(a.content.commit, from)
+	staged, c, steps, err := g.stagePublic(a, from, now)
+	if err != nil || c.removes(g.own) {
+		return staged, err
+	}
+	if staged.external {
+		_, private := g.suite.deriveKeyPair(g.secrets.external)
+		if c.init, err = g.suite.receiveInit(private, c.kemOutput); err != nil {
+			return nil, err
+		}
+	}
+	commitSecret := make([]byte, g.suite.nh)
+	if path := a.content.commit.path; path != nil {
+		provisional := g.nextContext(c, g.context.confirmed)
+		keys, secret, err := c.tree.openPath(steps, path, g.own, c.private, marshal(&provisional), c.added)
+		if err != nil {
+			return nil, err
+		}
+		for x, key := range keys {
+			c.private[x] = key
+		}
+		c.private.keep(c.tree)
+		commitSecret = secret
+	}
+	next, _, _, err := g.next(c, a, commitSecret)
 	if err != nil {
 		return nil, err
+	}
+	if !g.suite.checkMAC(next.secrets.confirmation, next.context.confirmed, a.confirmationTag) {
+		return nil, invalid("confirmation tag (12.4.2)")
+	}
+	next.interim = g.suite.interimTranscript(next.context.confirmed, a.confirmationTag)
+	staged.next = next
+	return staged, nil
+}
+
+// stagePublic is what anybody can check of a commit who knows the public state: the proposals, the tree after them, and the path.
+func (g *Group) stagePublic(a *authenticatedContent, from leafIndex, now time.Time) (*StagedCommit, *change, []step, error) {
+	list, err := g.resolve(a.content.commit, from)
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	c, err := g.applyProposals(list, from, now)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	path := a.content.commit.path
 	if path == nil && c.needsPath {
-		return nil, invalid("commit without the path that its proposals need (12.4)")
+		return nil, nil, nil, invalid("commit without the path that its proposals need (12.4)")
 	}
 	staged := &StagedCommit{
 		base: g.secrets, committer: Member{uint32(from), g.tree.leaf(from)}, removed: c.removed,
 		authenticatedData: a.content.authenticatedData, external: from == outside,
 	}
 	if staged.external {
-		if from, err = g.admit(c, list, path); err != nil {
-			return nil, err
+		if from, err = c.admit(path); err != nil {
+			return nil, nil, nil, err
 		}
 	}
 	for _, p := range list {
 		staged.types = append(staged.types, p.proposal.Type)
 	}
-	commitSecret := make([]byte, g.suite.nh)
+	var steps []step
 	if path != nil {
-		steps, err := g.mergeCommitPath(c, path, from)
-		if err != nil {
-			return nil, err
-		}
-		if !c.removes(g.own) {
-			provisional := g.nextContext(c, g.context.confirmed)
-			keys, secret, err := c.tree.openPath(steps, path, g.own, c.private, marshal(&provisional), c.added)
-			if err != nil {
-				return nil, err
-			}
-			for x, key := range keys {
-				c.private[x] = key
-			}
-			c.private.keep(c.tree)
-			commitSecret = secret
+		if steps, err = g.mergeCommitPath(c, path, from); err != nil {
+			return nil, nil, nil, err
 		}
 	}
 	if staged.external {
@@ -302,19 +326,7 @@ func (g *Group) stage(a *authenticatedContent, from leafIndex, now time.Time) (*
 	for _, l := range c.updated {
 		staged.updated = append(staged.updated, Member{uint32(l), c.tree.leaf(l)})
 	}
-	if c.removes(g.own) {
-		return staged, nil
-	}
-	next, _, _, err := g.next(c, a, commitSecret)
-	if err != nil {
-		return nil, err
-	}
-	if !g.suite.checkMAC(next.secrets.confirmation, next.context.confirmed, a.confirmationTag) {
-		return nil, invalid("confirmation tag (12.4.2)")
-	}
-	next.interim = g.suite.interimTranscript(next.context.confirmed, a.confirmationTag)
-	staged.next = next
-	return staged, nil
+	return staged, c, steps, nil
 }
 
 // resolve finds the proposals that a commit names.

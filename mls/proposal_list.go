@@ -19,6 +19,7 @@ type change struct {
 	removed    []Member
 	psks       []preSharedKeyID
 	reInit     *reInit
+	kemOutput  []byte // of an external commit
 	init       []byte // instead of the group's init secret: of an external commit
 	needsPath  bool
 }
@@ -46,7 +47,7 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 		case ProposalReInit:
 			c.reInit = p.proposal.reInit
 		case ProposalExternalInit:
-			c.needsPath = true
+			c.kemOutput, c.needsPath = p.proposal.kemOutput, true
 		}
 	}
 	for _, p := range list {
