@@ -177,6 +177,8 @@ func (g *Group) usable(p CommitParams, values []storedProposal) []storedProposal
 
 func preference(t ProposalType) int {
 	switch t {
+	case ProposalSelfRemove: // before a removal of the same member
+		return -1
 	case ProposalRemove:
 		return 0
 	case ProposalReInit: // can be sent again in another epoch

@@ -105,9 +105,15 @@ func externalSenders(extensions []Extension) (senders []ExternalSender, err erro
 
 // checkExternalList is the half of section 12.2 about external commits.
 func (g *Group) checkExternalList(list []storedProposal, _ leafIndex) error {
-	inits, removes, psks := 0, 0, map[string]bool{}
+	inits, removes, psks, gone := 0, 0, map[string]bool{}, map[leafIndex]bool{}
 	for _, p := range list {
+		at := p.proposal.remove
 		switch p.proposal.Type {
+		case ProposalSelfRemove:
+			if p.ref == nil {
+				return invalid("a self-remove by value (SelfRemove)")
+			}
+			at = p.sender
 		case ProposalExternalInit:
 			inits++
 		case ProposalRemove:
@@ -122,8 +128,14 @@ func (g *Group) checkExternalList(list []storedProposal, _ leafIndex) error {
 		default:
 			return invalid("proposal type %d in an external commit (12.2)", p.proposal.Type)
 		}
-		if p.ref != nil {
+		if p.ref != nil && p.proposal.Type != ProposalSelfRemove {
 			return invalid("proposal by reference in an external commit (12.4.3.2)")
+		}
+		if p.proposal.Type == ProposalRemove || p.proposal.Type == ProposalSelfRemove {
+			if gone[at] {
+				return invalid("leaf %d is removed twice in an external commit (SelfRemove)", at)
+			}
+			gone[at] = true
 		}
 	}
 	if inits != 1 || removes > 1 || len(psks) > maxPSKs {
@@ -168,6 +180,7 @@ type ExternalJoinParams struct {
 	Replace           *uint32 // leaf of an old appearance of ours, to be removed
 	PSKs              PSKs
 	Proposals         []Proposal // pre-shared keys only
+	SelfRemoves       []*Message // pending in the epoch of the GroupInfo; they have to be taken along
 	AuthenticatedData []byte
 }
 
@@ -197,6 +210,11 @@ func JoinExternal(rand io.Reader, m *Message, p ExternalJoinParams) (*ExternalJo
 	for _, x := range p.Proposals {
 		list = append(list, storedProposal{sender: outside, proposal: x})
 	}
+	leaving, err := guest.selfRemoves(p.SelfRemoves)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, leaving...)
 	c, err := guest.applyProposals(list, outside, time.Time{})
 	if err != nil {
 		return nil, err
@@ -281,6 +299,10 @@ func (g *Group) enter(rand io.Reader, c *change, list []storedProposal, leaf Lea
 	c.private = path.private
 	content := &commit{path: &path.path}
 	for i := range list {
+		if list[i].ref != nil {
+			content.proposals = append(content.proposals, proposalOrRef{ref: list[i].ref})
+			continue
+		}
 		content.proposals = append(content.proposals, proposalOrRef{proposal: &list[i].proposal})
 	}
 	a := &authenticatedContent{wireFormat: WirePublicMessage, content: framedContent{

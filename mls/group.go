@@ -223,6 +223,11 @@ func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticat
 	if g.reInit != nil {
 		return nil, fmt.Errorf("mls: proposing: %w", ErrReInit)
 	}
+	if p.Type == ProposalSelfRemove {
+		if err := g.maySelfRemove(framing); err != nil {
+			return nil, err
+		}
+	}
 	if err := g.roomFor(g.own); err != nil {
 		return nil, err
 	}

@@ -220,6 +220,9 @@ func (g *Group) processHandshakeOf(a *authenticatedContent, from leafIndex, now 
 
 func (g *Group) storeProposal(a *authenticatedContent, from leafIndex) (Processed, error) {
 	p := *a.content.proposal
+	if p.Type == ProposalSelfRemove && (a.wireFormat != WirePublicMessage || from == outside) {
+		return nil, invalid("a self-remove that is not a member's PublicMessage (SelfRemove)")
+	}
 	received := &ReceivedProposal{Member{uint32(from), g.tree.leaf(from)}, p.Type}
 	ref := a.ref(g.suite)
 	if slices.ContainsFunc(g.proposals, func(s storedProposal) bool { return bytes.Equal(s.ref, ref) }) {

@@ -13,6 +13,7 @@ const (
 	ProposalReInit                 ProposalType = 5
 	ProposalExternalInit           ProposalType = 6
 	ProposalGroupContextExtensions ProposalType = 7
+	ProposalSelfRemove             ProposalType = 10 // draft-ietf-mls-extensions
 )
 
 // Proposal is one change to a group (section 12.1); the field of its type is set.
@@ -63,6 +64,8 @@ func (p *Proposal) read(s *cryptobyte.String) bool {
 		return readOpaque(s, &p.kemOutput)
 	case ProposalGroupContextExtensions:
 		return readExtensions(s, &p.extensions)
+	case ProposalSelfRemove:
+		return true
 	}
 	return false
 }

@@ -57,12 +57,22 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 			}
 		}
 	}
-	for _, p := range list {
-		if p.proposal.Type == ProposalRemove {
-			c.removed = append(c.removed, Member{uint32(p.proposal.remove), g.tree.leaf(p.proposal.remove)})
-			c.tree.remove(p.proposal.remove)
+	for _, kind := range []ProposalType{ProposalSelfRemove, ProposalRemove} {
+		for _, p := range list {
+			if p.proposal.Type != kind {
+				continue
+			}
+			at := p.proposal.remove
+			if kind == ProposalSelfRemove {
+				at = p.sender
+			}
+			c.removed = append(c.removed, Member{uint32(at), g.tree.leaf(at)})
+			c.tree.remove(at)
 			c.needsPath = true
 		}
+	}
+	if err := c.checkSelfRemoves(list); err != nil {
+		return nil, err
 	}
 	c.private.keep(c.tree)
 	v := g.suite.signatures()
@@ -99,6 +109,13 @@ func (g *Group) checkList(list []storedProposal, committer leafIndex) error {
 		case ProposalRemove:
 			if at = p.proposal.remove; at == committer {
 				return invalid("a commit that removes its own sender (12.2)")
+			}
+		case ProposalSelfRemove:
+			if p.ref == nil {
+				return invalid("a self-remove by value (SelfRemove)")
+			}
+			if at = p.sender; at == committer {
+				return invalid("a commit of a self-remove by who sent it (SelfRemove)")
 			}
 		case ProposalGroupContextExtensions:
 			if extensions {

@@ -23,6 +23,7 @@ type party struct {
 	suite  CipherSuite
 	signer *SignatureKey
 	psks   PSKs
+	leaves bool // knows self-removes
 	g      *Group
 }
 
@@ -37,6 +38,14 @@ func newPartyOf(t require.TestingT, cs CipherSuite, name string) *party {
 }
 
 func (p *party) params() KeyPackageParams {
+	k := p.plainParams()
+	if p.leaves {
+		k.Capabilities.Proposals = []ProposalType{ProposalSelfRemove}
+	}
+	return k
+}
+
+func (p *party) plainParams() KeyPackageParams {
 	return KeyPackageParams{
 		Suite: p.suite, Signer: p.signer, Credential: BasicCredential([]byte("https://a.example/users/" + p.name)),
 		Capabilities: Capabilities{Extensions: []ExtensionType{testExtension}},
