@@ -25,7 +25,7 @@ func TestStreamResumes(t *testing.T) {
 	const n = 40
 	go func() {
 		for i := range n {
-			_, err := alice.Send(ctx, fmt.Sprint("stream-", i), client.Outgoing{Conversation: c.ID, Text: fmt.Sprint(i)})
+			_, err := alice.Send(ctx, unique(fmt.Sprint("stream-", i)), client.Outgoing{Conversation: c.ID, Text: fmt.Sprint(i)})
 			if err != nil {
 				t.Error(err)
 			}
@@ -62,7 +62,7 @@ func TestStreamResumes(t *testing.T) {
 
 func TestStreamHeedsLastEventID(t *testing.T) {
 	alice := world.Person("alice")
-	_, err := alice.Send(ctx, "last-id", client.Outgoing{To: []string{"@bob@b.test"}, Text: "x"})
+	_, err := alice.Send(ctx, unique("last-id"), client.Outgoing{To: []string{"@bob@b.test"}, Text: "x"})
 	require.NoError(t, err)
 	first := func(path string, header http.Header) string {
 		res := call(t, alice, http.MethodGet, path, nil, header)

@@ -55,6 +55,9 @@ func requireProblem(t *testing.T, err error, status int, code string) *problem.P
 	return p
 }
 
+// unique makes an idempotency key that no run before had.
+func unique(name string) string { return fmt.Sprint(name, "-", time.Now().UnixNano()) }
+
 // within asks until the answer is yes.
 func within(t *testing.T, what string, f func() bool) {
 	t.Helper()
@@ -63,11 +66,14 @@ func within(t *testing.T, what string, f func() bool) {
 
 func TestTalk(t *testing.T) {
 	alice, carol := world.Person("alice"), world.Person("carol")
-	sent, err := alice.Send(ctx, "talk-1", client.Outgoing{To: []string{carol.Handle}, Text: "hello <b>"})
+	begun, err := alice.Start(ctx, carol.Handle)
+	require.NoError(t, err)
+	sent, err := alice.Send(ctx, unique("talk-1"), client.Outgoing{To: []string{carol.Handle}, Text: "hello <b>"})
 	require.NoError(t, err)
 	require.Equal(t, "@alice@a.test", sent.Sender)
 	require.True(t, sent.Mine)
 	id := sent.Conversation
+	require.Equal(t, begun.ID, id, "the newest with just these people")
 	within(t, "carol reads it", func() bool { _, err := carol.Conversation(ctx, id); return err == nil })
 	within(t, "carol reads it", func() bool { m, err := carol.Messages(ctx, id, 0, 10); return err == nil && len(m.Messages) > 0 })
 	page, err := carol.Messages(ctx, id, 0, 10)
@@ -94,16 +100,16 @@ func TestTalk(t *testing.T) {
 
 func TestSendIsIdempotent(t *testing.T) {
 	alice := world.Person("alice")
-	out := client.Outgoing{To: []string{"@bob@b.test"}, Text: "once"}
-	first, err := alice.Send(ctx, "once", out)
+	out, once := client.Outgoing{To: []string{"@bob@b.test"}, Text: "once"}, unique("once")
+	first, err := alice.Send(ctx, once, out)
 	require.NoError(t, err)
-	again, err := alice.Send(ctx, "once", out)
+	again, err := alice.Send(ctx, once, out)
 	require.NoError(t, err)
 	require.Equal(t, first.ID, again.ID)
 	for _, other := range []client.Outgoing{
 		{To: out.To, Text: "twice"}, {To: []string{"@carol@a.test"}, Text: "once"}, {Conversation: first.Conversation, Text: "once"},
 	} {
-		_, err := alice.Send(ctx, "once", other)
+		_, err := alice.Send(ctx, once, other)
 		requireProblem(t, err, 409, "idempotency_conflict")
 	}
 }
@@ -114,7 +120,7 @@ func TestFiles(t *testing.T) {
 	require.NoError(t, err)
 	data := bytes.Repeat([]byte("<script>alert(1)</script>"), 1000)
 	const name = "../\"evil\"\r\nX: y.html"
-	sent, err := alice.SendFile(ctx, "file-1", c.ID, name, "text/html", data)
+	sent, err := alice.SendFile(ctx, unique("file-1"), c.ID, name, "text/html", data)
 	require.NoError(t, err)
 	within(t, "bob has the file", func() bool { m, err := bob.Messages(ctx, c.ID, 0, 10); return err == nil && len(m.Messages) == 1 })
 	page, err := bob.Messages(ctx, c.ID, 0, 10)
@@ -138,7 +144,7 @@ func TestFiles(t *testing.T) {
 	require.Equal(t, "nosniff", res.Header.Get("X-Content-Type-Options"))
 	require.Empty(t, res.Header.Get("X"))
 
-	_, err = alice.SendFile(ctx, "file-2", c.ID, "big", "", make([]byte, client.MaxFile+1))
+	_, err = alice.SendFile(ctx, unique("file-2"), c.ID, "big", "", make([]byte, client.MaxFile+1))
 	var p *problem.Problem
 	require.ErrorAs(t, err, &p)
 	require.Equal(t, 413, p.Status)
@@ -148,11 +154,11 @@ func TestMembers(t *testing.T) {
 	alice, bob, carol := world.Person("alice"), world.Person("bob"), world.Person("carol")
 	c, err := alice.Start(ctx, bob.Handle)
 	require.NoError(t, err)
-	_, err = alice.Send(ctx, "members-1", client.Outgoing{Conversation: c.ID, Text: "before"})
+	_, err = alice.Send(ctx, unique("members-1"), client.Outgoing{Conversation: c.ID, Text: "before"})
 	require.NoError(t, err)
 	_, err = alice.AddMembers(ctx, c.ID, carol.Handle)
 	require.NoError(t, err)
-	_, err = alice.Send(ctx, "members-2", client.Outgoing{Conversation: c.ID, Text: "after"})
+	_, err = alice.Send(ctx, unique("members-2"), client.Outgoing{Conversation: c.ID, Text: "after"})
 	require.NoError(t, err)
 	within(t, "carol reads it", func() bool { m, err := carol.Messages(ctx, c.ID, 0, 10); return err == nil && len(m.Messages) == 1 })
 	page, err := carol.Messages(ctx, c.ID, 0, 10)
@@ -168,7 +174,7 @@ func TestMembers(t *testing.T) {
 	_, err = alice.RemoveMember(ctx, c.ID, bob.Handle)
 	require.NoError(t, err)
 	within(t, "bob is out", func() bool { x, err := bob.Conversation(ctx, c.ID); return err == nil && x.State == "left" })
-	_, err = bob.Send(ctx, "members-3", client.Outgoing{Conversation: c.ID, Text: "let me in"})
+	_, err = bob.Send(ctx, unique("members-3"), client.Outgoing{Conversation: c.ID, Text: "let me in"})
 	requireProblem(t, err, 409, "removed")
 	_, err = alice.Resume(ctx, c.ID)
 	require.NoError(t, err, "nothing to resume is no error")
@@ -176,9 +182,10 @@ func TestMembers(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	alice := world.Person("alice")
-	_, err := world.AddAccount("dave", sandbox.HostB)
-	require.NoError(t, err)
-	_, err = alice.Send(ctx, "dave-1", client.Outgoing{To: []string{"@dave@b.test", "@bob@b.test"}, Text: "x"})
+	if _, err := world.AddAccount("dave", sandbox.HostB); err != nil {
+		require.ErrorContains(t, err, "it exists") // from the run before, if there are several
+	}
+	_, err := alice.Send(ctx, unique("dave-1"), client.Outgoing{To: []string{"@dave@b.test", "@bob@b.test"}, Text: "x"})
 	require.Equal(t, []any{"@dave@b.test"}, requireProblem(t, err, 409, "recipient_not_ready").Extra["who"])
 	x, err := alice.Contact(ctx, "@dave@b.test")
 	require.NoError(t, err)
@@ -205,7 +212,7 @@ func TestRefusals(t *testing.T) {
 	requireProblem(t, err, 404, "no_such_conversation")
 	_, err = alice.Messages(ctx, "ffff", 0, 10)
 	requireProblem(t, err, 404, "no_such_conversation")
-	_, err = alice.Send(ctx, "r-1", client.Outgoing{Conversation: "ffff", Text: "x"})
+	_, err = alice.Send(ctx, unique("r-1"), client.Outgoing{Conversation: "ffff", Text: "x"})
 	requireProblem(t, err, 404, "no_such_conversation")
 	_, err = alice.Start(ctx, "@alice@a.test")
 	requireProblem(t, err, 422, "member_invalid")
@@ -217,7 +224,7 @@ func TestRefusals(t *testing.T) {
 		"no text": {To: []string{"@bob@b.test"}}, "nobody": {Text: "x"}, "both": {To: []string{"@bob@b.test"}, Conversation: "ff", Text: "x"},
 		"long": {To: []string{"@bob@b.test"}, Text: strings.Repeat("x", client.MaxText+1)},
 	} {
-		_, err := alice.Send(ctx, "r-2", out)
+		_, err := alice.Send(ctx, unique("r-2"), out)
 		var p *problem.Problem
 		require.ErrorAs(t, err, &p, name)
 		require.Equal(t, "422 request_invalid", fmt.Sprint(p.Status, " ", p.Code), name)
