@@ -57,20 +57,7 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 			}
 		}
 	}
-	for _, kind := range []ProposalType{ProposalSelfRemove, ProposalRemove} {
-		for _, p := range list {
-			if p.proposal.Type != kind {
-				continue
-			}
-			at := p.proposal.remove
-			if kind == ProposalSelfRemove {
-				at = p.sender
-			}
-			c.removed = append(c.removed, Member{uint32(at), g.tree.leaf(at)})
-			c.tree.remove(at)
-			c.needsPath = true
-		}
-	}
+	c.applyRemoves(g.tree, list)
 	if err := c.checkSelfRemoves(list); err != nil {
 		return nil, err
 	}
@@ -93,30 +80,33 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 	return c, c.checkSupport(g.tree, g.context.extensions)
 }
 
+// applyRemoves takes out who leaves, then who is removed.
+func (c *change) applyRemoves(before *ratchetTree, list []storedProposal) {
+	for _, kind := range []ProposalType{ProposalSelfRemove, ProposalRemove} {
+		for _, p := range list {
+			if p.proposal.Type != kind {
+				continue
+			}
+			at := p.proposal.remove
+			if kind == ProposalSelfRemove {
+				at = p.sender
+			}
+			c.removed = append(c.removed, Member{uint32(at), before.leaf(at)})
+			c.tree.remove(at)
+			c.needsPath = true
+		}
+	}
+}
+
 // checkList holds what section 12.2 asks of the list as a whole.
 func (g *Group) checkList(list []storedProposal, committer leafIndex) error {
 	touched, psks := map[leafIndex]bool{}, map[string]bool{}
 	extensions := false
 	for _, p := range list {
-		var at leafIndex
 		switch p.proposal.Type {
 		case ProposalAdd:
 			continue
-		case ProposalUpdate:
-			if at = p.sender; at == committer {
-				return invalid("a commit with an update of its own sender (12.2)")
-			}
-		case ProposalRemove:
-			if at = p.proposal.remove; at == committer {
-				return invalid("a commit that removes its own sender (12.2)")
-			}
-		case ProposalSelfRemove:
-			if p.ref == nil {
-				return invalid("a self-remove by value (SelfRemove)")
-			}
-			if at = p.sender; at == committer {
-				return invalid("a commit of a self-remove by who sent it (SelfRemove)")
-			}
+		case ProposalUpdate, ProposalRemove, ProposalSelfRemove:
 		case ProposalGroupContextExtensions:
 			if extensions {
 				return invalid("two changes of the group's extensions in one commit (12.2)")
@@ -147,15 +137,42 @@ func (g *Group) checkList(list []storedProposal, committer leafIndex) error {
 		default:
 			return fmt.Errorf("mls: proposal type %d in a commit: %w", p.proposal.Type, ErrUnsupported)
 		}
+		at, err := g.changedLeaf(p, committer)
+		if err != nil {
+			return err
+		}
 		if touched[at] {
 			return invalid("leaf %d is updated or removed twice in one commit (12.2)", at)
 		}
 		touched[at] = true
-		if g.tree.leaf(at) == nil {
-			return invalid("leaf %d of an update or remove is not a member (12.1)", at)
-		}
 	}
 	return nil
+}
+
+// changedLeaf is the leaf that an update or removal is about. It is a member's and not the committer's.
+func (g *Group) changedLeaf(p storedProposal, committer leafIndex) (leafIndex, error) {
+	at := p.sender
+	switch p.proposal.Type {
+	case ProposalUpdate:
+		if at == committer {
+			return 0, invalid("a commit with an update of its own sender (12.2)")
+		}
+	case ProposalRemove:
+		if at = p.proposal.remove; at == committer {
+			return 0, invalid("a commit that removes its own sender (12.2)")
+		}
+	case ProposalSelfRemove:
+		if p.ref == nil {
+			return 0, invalid("a self-remove by value (SelfRemove)")
+		}
+		if at == committer {
+			return 0, invalid("a commit of a self-remove by who sent it (SelfRemove)")
+		}
+	}
+	if g.tree.leaf(at) == nil {
+		return 0, invalid("leaf %d of an update or remove is not a member (12.1)", at)
+	}
+	return at, nil
 }
 
 func checkDistinct(list []Extension) error {
