@@ -6,8 +6,6 @@ import (
 	"io"
 	"slices"
 	"time"
-
-	"golang.org/x/crypto/cryptobyte"
 )
 
 // CommitParams says what a commit of ours is to do.
@@ -248,26 +246,4 @@ func (g *Group) welcomeFor(rand io.Reader, c *change, path *newPath, member memb
 		w.secrets = append(w.secrets, encryptedGroupSecrets{c.packages[i].Ref(), ct})
 	}
 	return marshalMessage(&Message{wireFormat: WireWelcome, welcome: w})
-}
-
-// add writes what restoring needs; the next group has no pending commit and no past of its own.
-func (p *PendingCommit) add(b *cryptobyte.Builder) {
-	addOpaque(b, p.message)
-	addOptional(b, p.welcome != nil)
-	if p.welcome != nil {
-		addOpaque(b, p.welcome)
-	}
-	addOpaque(b, p.next.Marshal())
-}
-
-func (p *PendingCommit) read(s *cryptobyte.String) bool {
-	var present bool
-	var next []byte
-	if !readOpaque(s, &p.message) || !readOptional(s, &present) || present && !readOpaque(s, &p.welcome) || !readOpaque(s, &next) {
-		return false
-	}
-	in := cryptobyte.String(next)
-	var nested bool
-	p.next = new(Group)
-	return p.next.readSettled(&in) && readOptional(&in, &nested) && !nested && in.Empty()
 }

@@ -19,6 +19,7 @@ var (
 	ErrStale         = errors.New("the group has moved on")
 	ErrReInit        = errors.New("the group has been closed in favour of another one")
 	ErrUnknownPSK    = errors.New("its secret is not known")
+	ErrDamaged       = errors.New("it is not what was stored")
 	ErrNotForUs      = errors.New("it names none of our key packages")
 )
 

@@ -10,7 +10,7 @@ import (
 // Group is one member's state of a group. Its methods compute the next state aside and assign it at the end, so that
 // one that fails leaves the group as it was. A Group is not safe for concurrent use.
 //
-// Encrypt, Commit, Propose and a successful Process use up keys: persist Marshal before anything leaves the device.
+// Encrypt, Commit, Propose and a successful Process use up keys: persist Changes before anything leaves the device.
 type Group struct {
 	suite    *suite
 	context  groupContext
@@ -24,7 +24,7 @@ type Group struct {
 
 	proposals []storedProposal // by reference, of this epoch
 	updates   []ownUpdate      // keys of our own Update proposals
-	past      []*pastEpoch     // newest first
+	past      []pastEpoch      // newest first
 
 	resumptions []resumption    // newest first
 	psks        PSKs            // not stored
@@ -46,10 +46,15 @@ type ownUpdate struct{ public, private []byte }
 
 // A pastEpoch can still read application messages that come late.
 type pastEpoch struct {
+	*endedEpoch
+	messages *secretTree
+}
+
+// An endedEpoch is what does not change any more of an epoch that is over.
+type endedEpoch struct {
 	context    groupContext
-	tree       *ratchetTree
 	senderData []byte
-	messages   *secretTree
+	leaves     map[leafIndex]*LeafNode // those that the next epoch has replaced, as they were; nil for one that was blank
 }
 
 // GroupParams describes the creator of a new group.
@@ -265,12 +270,42 @@ func (g *Group) ProposeUpdate(rand io.Reader, framing Framing, authenticatedData
 
 // moveTo makes next the state; what the epoch that ends needs for late messages is kept for maxPastEpochs.
 func (g *Group) moveTo(next *Group) {
-	past := append([]*pastEpoch{{g.context, g.tree, g.secrets.senderData, g.messages}}, g.past...)
+	ended := &endedEpoch{g.context, g.secrets.senderData, map[leafIndex]*LeafNode{}}
+	for _, x := range g.tree.changes(next.tree) {
+		if x.isLeaf() {
+			ended.leaves[x.leaf()] = g.tree.at(x).leaf
+		}
+	}
+	past := append([]pastEpoch{{ended, g.messages}}, g.past...)
 	resumptions := append([]resumption{{g.context.epoch, g.secrets.resumption}}, g.resumptions...)
 	moved := *next
+	moved.messages = next.messages.clone()
 	moved.past = past[:min(len(past), maxPastEpochs)]
 	moved.resumptions, moved.psks = resumptions[:min(len(resumptions), maxResumptions)], g.psks
 	*g = moved
+}
+
+// pastLeaf is a leaf as it was in the past epoch number i: the oldest of the versions that later epochs replaced.
+func (g *Group) pastLeaf(i int, l leafIndex) *LeafNode {
+	for ; i >= 0; i-- {
+		if leaf, replaced := g.past[i].leaves[l]; replaced {
+			return leaf
+		}
+	}
+	return g.tree.leaf(l)
+}
+
+// Clone is a copy that goes its own way: for a step that may have to be taken back, and as the state that Changes compares with.
+// It takes no time to speak of, since both share what does not change. They are for one goroutine at a time together.
+func (g *Group) Clone() *Group {
+	c := *g
+	c.messages = g.messages.clone()
+	c.past = slices.Clone(g.past)
+	for i := range c.past {
+		c.past[i].messages = c.past[i].messages.clone()
+	}
+	c.proposals, c.updates = slices.Clip(g.proposals), slices.Clip(g.updates) // what is appended to one is not seen by the other
+	return &c
 }
 
 func (g *Group) clonePrivate() privateKeys { return maps.Clone(g.private) }

@@ -10,12 +10,13 @@ const (
 	maxKeyPackage = 64 << 10  // a KeyPackage, by itself or in a proposal
 	maxLeaf       = 32 << 10  // a LeafNode; one with keys and signatures of lattice suites has some 10 KiB
 	maxLeaves     = 16 << 20  // all LeafNodes of a tree: more would not fit a Welcome, and nobody could be added any more
-	maxState      = 256 << 20 // what Group.Marshal wrote: up to four trees, two messages, the ratchets
+	maxState      = 256 << 20 // all records of a group: its tree, what the last commits and a pending one replace of it, ratchets
 	maxSecret     = maxKeyPackage + 1<<10
 )
 
 // Items of a list. The smallest item takes a byte or two on the wire and some ten times that in memory.
 const (
+	maxRecords      = 1 << 20 // of a group: a node and up to three epochs' ratchets for everybody, and proposals
 	maxMembers      = 1 << 16 // leaves of a tree, places in a Welcome, path secrets of a commit
 	maxNodes        = 2*maxMembers - 1
 	maxDepth        = 16      // nodes of a direct path: log2 of maxMembers

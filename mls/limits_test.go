@@ -126,21 +126,6 @@ func TestLeavesOfAGroup(t *testing.T) {
 	require.Equal(t, len(marshal(&kp.Leaf)), kp.Leaf.size)
 }
 
-// A group inside a group inside a group would be read by a recursion as deep as the input is long.
-func TestPendingCommitOfAPendingCommit(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
-	all[0].commit(CommitParams{})
-	raw := all[0].g.Marshal()
-	_, err := UnmarshalGroup(raw)
-	require.NoError(t, err)
-	raw[len(raw)-1] = 1 // says that one follows
-	_, err = UnmarshalGroup(raw)
-	require.ErrorIs(t, err, errSyntax)
-	all[0].g.pending.next.pending = &PendingCommit{message: []byte("x"), next: all[1].g}
-	_, err = UnmarshalGroup(all[0].g.Marshal())
-	require.ErrorIs(t, err, errSyntax)
-}
-
 // What nobody would read is not made, and costs no key.
 func TestTooLongIsNotMade(t *testing.T) {
 	bothFramings(t, func(t *testing.T, f Framing) {

@@ -135,10 +135,11 @@ func (s *suite) protectPrivate(rand io.Reader, a *authenticatedContent, own leaf
 	if n := len(plain) + len(c.authenticatedData) + len(c.groupID) + 256; n > maxMessage {
 		return nil, errTooLarge(n)
 	}
-	r, err := tree.of(own, c.contentType.ratchet())
+	u, err := tree.peek(own)
 	if err != nil {
 		return nil, err
 	}
+	r := u.leaf.ratchets[c.contentType.ratchet()]
 	data.generation = r.next
 	after := r.clone()
 	key := after.step(s)
@@ -148,7 +149,7 @@ func (s *suite) protectPrivate(rand io.Reader, a *authenticatedContent, own leaf
 	if m.encryptedSenderData, err = s.sealMessage(s.senderDataKey(secret, m.ciphertext), build(m.addHeader), marshal(&data)); err != nil {
 		return nil, err
 	}
-	*r = *after
+	tree.use(u, c.contentType.ratchet(), after)
 	return m, nil
 }
 
@@ -179,8 +180,8 @@ func (s *suite) decryptPrivate(m *privateMessage, own leafIndex, secret []byte, 
 	if err != nil {
 		return nil, err
 	}
-	r := &u.ratchets[m.contentType.ratchet()]
-	key, after, err := r.at(s, data.generation)
+	kind := m.contentType.ratchet()
+	key, after, err := u.leaf.ratchets[kind].at(s, data.generation)
 	if err != nil {
 		return nil, err
 	}
@@ -188,10 +189,7 @@ func (s *suite) decryptPrivate(m *privateMessage, own leafIndex, secret []byte, 
 	if err != nil {
 		return nil, err
 	}
-	o := &openedMessage{generation: data.generation, use: func() {
-		tree.take(u)
-		*r = *after
-	}}
+	o := &openedMessage{generation: data.generation, use: func() { tree.use(u, kind, after) }}
 	o.wireFormat = WirePrivateMessage
 	o.content = framedContent{groupID: m.groupID, epoch: m.epoch, sender: sender{senderMember, uint32(data.leaf)},
 		authenticatedData: m.authenticatedData, contentType: m.contentType}

@@ -143,7 +143,10 @@ func (g *Group) processPublic(m *publicMessage, now time.Time) (Processed, error
 }
 
 func verifySender(a *authenticatedContent, s *suite, t *ratchetTree, context []byte) (Member, error) {
-	leaf := t.leaf(leafIndex(a.content.sender.index))
+	return verifySenderAs(t.leaf(leafIndex(a.content.sender.index)), a, s, context)
+}
+
+func verifySenderAs(leaf *LeafNode, a *authenticatedContent, s *suite, context []byte) (Member, error) {
 	if leaf == nil {
 		return Member{}, invalid("sender %d is not a member (6.1)", a.content.sender.index)
 	}
@@ -184,7 +187,7 @@ func (o *openedMessage) application(from Member) *ApplicationMessage {
 
 // processPast reads a late application message with the keys and members of its own epoch.
 func (g *Group) processPast(m *privateMessage) (Processed, error) {
-	i := slices.IndexFunc(g.past, func(p *pastEpoch) bool { return p.context.epoch == m.epoch })
+	i := slices.IndexFunc(g.past, func(p pastEpoch) bool { return p.context.epoch == m.epoch })
 	if i < 0 || m.contentType != ContentApplication {
 		return nil, &WrongEpochError{m.epoch, g.context.epoch}
 	}
@@ -193,7 +196,7 @@ func (g *Group) processPast(m *privateMessage) (Processed, error) {
 	if err != nil {
 		return nil, err
 	}
-	from, err := verifySender(&o.authenticatedContent, g.suite, p.tree, marshal(&p.context))
+	from, err := verifySenderAs(g.pastLeaf(i, leafIndex(o.content.sender.index)), &o.authenticatedContent, g.suite, marshal(&p.context))
 	if err != nil {
 		return nil, err
 	}

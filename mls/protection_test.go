@@ -29,7 +29,7 @@ func TestOutOfOrderAndReplay(t *testing.T) {
 		_, err := bob.process(sent[i])
 		require.ErrorIs(t, err, ErrReplay, "message %d", i)
 	}
-	require.Empty(t, bob.g.messages.ratchets[alice.g.own][applicationRatchet].skipped, "used keys are deleted")
+	require.Empty(t, bob.g.messages.ratchet(t, alice.g.own, applicationRatchet).skipped, "used keys are deleted")
 }
 
 func TestForwardLimit(t *testing.T) {
@@ -55,7 +55,7 @@ func TestForwardLimit(t *testing.T) {
 	_, err = beyondBob.Process(parsed(t, beyond), testNow)
 	require.ErrorIs(t, err, ErrTooFarAhead)
 	bob.read(edge, "at the limit")
-	skipped := bob.g.messages.ratchets[alice.g.own][applicationRatchet].skipped
+	skipped := bob.g.messages.ratchet(t, alice.g.own, applicationRatchet).skipped
 	require.Len(t, skipped, maxSkipped, "only the newest skipped keys are kept")
 	_, err = bob.process(early)
 	require.ErrorIs(t, err, ErrReplay, "the oldest are given up")
@@ -83,7 +83,7 @@ func TestPastEpochs(t *testing.T) {
 	}
 	require.Len(t, carol.g.past, maxPastEpochs)
 	for _, p := range carol.g.past {
-		require.Empty(t, p.messages.subtrees[root(p.messages.leaves)], "the root of a used secret tree is gone")
+		require.Empty(t, p.messages.root.secret, "the root of a used secret tree is gone")
 	}
 }
 

@@ -3,7 +3,6 @@ package mls
 import (
 	"fmt"
 	"maps"
-	"slices"
 )
 
 // A ratchet gives the keys of one sender and kind, generation by generation (section 9.1). Keys of generations that were
@@ -67,34 +66,51 @@ const (
 )
 
 // secretTree holds the not yet used part of section 9's tree: secrets of whole subtrees nobody below has written in, and
-// the two ratchets of everybody who has. A subtree's secret is gone as soon as something was derived from it.
+// the two ratchets of everybody who has. Copies share their nodes.
 type secretTree struct {
-	suite    *suite
-	leaves   uint32
-	subtrees map[nodeIndex][]byte
-	ratchets map[leafIndex]*[2]ratchet
+	suite  *suite
+	leaves uint32
+	root   *secretNode
+}
+
+// A secretNode has its secret, or, once something was derived from that, what it gave: two nodes below, or at a leaf the
+// ratchets. Nodes and ratchets are replaced and not changed, so that two states of a tree differ where their pointers do.
+type secretNode struct {
+	secret      []byte
+	left, right *secretNode
+	ratchets    [2]*ratchet
 }
 
 func newSecretTree(s *suite, leaves uint32, encryptionSecret []byte) *secretTree {
-	return &secretTree{s, leaves, map[nodeIndex][]byte{root(leaves): encryptionSecret}, map[leafIndex]*[2]ratchet{}}
+	return &secretTree{s, leaves, &secretNode{secret: encryptionSecret}}
 }
 
-// of returns the ratchet of a sender and makes it part of the tree: for messages of our own. What others send goes through peek.
-func (t *secretTree) of(l leafIndex, kind ratchetKind) (*ratchet, error) {
-	u, err := t.peek(l)
-	if err != nil {
-		return nil, err
+func (t *secretTree) clone() *secretTree {
+	c := *t
+	return &c
+}
+
+// unfolded is the node once its secret has been used (section 9).
+func (n *secretNode) unfolded(s *suite, leaf bool) *secretNode {
+	u := *n
+	if n.secret == nil {
+		return &u
 	}
-	t.take(u)
-	return &u.ratchets[kind], nil
+	u.secret = nil
+	if leaf {
+		u.ratchets[handshakeRatchet] = &ratchet{secret: s.expandWithLabel(n.secret, "handshake", nil, s.nh)}
+		u.ratchets[applicationRatchet] = &ratchet{secret: s.expandWithLabel(n.secret, "application", nil, s.nh)}
+		return &u
+	}
+	u.left = &secretNode{secret: s.expandWithLabel(n.secret, "tree", []byte("left"), s.nh)}
+	u.right = &secretNode{secret: s.expandWithLabel(n.secret, "tree", []byte("right"), s.nh)}
+	return &u
 }
 
 // An unfolding is what the tree becomes when the ratchets of one sender are taken out of it.
 type unfolding struct {
-	leaf     leafIndex
-	ratchets *[2]ratchet
-	used     nodeIndex            // the subtree that they come from, whose secret goes
-	rest     map[nodeIndex][]byte // its parts without the sender; nil if the ratchets have been in the tree before
+	root *secretNode
+	leaf *secretNode // in no other tree yet
 }
 
 // peek computes the ratchets of a sender, from the lowest subtree that still has its secret. The tree stays as it is: who the
@@ -103,36 +119,25 @@ func (t *secretTree) peek(l leafIndex) (*unfolding, error) {
 	if uint32(l) >= t.leaves {
 		return nil, invalid("sender %d is not in the tree (9)", l)
 	}
-	if r, ok := t.ratchets[l]; ok {
-		return &unfolding{leaf: l, ratchets: r}, nil
+	u := &unfolding{root: t.root}
+	place := &u.root
+	for x := root(t.leaves); ; {
+		n := (*place).unfolded(t.suite, x.isLeaf())
+		*place = n
+		switch {
+		case x.isLeaf():
+			u.leaf = n
+			return u, nil
+		case x.left().covers(l):
+			place, x = &n.left, x.left()
+		default:
+			place, x = &n.right, x.right()
+		}
 	}
-	x := l.node()
-	above := append([]nodeIndex{x}, x.directPath(root(t.leaves))...)
-	at := slices.IndexFunc(above, func(x nodeIndex) bool { return t.subtrees[x] != nil })
-	if at < 0 {
-		return nil, fmt.Errorf("mls: keys of sender %d: %w", l, ErrReplay)
-	}
-	u := &unfolding{leaf: l, used: above[at], rest: map[nodeIndex][]byte{}}
-	secret := t.subtrees[u.used]
-	for i := at; i > 0; i-- {
-		u.rest[above[i].left()] = t.suite.expandWithLabel(secret, "tree", []byte("left"), t.suite.nh)
-		u.rest[above[i].right()] = t.suite.expandWithLabel(secret, "tree", []byte("right"), t.suite.nh)
-		secret = u.rest[above[i-1]]
-		delete(u.rest, above[i-1])
-	}
-	u.ratchets = &[2]ratchet{
-		{secret: t.suite.expandWithLabel(secret, "handshake", nil, t.suite.nh)},
-		{secret: t.suite.expandWithLabel(secret, "application", nil, t.suite.nh)},
-	}
-	return u, nil
 }
 
-// take makes it so. The secret that an unfolding came from is gone from then on.
-func (t *secretTree) take(u *unfolding) {
-	if u.rest == nil {
-		return
-	}
-	delete(t.subtrees, u.used)
-	maps.Copy(t.subtrees, u.rest)
-	t.ratchets[u.leaf] = u.ratchets
+// use makes it so, with one ratchet moved on. The secrets that an unfolding came from are gone from then on.
+func (t *secretTree) use(u *unfolding, kind ratchetKind, after *ratchet) {
+	u.leaf.ratchets[kind] = after
+	t.root = u.root
 }

@@ -22,6 +22,43 @@ func forgePrivate(t require.TestingT, p *party, kind ContentType, data senderDat
 	return marshal(&Message{wireFormat: WirePrivateMessage, private: m})
 }
 
+// of returns a sender's ratchet to be moved by hand.
+func (t *secretTree) of(l leafIndex, kind ratchetKind) (*ratchet, error) {
+	u, err := t.peek(l)
+	if err != nil {
+		return nil, err
+	}
+	r := u.leaf.ratchets[kind].clone()
+	t.use(u, kind, r)
+	return r, nil
+}
+
+// ratchet of a sender who has been heard.
+func (t *secretTree) ratchet(tb testing.TB, l leafIndex, kind ratchetKind) *ratchet {
+	n, x := t.root, root(t.leaves)
+	for !x.isLeaf() {
+		require.Empty(tb, n.secret)
+		if x.left().covers(l) {
+			n, x = n.left, x.left()
+		} else {
+			n, x = n.right, x.right()
+		}
+	}
+	require.NotNil(tb, n.ratchets[kind])
+	return n.ratchets[kind]
+}
+
+// unused are the places of the secrets from which nothing has been derived yet.
+func (n *secretNode) unused(x nodeIndex) (places []nodeIndex) {
+	switch {
+	case n.secret != nil:
+		return []nodeIndex{x}
+	case x.isLeaf():
+		return nil
+	}
+	return append(n.left.unused(x.left()), n.right.unused(x.right())...)
+}
+
 // Whoever the forged message names, and whatever was received before: the state stays byte for byte what it was.
 func TestForgeryLeavesTheSecretTree(t *testing.T) {
 	all := newGroup(t, FramePrivate, names(6)...)
@@ -108,7 +145,7 @@ func TestForgedGenerationsCostBoundedWork(t *testing.T) {
 		}
 	}
 	require.True(t, bytes.Equal(before, reader.g.Marshal()))
-	require.Empty(t, reader.g.messages.ratchets[1][applicationRatchet].skipped)
+	require.Empty(t, reader.g.messages.ratchet(t, 1, applicationRatchet).skipped)
 }
 
 // Of what a jump passes over the newest keys are kept, and they are those that going step by step would have given.

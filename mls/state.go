@@ -1,225 +1,221 @@
 package mls
 
 import (
+	"bytes"
 	"cmp"
-	"maps"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
 	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 )
 
-const stateVersion = 1
+// The state of a group is a set of records, so that a step writes what it changes and no more. Numbers in keys are hexadecimal
+// and of fixed width; the values are in stored.go.
+//
+//	group                      context, secrets and private keys of the epoch, and who we are; changes once an epoch
+//	node/NODE                  a node of the ratchet tree that is not blank
+//	proposal/N                 a proposal by reference of this epoch, in the order in which they came
+//	update/N                   the key of an Update of our own among them
+//	pending                    a commit of ours: its messages, and how the epoch that it opens differs from this one
+//	past/EPOCH                 an epoch that is over, and the leaves that the next one replaced
+//	secret/EPOCH/NODE          a secret of the secret tree from which nothing has been derived yet
+//	ratchet/EPOCH/LEAF/KIND    a sender's ratchet, with the keys that wait; 0: handshake, 1: application
+//
+// The last two are of this epoch and of those in past: when an epoch ends they stay as they are. Between the root of a secret tree
+// and each of its leaves there is one secret, or a pair of ratchets at the leaf. Another tree of secrets gets keys of its own, and
+// its nodes are written like those of this one.
 
-// Marshal returns the whole state, private keys included, for sealed storage. Equal states give equal bytes.
-func (g *Group) Marshal() []byte { return marshal(g) }
+// A Record of a group's state. Its value is not to be changed. Among Changes, nil says that the record is to be deleted.
+type Record struct {
+	Key   string
+	Value []byte
+}
 
-// UnmarshalGroup reads what Marshal wrote.
-func UnmarshalGroup(data []byte) (*Group, error) {
-	g := new(Group)
-	if err := unmarshalUpTo(maxState, data, g, "stored group"); err != nil {
+type records map[string][]byte
+
+func (r records) put(key string, add func(*cryptobyte.Builder)) { r[key] = build(add) }
+
+// Changes are the records to be put and deleted, sorted by key, for what is stored of since to become g. since is the Clone that was
+// taken when records were last written; for nil, Changes are all records of g. Equal states have equal records.
+func (g *Group) Changes(since *Group) []Record {
+	if since == nil {
+		since = new(Group)
+	}
+	was, now := records{}, records{}
+	since.recordsTo(was, g)
+	g.recordsTo(now, since)
+	var list []Record
+	for key, value := range now {
+		if old, ok := was[key]; !ok || !bytes.Equal(old, value) {
+			list = append(list, Record{key, value})
+		}
+	}
+	for key := range was {
+		if _, ok := now[key]; !ok {
+			list = append(list, Record{key, nil})
+		}
+	}
+	slices.SortFunc(list, func(a, b Record) int { return cmp.Compare(a.Key, b.Key) })
+	return list
+}
+
+// recordsTo writes all records but those of the parts that g and other share. Where it is cheap to write more than differs it does:
+// what comes out equal does not count, and what is left out by mistake would be lost.
+func (g *Group) recordsTo(r records, other *Group) {
+	if g.secrets == nil {
+		return // nothing was stored yet
+	}
+	r.put(groupKey, g.addHead)
+	if g.tree != other.tree {
+		for i, n := range g.tree.nodes {
+			if x := nodeIndex(i); !n.blank() && n != other.tree.at(x) {
+				r.put(nodeKey(x), n.add)
+			}
+		}
+	}
+	for i := range g.proposals {
+		if i >= len(other.proposals) || !bytes.Equal(g.proposals[i].ref, other.proposals[i].ref) { // a hash of all there is
+			r.put(proposalKey(i), g.proposals[i].add)
+		}
+	}
+	for i := range g.updates {
+		r.put(updateKey(i), g.updates[i].add)
+	}
+	if g.pending != nil && (g.pending != other.pending || g.tree != other.tree) {
+		r.put(pendingKey, func(b *cryptobyte.Builder) { g.pending.add(b, g.tree) })
+	}
+	kept := other.epochs()
+	for epoch, p := range g.epochs() {
+		if p.endedEpoch != nil && p.endedEpoch != kept[epoch].endedEpoch {
+			r.put(pastKey(epoch), p.add)
+		}
+		p.messages.recordsTo(r, epoch, kept[epoch].messages)
+	}
+}
+
+// epochs whose messages can be read. The current one has not ended.
+func (g *Group) epochs() map[uint64]pastEpoch {
+	epochs := map[uint64]pastEpoch{}
+	if g.messages != nil {
+		epochs[g.context.epoch] = pastEpoch{nil, g.messages}
+	}
+	for _, p := range g.past {
+		epochs[p.context.epoch] = p
+	}
+	return epochs
+}
+
+func (t *secretTree) recordsTo(r records, epoch uint64, other *secretTree) {
+	if other == nil || other.leaves != t.leaves {
+		other = new(secretTree)
+	}
+	t.root.recordsTo(r, epoch, root(t.leaves), other.root)
+}
+
+func (n *secretNode) recordsTo(r records, epoch uint64, x nodeIndex, other *secretNode) {
+	switch {
+	case n == other:
+		return
+	case n.secret != nil:
+		r[secretKey(epoch, x)] = n.secret
+		return
+	case x.isLeaf():
+		for kind := range n.ratchets {
+			r.put(ratchetKey(epoch, x.leaf(), ratchetKind(kind)), n.ratchets[kind].add)
+		}
+		return
+	case other == nil:
+		other = new(secretNode)
+	}
+	n.left.recordsTo(r, epoch, x.left(), other.left)
+	n.right.recordsTo(r, epoch, x.right(), other.right)
+}
+
+// LoadGroup makes a group of all its records, in any order. What Changes would not have written is refused with ErrDamaged.
+func LoadGroup(list []Record) (*Group, error) {
+	r, err := collect(list)
+	if err != nil {
 		return nil, err
+	}
+	g := new(Group)
+	if what := g.load(r); what != "" {
+		return nil, damaged("%s cannot be read", what)
+	}
+	if r.taken != len(r.records) {
+		return nil, damaged("%d of %d records do not belong to it", len(r.records)-r.taken, len(r.records))
 	}
 	return g, nil
 }
 
-func (g *Group) add(b *cryptobyte.Builder) {
-	b.AddUint8(stateVersion)
-	b.AddUint16(uint16(g.suite.id))
-	g.context.add(b)
-	addOpaque(b, g.tree.marshal())
-	addOpaque(b, g.interim)
-	for _, f := range g.secrets.fields() {
-		addOpaque(b, *f)
-	}
-	g.messages.add(b)
-	b.AddUint32(uint32(g.own))
-	addOpaque(b, g.signer.Private())
-	addMap(b, g.private, func(b *cryptobyte.Builder, key []byte) { addOpaque(b, key) })
-	addVector(b, func(b *cryptobyte.Builder) {
-		for i := range g.proposals {
-			addOpaque(b, g.proposals[i].ref)
-			b.AddUint32(uint32(g.proposals[i].sender))
-			g.proposals[i].proposal.add(b)
-		}
-	})
-	addVector(b, func(b *cryptobyte.Builder) {
-		for _, u := range g.updates {
-			addOpaque(b, u.public)
-			addOpaque(b, u.private)
-		}
-	})
-	addVector(b, func(b *cryptobyte.Builder) {
-		for _, p := range g.past {
-			p.context.add(b)
-			addOpaque(b, p.tree.marshal())
-			addOpaque(b, p.senderData)
-			p.messages.add(b)
-		}
-	})
-	addVector(b, func(b *cryptobyte.Builder) {
-		for _, r := range g.resumptions {
-			b.AddUint64(r.epoch)
-			addOpaque(b, r.secret)
-		}
-	})
-	addOptional(b, g.removed)
-	addOptional(b, g.reInit != nil)
-	if g.reInit != nil {
-		g.reInit.add(b)
-	}
-	addOptional(b, g.pending != nil)
-	if g.pending != nil {
-		g.pending.add(b)
-	}
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("mls: reading a stored group: %s: %w", fmt.Sprintf(format, args...), ErrDamaged)
 }
 
-func (g *Group) read(s *cryptobyte.String) bool {
-	var pending bool
-	if !g.readSettled(s) || !readOptional(s, &pending) {
-		return false
+func collect(list []Record) (*stored, error) {
+	size := 0
+	for _, x := range list {
+		size += len(x.Key) + len(x.Value)
 	}
-	if pending {
-		g.pending = new(PendingCommit)
-		return g.pending.read(s)
+	if len(list) > maxRecords || size > maxState {
+		return nil, damaged("%d records of %d bytes; at most %d of %d are read", len(list), size, maxRecords, maxState)
 	}
-	return true
+	r := &stored{records: make(records, len(list))}
+	for _, x := range list {
+		r.records[x.Key] = x.Value
+	}
+	if len(r.records) != len(list) {
+		return nil, damaged("two records have one key")
+	}
+	return r, nil
 }
 
-// readSettled reads everything but a pending commit, which is a group itself: one inside the other goes no deeper than that.
-func (g *Group) readSettled(s *cryptobyte.String) bool {
-	var version uint8
-	var id uint16
-	if !s.ReadUint8(&version) || version != stateVersion || !s.ReadUint16(&id) {
-		return false
-	}
-	var err error
-	if g.suite, err = CipherSuite(id).suite(); err != nil {
-		return false
-	}
-	g.secrets = new(epochSecrets)
-	if !g.context.read(s) || !g.readTree(s, &g.tree) || !readOpaque(s, &g.interim) {
-		return false
-	}
-	for _, f := range g.secrets.fields() {
-		if !readOpaque(s, f) {
-			return false
-		}
-	}
-	var seed []byte
-	g.messages = &secretTree{suite: g.suite}
-	if !g.messages.read(s) || !s.ReadUint32((*uint32)(&g.own)) || g.tree.leaf(g.own) == nil || !readOpaque(s, &seed) {
-		return false
-	}
-	if g.signer, err = NewSignatureKey(g.suite.id, seed); err != nil {
-		return false
-	}
-	return g.readRest(s)
-}
-
-func (g *Group) readRest(s *cryptobyte.String) bool {
-	g.private = privateKeys{}
-	ok := readMap(s, maxDepth+1, g.private, func(s *cryptobyte.String, key *[]byte) bool { return readOpaque(s, key) }) &&
-		readList(s, maxPendingRefs, func(s *cryptobyte.String) bool {
-			var p storedProposal
-			ok := readOpaque(s, &p.ref) && s.ReadUint32((*uint32)(&p.sender)) && p.proposal.read(s)
-			g.proposals = append(g.proposals, p)
-			return ok
-		}) &&
-		readList(s, maxPendingRefs, func(s *cryptobyte.String) bool {
-			var u ownUpdate
-			ok := readOpaque(s, &u.public) && readOpaque(s, &u.private)
-			g.updates = append(g.updates, u)
-			return ok
-		}) &&
-		readList(s, maxPastEpochs, func(s *cryptobyte.String) bool {
-			p := &pastEpoch{messages: &secretTree{suite: g.suite}}
-			ok := p.context.read(s) && g.readTree(s, &p.tree) && readOpaque(s, &p.senderData) && p.messages.read(s)
-			g.past = append(g.past, p)
-			return ok
-		}) &&
-		readList(s, maxResumptions, func(s *cryptobyte.String) bool {
-			var r resumption
-			ok := s.ReadUint64(&r.epoch) && readOpaque(s, &r.secret)
-			g.resumptions = append(g.resumptions, r)
-			return ok
-		})
-	var closed bool
-	if !ok || !readOptional(s, &g.removed) || !readOptional(s, &closed) {
-		return false
-	}
-	if closed {
-		g.reInit = new(reInit)
-		return g.reInit.read(s)
-	}
-	return true
-}
-
-func (g *Group) readTree(s *cryptobyte.String, out **ratchetTree) bool {
-	var data []byte
-	if !readOpaque(s, &data) {
-		return false
-	}
-	t, err := parseTree(g.suite, data)
-	*out = t
-	return err == nil
-}
-
-// Maps are written in the order of their keys.
-
-func addMap[K ~uint32, V any](b *cryptobyte.Builder, m map[K]V, value func(*cryptobyte.Builder, V)) {
-	addVector(b, func(b *cryptobyte.Builder) {
-		for _, k := range slices.Sorted(maps.Keys(m)) {
-			b.AddUint32(uint32(k))
-			value(b, m[k])
+// Marshal returns the whole state in one piece: all its records, private keys included. It takes time in proportion to the members.
+func (g *Group) Marshal() []byte {
+	return build(func(b *cryptobyte.Builder) {
+		for _, x := range g.Changes(nil) {
+			addOpaque(b, []byte(x.Key))
+			addOpaque(b, x.Value)
 		}
 	})
 }
 
-func readMap[K ~uint32, V any](s *cryptobyte.String, limit int, m map[K]V, value func(*cryptobyte.String, *V) bool) bool {
-	last := int64(-1)
-	return readList(s, limit, func(s *cryptobyte.String) bool {
-		var k uint32
-		var v V
-		if !s.ReadUint32(&k) || cmp.Compare(int64(k), last) <= 0 || !value(s, &v) {
-			return false
-		}
-		last, m[K(k)] = int64(k), v
-		return true
-	})
-}
-
-func (t *secretTree) add(b *cryptobyte.Builder) {
-	b.AddUint32(t.leaves)
-	addMap(b, t.subtrees, func(b *cryptobyte.Builder, secret []byte) { addOpaque(b, secret) })
-	addMap(b, t.ratchets, func(b *cryptobyte.Builder, r *[2]ratchet) {
-		for i := range r {
-			addOpaque(b, r[i].secret)
-			b.AddUint32(r[i].next)
-			addMap(b, r[i].skipped, func(b *cryptobyte.Builder, k messageKey) {
-				addOpaque(b, k.key)
-				addOpaque(b, k.nonce)
-			})
-		}
-	})
-}
-
-func (t *secretTree) read(s *cryptobyte.String) bool {
-	t.subtrees, t.ratchets = map[nodeIndex][]byte{}, map[leafIndex]*[2]ratchet{}
-	if !s.ReadUint32(&t.leaves) || t.leaves == 0 || t.leaves > maxMembers || t.leaves&(t.leaves-1) != 0 {
-		return false
+// UnmarshalGroup reads what Marshal wrote.
+func UnmarshalGroup(data []byte) (*Group, error) {
+	if len(data) > maxState {
+		return nil, damaged("%d bytes; at most %d are read", len(data), maxState)
 	}
-	return readMap(s, maxNodes, t.subtrees, func(s *cryptobyte.String, secret *[]byte) bool { return readOpaque(s, secret) }) &&
-		readMap(s, maxMembers, t.ratchets, func(s *cryptobyte.String, r **[2]ratchet) bool {
-			*r = new([2]ratchet)
-			for i := range *r {
-				rt := &(*r)[i]
-				rt.skipped = map[uint32]messageKey{}
-				if !readOpaque(s, &rt.secret) || !s.ReadUint32(&rt.next) || !readMap(s, maxSkipped, rt.skipped, func(s *cryptobyte.String, k *messageKey) bool {
-					return readOpaque(s, &k.key) && readOpaque(s, &k.nonce) && len(k.nonce) == t.suite.nn
-				}) {
-					return false
-				}
-			}
-			return true
-		})
+	var list []Record
+	for s := cryptobyte.String(data); !s.Empty(); {
+		var key, value cryptobyte.String
+		if !readVector(&s, &key) || !readVector(&s, &value) || len(key) == 0 || len(list) >= maxRecords ||
+			len(list) > 0 && string(key) <= list[len(list)-1].Key {
+			return nil, fmt.Errorf("mls: reading a stored group: %w: %w", ErrDamaged, errSyntax)
+		}
+		list = append(list, Record{string(key), value})
+	}
+	return LoadGroup(list)
+}
+
+const groupKey, pendingKey = "group", "pending"
+
+func nodeKey(x nodeIndex) string { return key("node", uint64(x), 4) }
+
+func proposalKey(i int) string { return key("proposal", uint64(i), 2) }
+
+func updateKey(i int) string { return key("update", uint64(i), 2) }
+
+func pastKey(epoch uint64) string { return key("past", epoch, 8) }
+
+func secretKey(epoch uint64, x nodeIndex) string { return key(key("secret", epoch, 8), uint64(x), 4) }
+
+func ratchetKey(epoch uint64, l leafIndex, kind ratchetKind) string {
+	return key(key(key("ratchet", epoch, 8), uint64(l), 4), uint64(kind), 1)
+}
+
+// key appends a number of that many bytes.
+func key(prefix string, n uint64, size int) string {
+	b := append(make([]byte, 0, len(prefix)+1+2*size), prefix...)
+	return string(hex.AppendEncode(append(b, '/'), binary.BigEndian.AppendUint64(nil, n)[8-size:]))
 }

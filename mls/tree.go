@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"bytes"
 	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -66,6 +67,42 @@ func newTree(s *suite, first *LeafNode) *ratchetTree {
 // clone shares the nodes; changes to one tree do not show in the other.
 func (t *ratchetTree) clone() *ratchetTree {
 	return &ratchetTree{t.suite, slices.Clone(t.nodes), slices.Clone(t.hashes), t.index().clone(), t.blank}
+}
+
+// resized is a copy with that many leaves.
+func (t *ratchetTree) resized(leaves uint32) *ratchetTree {
+	r := &ratchetTree{suite: t.suite, nodes: make([]node, nodeWidth(leaves)), hashes: make([][]byte, nodeWidth(leaves))}
+	copy(r.nodes, t.nodes)
+	copy(r.hashes, t.hashes)
+	return r
+}
+
+// at is the node in a place that may be outside the tree, where all is blank. So it is in no tree.
+func (t *ratchetTree) at(x nodeIndex) node {
+	if t == nil || int(x) >= len(t.nodes) {
+		return node{}
+	}
+	return t.nodes[x]
+}
+
+// changes are the places, ascending, where other is not what t is. Trees share their nodes, so it takes a look at each and no more.
+func (t *ratchetTree) changes(other *ratchetTree) []nodeIndex {
+	if t == other {
+		return nil
+	}
+	width := 0
+	for _, tree := range []*ratchetTree{t, other} {
+		if tree != nil {
+			width = max(width, len(tree.nodes))
+		}
+	}
+	var places []nodeIndex
+	for x := range nodeIndex(width) {
+		if a, b := t.at(x), other.at(x); a != b && !bytes.Equal(build(a.add), build(b.add)) {
+			places = append(places, x)
+		}
+	}
+	return places
 }
 
 func (t *ratchetTree) leaves() uint32 { return uint32(len(t.nodes)+1) / 2 }
@@ -210,17 +247,22 @@ func (t *ratchetTree) addTo(b *cryptobyte.Builder) {
 	}
 	addVector(b, func(b *cryptobyte.Builder) {
 		for _, n := range t.nodes[:last] {
-			addOptional(b, !n.blank())
-			switch {
-			case n.leaf != nil:
-				b.AddUint8(1)
-				n.leaf.add(b)
-			case n.parent != nil:
-				b.AddUint8(2)
-				n.parent.add(b)
-			}
+			n.add(b)
 		}
 	})
+}
+
+// add writes an optional<Node>.
+func (n node) add(b *cryptobyte.Builder) {
+	addOptional(b, !n.blank())
+	switch {
+	case n.leaf != nil:
+		b.AddUint8(1)
+		n.leaf.add(b)
+	case n.parent != nil:
+		b.AddUint8(2)
+		n.parent.add(b)
+	}
 }
 
 func (t *ratchetTree) marshal() []byte { return build(t.addTo) }

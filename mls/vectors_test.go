@@ -254,7 +254,7 @@ func TestVectorsSecretTree(t *testing.T) {
 				}
 			}
 		}
-		require.Empty(t, tree.subtrees, "the secrets of subtrees that were used are gone")
+		require.Empty(t, tree.root.unused(root(tree.leaves)), "the secrets of subtrees that were used are gone")
 	})
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,8 +17,8 @@ var testNow = time.Unix(1_800_000_000, 0)
 
 const testExtension ExtensionType = 0xF7A1
 
-// A party is one client. Its state goes through Marshal and UnmarshalGroup after every step, so that whatever is not
-// stored is missing in the next one.
+// A party is one client. After every step what has changed is put with its other records, and the group is loaded from them: what
+// is not stored is missing in the next step.
 type party struct {
 	t      require.TestingT
 	name   string
@@ -24,7 +26,10 @@ type party struct {
 	signer *SignatureKey
 	psks   PSKs
 	leaves bool // knows self-removes
+	up     bool // goes on with the group that it has
 	g      *Group
+	saved  *Group  // what stored is of
+	stored records
 }
 
 func newParty(t require.TestingT, name string) *party {
@@ -77,14 +82,44 @@ func (p *party) create(extensions ...Extension) {
 	p.reload()
 }
 
-// reload is a restart of the client.
+// reload is a restart of the client, unless it stays up.
 func (p *party) reload() {
-	raw := p.g.Marshal()
-	g, err := UnmarshalGroup(raw)
+	changes := p.g.Changes(p.saved)
+	if p.stored == nil {
+		p.stored = records{}
+	}
+	for _, x := range changes {
+		if x.Value == nil {
+			require.Contains(p.t, p.stored, x.Key, "deleted and not there")
+			delete(p.stored, x.Key)
+			continue
+		}
+		require.NotEqual(p.t, p.stored[x.Key], x.Value, "%s is written again", x.Key)
+		p.stored[x.Key] = x.Value
+	}
+	require.True(p.t, slices.IsSortedFunc(changes, func(a, b Record) int { return strings.Compare(a.Key, b.Key) }))
+	g := p.restored()
+	require.Equal(p.t, p.g.Changes(nil), g.Changes(nil), "the state of %s is not what is stored", p.name)
+	if p.saved = p.g.Clone(); p.up {
+		return
+	}
+	p.g, p.saved = g, g.Clone()
+}
+
+// restored is the group after a crash.
+func (p *party) restored() *Group {
+	g, err := LoadGroup(p.stored.list())
 	require.NoError(p.t, err)
-	require.Equal(p.t, raw, g.Marshal(), "the state of %s changes when it is stored", p.name)
 	g.UsePSKs(p.psks)
-	p.g = g
+	return g
+}
+
+// list is in no order.
+func (r records) list() (list []Record) {
+	for key, value := range r {
+		list = append(list, Record{key, value})
+	}
+	return list
 }
 
 func (p *party) join(kp *KeyPackageSecret, welcome []byte) *StagedJoin {
