@@ -289,13 +289,13 @@ func BenchmarkDecrypt(b *testing.B) {
 
 func BenchmarkLoad(b *testing.B) {
 	eachSize(b, func(costs, int) time.Duration { return 0 }, func(b *testing.B, first, _ *party) {
-		raw := first.g.Marshal()
-		b.ReportMetric(float64(len(raw)), "bytes")
+		list := first.g.Changes(nil)
 		b.ResetTimer()
 		for b.Loop() {
-			_, err := UnmarshalGroup(raw)
+			_, err := LoadGroup(list)
 			require.NoError(b, err)
 		}
+		b.ReportMetric(float64(size(list)), "bytes")
 	})
 }
 
@@ -310,10 +310,100 @@ func BenchmarkForgedDecrypt(b *testing.B) {
 	}
 }
 
-func BenchmarkSave(b *testing.B) {
+// BenchmarkSaveWhole is what saving would take if it wrote the whole group each time.
+func BenchmarkSaveWhole(b *testing.B) {
+	eachSize(b, func(costs, int) time.Duration { return 0 }, func(b *testing.B, first, _ *party) {
+		saved := 0
+		for b.Loop() {
+			saved = size(first.g.Changes(nil))
+		}
+		b.ReportMetric(float64(saved), "bytes")
+	})
+}
+
+func size(list []Record) (bytes int) {
+	for _, x := range list {
+		bytes += len(x.Key) + len(x.Value)
+	}
+	return bytes
+}
+
+// benchmarkSave reports what it takes to find out what a step has changed. step is not measured.
+func benchmarkSave(b *testing.B, g *Group, step func()) {
+	least, most, count := 1<<62, 0, 0
+	saved := g.Clone()
+	for b.Loop() {
+		b.StopTimer()
+		step()
+		b.StartTimer()
+		changes := g.Changes(saved)
+		saved = g.Clone()
+		b.StopTimer()
+		least, most, count = min(least, size(changes)), max(most, size(changes)), max(count, len(changes))
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(least), "bytes")
+	b.ReportMetric(float64(most), "most-bytes")
+	b.ReportMetric(float64(count), "most-records")
+}
+
+// BenchmarkSaveSent saves after a message of ours; the first one of an epoch is the most.
+func BenchmarkSaveSent(b *testing.B) {
+	eachSize(b, func(costs, int) time.Duration { return 0 }, func(b *testing.B, first, _ *party) {
+		benchmarkSave(b, first.g, func() { first.encryptLive(b) })
+	})
+}
+
+// BenchmarkSaveReceived saves after a message of another.
+func BenchmarkSaveReceived(b *testing.B) {
+	eachSize(b, func(costs, int) time.Duration { return 0 }, func(b *testing.B, first, last *party) {
+		benchmarkSave(b, last.g, func() {
+			_, err := last.g.Process(parsed(b, first.encryptLive(b)), testNow)
+			require.NoError(b, err)
+		})
+	})
+}
+
+// BenchmarkSavePending saves a commit that was made and not ordered yet.
+func BenchmarkSavePending(b *testing.B) {
+	eachSize(b, func(costs, int) time.Duration { return 0 }, func(b *testing.B, first, _ *party) {
+		benchmarkSave(b, first.g, func() {
+			first.g.DropPending()
+			_, err := first.g.Commit(rand.Reader, CommitParams{Now: testNow})
+			require.NoError(b, err)
+		})
+	})
+}
+
+// BenchmarkSaveCommitted saves after a commit of ours, from making to ordering.
+func BenchmarkSaveCommitted(b *testing.B) {
+	eachSize(b, func(costs, int) time.Duration { return 0 }, func(b *testing.B, first, _ *party) {
+		benchmarkSave(b, first.g, func() {
+			_, err := first.g.Commit(rand.Reader, CommitParams{Now: testNow})
+			require.NoError(b, err)
+			require.NoError(b, first.g.ConfirmPending())
+		})
+	})
+}
+
+// BenchmarkSaveApplied saves after the commit of another.
+func BenchmarkSaveApplied(b *testing.B) {
+	eachSize(b, func(costs, int) time.Duration { return 0 }, func(b *testing.B, first, last *party) {
+		benchmarkSave(b, last.g, func() {
+			p, err := first.g.Commit(rand.Reader, CommitParams{Now: testNow})
+			require.NoError(b, err)
+			got, err := last.g.Process(parsed(b, p.Message()), testNow)
+			require.NoError(b, err)
+			require.NoError(b, last.g.Apply(got.(*StagedCommit)))
+			require.NoError(b, first.g.ConfirmPending())
+		})
+	})
+}
+
+func BenchmarkClone(b *testing.B) {
 	eachSize(b, func(costs, int) time.Duration { return 0 }, func(b *testing.B, first, _ *party) {
 		for b.Loop() {
-			first.g.Marshal()
+			first.g.Clone()
 		}
 	})
 }

@@ -2,7 +2,7 @@
 // what its members send each other.
 //
 // Bytes and values go in and out. The package knows no network and no disk and looks at no clock: randomness is an io.Reader, the
-// time an argument, and what must survive a restart is what Group.Marshal and KeyPackageSecret.Marshal return.
+// time an argument, and what must survive a restart is what Group.Changes and KeyPackageSecret.Marshal return.
 //
 // # From bytes to a new state
 //
@@ -26,21 +26,31 @@
 // # What to persist, and when
 //
 // Everything that makes or takes keys changes the state: Encrypt, Propose, ProposeUpdate, Commit, ConfirmPending, DropPending,
-// Process when it succeeds, and Apply. The order is always the same: call, persist Marshal, then let go of what the call
+// Process when it succeeds, and Apply. The order is always the same: call, persist Changes, then let go of what the call
 // returned.
+//
+//	saved := g.Clone()                      // once, after the group was made or loaded
+//	message, err := g.Encrypt(…)
+//	for _, r := range g.Changes(saved) {…}  // put or delete, in one transaction with the message
+//	saved = g.Clone()                       // if the transaction succeeded; if it failed, g = saved.Clone()
+//
+// A group is stored as records, of which a step changes few: a message one, a commit in a full tree those of one path and the new
+// secrets. Changes compares two states and has to be told nothing: if a step was not stored, the next Changes has both. LoadGroup
+// makes a group of all its records, which belong to it alone. To delete a record is to delete the key in it.
 //
 //   - A message of ours leaves the machine after the state was persisted, and after a crash the same bytes are sent, not a new
 //     message. A state that is older than what was sent encrypts twice under one key: never restore one from a copy.
 //   - A received message is given to its reader in the transaction that persists the state; its key does not come back.
-//   - A StagedCommit is not part of the state, and the key of its message is used up when Process returns it. So persist after
-//     Apply and not between the two, or judge it on a copy of the group: else a restart leaves a commit that cannot be read again.
+//   - A StagedCommit is not part of the state, and the key of its message is used up when Process returns it. So process it on a
+//     Clone, which becomes the group with Apply or is thrown away: what was persisted between the two would be a state that cannot
+//     read the commit again.
 //   - A KeyPackageSecret is persisted before its public half is published, and deleted once the group that it joined has been
 //     persisted, unless it is one of last resort.
 //   - Pre-shared keys stay with the caller, who names them with UsePSKs again after a restart.
 //
 // Kept besides are the keys of the last two epochs, for application messages that come late, and for each sender those of the
 // last 256 messages that were passed over. Older messages and messages seen before get ErrReplay or a WrongEpochError.
-// Marshal writes private keys in the clear and takes time in proportion to the members.
+// Records have private keys in the clear.
 //
 // # What the caller decides
 //

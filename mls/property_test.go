@@ -2,6 +2,7 @@ package mls
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -168,6 +169,48 @@ func (h *history) deliver() {
 	}
 }
 
+// crash loses what somebody has just done before it was stored: on a copy, or in earnest.
+func (h *history) crash() {
+	p := h.member("crashed")
+	before := p.g.Changes(nil)
+	g := p.g
+	if rapid.Bool().Draw(h.t, "copy") {
+		g = p.g.Clone()
+	}
+	for range rapid.IntRange(1, 3).Draw(h.t, "lost") {
+		switch rapid.IntRange(0, 4).Draw(h.t, "what") {
+		case 0:
+			_, err := g.Encrypt(rand.Reader, []byte("lost"), nil, nil)
+			require.NoError(h.t, err)
+		case 1:
+			_, err := g.ProposeUpdate(rand.Reader, h.framing(), nil)
+			require.NoError(h.t, err)
+		case 2:
+			_, err := g.Commit(rand.Reader, CommitParams{Now: testNow, Framing: h.framing()})
+			require.True(h.t, err == nil || errors.Is(err, ErrPendingCommit))
+		case 3:
+			err := g.ConfirmPending()
+			require.True(h.t, err == nil || errors.Is(err, ErrNoPending))
+		case 4:
+			for _, m := range h.late {
+				if slices.Contains(m.to, p) {
+					_, _ = g.Process(parsed(h.t, m.raw), testNow)
+				}
+			}
+		}
+	}
+	lost := g.Changes(p.saved)
+	if g == p.g {
+		p.g = p.restored()
+		p.saved = p.g.Clone()
+	}
+	require.Equal(h.t, before, p.g.Changes(nil), "what was not stored has left something behind")
+	require.Empty(h.t, p.g.Changes(p.saved))
+	if again := g.Changes(p.g); len(lost) > 0 || len(again) > 0 { // what is loaded shares nothing with the other
+		require.Equal(h.t, lost, again)
+	}
+}
+
 func (h *history) check() {
 	for _, p := range h.in {
 		require.Equal(h.t, h.in[0].g.EpochAuthenticator(), p.g.EpochAuthenticator())
@@ -207,7 +250,10 @@ func TestRandomHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := &history{t: t, in: newGroup(t, FramePrivate, "a", "b"), made: 0}
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
-			switch op := rapid.IntRange(0, 8).Draw(t, "step"); {
+			for _, p := range h.in {
+				p.up = rapid.Bool().Draw(t, "stays up")
+			}
+			switch op := rapid.IntRange(0, 9).Draw(t, "step"); {
 			case op == 0 && len(h.in) < 28:
 				h.add()
 			case op == 1 && len(h.in) > 1:
@@ -220,6 +266,8 @@ func TestRandomHistories(t *testing.T) {
 				h.deliver()
 			case op == 5 && len(h.in) < 30:
 				h.external()
+			case op == 6:
+				h.crash()
 			default:
 				h.say()
 			}

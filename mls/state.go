@@ -61,13 +61,15 @@ func (g *Group) Changes(since *Group) []Record {
 	return list
 }
 
-// recordsTo writes all records but those of the parts that g and other share. Where it is cheap to write more than differs it does:
-// what comes out equal does not count, and what is left out by mistake would be lost.
+// recordsTo writes all records but those of parts that g and other share. It may write more than differs, for what comes out equal
+// does not count; what it left out would be lost.
 func (g *Group) recordsTo(r records, other *Group) {
 	if g.secrets == nil {
 		return // nothing was stored yet
 	}
-	r.put(groupKey, g.addHead)
+	if g.secrets != other.secrets || g.removed != other.removed { // all else in it comes and goes with the secrets
+		r.put(groupKey, g.addHead)
+	}
 	if g.tree != other.tree {
 		for i, n := range g.tree.nodes {
 			if x := nodeIndex(i); !n.blank() && n != other.tree.at(x) {

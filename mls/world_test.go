@@ -28,7 +28,7 @@ type party struct {
 	leaves bool // knows self-removes
 	up     bool // goes on with the group that it has
 	g      *Group
-	saved  *Group  // what stored is of
+	saved  *Group // what stored is of
 	stored records
 }
 
