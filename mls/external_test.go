@@ -78,8 +78,12 @@ func TestExternalJoinWithPSK(t *testing.T) {
 		p.psks = shared("door", "knock")
 	}
 	alice.reload()
-	psk, err := alice.g.PSKProposal(rand.Reader, PSK{ID: []byte("door")})
+	info, err := alice.g.GroupInfo(true)
 	require.NoError(t, err)
+	psk, err := PSKProposal(rand.Reader, parsed(t, info).Suite(), PSK{ID: []byte("door")}) // from outside
+	require.NoError(t, err)
+	_, err = PSKProposal(rand.Reader, 99, PSK{ID: []byte("door")})
+	require.ErrorIs(t, err, ErrUnsupported)
 	j := carol.enter(alice, func(p *ExternalJoinParams) { p.Proposals = []Proposal{psk} })
 	_, err = bob.process(j.Message())
 	require.ErrorIs(t, err, ErrUnknownPSK)

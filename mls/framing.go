@@ -275,6 +275,19 @@ func (m *Message) Epoch() uint64 {
 	return 0
 }
 
+// Suite that a Welcome, GroupInfo or KeyPackage is for; 0 otherwise. It may be one that is not known here.
+func (m *Message) Suite() CipherSuite {
+	switch m.wireFormat {
+	case WireWelcome:
+		return m.welcome.suite
+	case WireGroupInfo:
+		return m.groupInfo.context.suite
+	case WireKeyPackage:
+		return m.keyPackage.Suite
+	}
+	return 0
+}
+
 // ContentType of a Public- or PrivateMessage; 0 otherwise.
 func (m *Message) ContentType() ContentType {
 	switch m.wireFormat {

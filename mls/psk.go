@@ -78,7 +78,16 @@ func (p *preSharedKeyID) add(b *cryptobyte.Builder) {
 
 // PSKProposal brings a pre-shared key into the next epoch's secrets: one that ID names, or the resumption secret of an epoch.
 func (g *Group) PSKProposal(rand io.Reader, k PSK) (Proposal, error) {
-	nonce, err := g.suite.randomSecret(rand)
+	return PSKProposal(rand, g.suite.id, k)
+}
+
+// PSKProposal is Group.PSKProposal for who is outside the group: who joins by an external commit, an external sender.
+func PSKProposal(rand io.Reader, cs CipherSuite, k PSK) (Proposal, error) {
+	s, err := cs.suite()
+	if err != nil {
+		return Proposal{}, err
+	}
+	nonce, err := s.randomSecret(rand)
 	if err != nil {
 		return Proposal{}, err
 	}

@@ -31,6 +31,8 @@ type SuccessorParams struct {
 	Lifetime       Lifetime
 	LeafExtensions []Extension
 	Members        []*KeyPackage // of the others
+	TreeOutside    bool          // as in CommitParams, for the first commit
+	ForcePath      bool
 	Now            time.Time
 }
 
@@ -74,7 +76,7 @@ func (g *Group) successor(rand io.Reader, usage ResumptionUsage, params GroupPar
 	next.psks = func(k PSK) ([]byte, bool) {
 		return g.secrets.resumption, k.Usage == usage && bytes.Equal(k.GroupID, g.context.groupID) && k.Epoch == g.context.epoch
 	}
-	if _, err := next.Commit(rand, CommitParams{Proposals: list, Now: p.Now}); err != nil {
+	if _, err := next.Commit(rand, CommitParams{Proposals: list, TreeOutside: p.TreeOutside, ForcePath: p.ForcePath, Now: p.Now}); err != nil {
 		return nil, err
 	}
 	next.resumes, next.psks = 0, nil

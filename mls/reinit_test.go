@@ -134,3 +134,24 @@ func TestBranch(t *testing.T) {
 	_, err = alice.g.Branch(rand.Reader, []byte("aside"), nil, alice.successorOf(mallory.keyPackage()))
 	requireRule(t, err, "not a member")
 }
+
+func TestBranchTreeOutside(t *testing.T) {
+	all := newGroup(t, FramePrivate, "alice", "bob")
+	alice, bob := all[0], all[1]
+	kp := bob.keyPackage()
+	params := alice.successorOf(kp)
+	params.TreeOutside, params.ForcePath = true, true
+	g, err := alice.g.Branch(rand.Reader, []byte("aside"), nil, params)
+	require.NoError(t, err)
+	before, _ := g.Member(0)
+	welcome, tree := parsed(t, g.Pending().Welcome()), g.Pending().RatchetTree()
+	require.NoError(t, g.ConfirmPending())
+	after, _ := g.Member(0)
+	require.NotEqual(t, before.Node.EncryptionKey, after.Node.EncryptionKey, "a path was made")
+
+	_, err = JoinWelcome(welcome, JoinParams{KeyPackage: kp, Signer: bob.signer, From: bob.g})
+	require.Error(t, err, "the tree is not in the Welcome")
+	j, err := JoinWelcome(welcome, JoinParams{KeyPackage: kp, Signer: bob.signer, From: bob.g, RatchetTree: tree})
+	require.NoError(t, err)
+	require.Equal(t, g.EpochAuthenticator(), j.Group().EpochAuthenticator())
+}
