@@ -53,7 +53,7 @@ func (g *Group) outsideKey(a *authenticatedContent) ([]byte, error) {
 		}
 		return c.proposal.addition.Leaf.SignatureKey, nil
 	}
-	senders, err := externalSenders(g.context.extensions)
+	senders, err := ExternalSenders(g.context.extensions)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,8 @@ func ExternalSendersExtension(senders ...ExternalSender) Extension {
 	})}
 }
 
-func externalSenders(extensions []Extension) (senders []ExternalSender, err error) {
+// ExternalSenders are those that a GroupContext with these extensions allows, in the order in which their proposals count them.
+func ExternalSenders(extensions []Extension) (senders []ExternalSender, err error) {
 	data, ok := findExtension(extensions, ExtensionExternalSenders)
 	if !ok {
 		return nil, nil

@@ -187,7 +187,7 @@ func FuzzExternalSenders(f *testing.F) {
 	f.Add(ExternalSendersExtension().Data)
 	f.Add(ExternalSendersExtension(ExternalSender{make([]byte, 32), BasicCredential([]byte("service"))}).Data)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		senders, err := externalSenders([]Extension{{ExtensionExternalSenders, raw}})
+		senders, err := ExternalSenders([]Extension{{ExtensionExternalSenders, raw}})
 		if err == nil {
 			require.Equal(t, raw, ExternalSendersExtension(senders...).Data)
 		}
