@@ -102,16 +102,15 @@ func (kp *KeyPackage) check(s *suite, now time.Time, v *signatures) error {
 		return invalid("init key is also the leaf's encryption key (10.1)")
 	case !kp.Leaf.Lifetime.covers(now):
 		return invalid("key package is not valid now (7.3)")
+	case kp.LastResort() && !kp.Leaf.Capabilities.supportsExtension(ExtensionLastResort):
+		// Who makes a package is to name all its extensions in the leaf, but who reads it ignores those it does not know
+		// (section 10). mlspp puts GREASE here that its leaves do not name.
+		return invalid("last-resort key package whose leaf does not support them (10)")
 	}
 	if err := s.checkPublicKey("init key", kp.InitKey); err != nil {
 		return err
 	}
 	v.add(kp.Leaf.SignatureKey, "KeyPackageTBS", build(kp.addUnsigned), kp.signature, invalid("key package signature (10.1)"))
-	for _, e := range kp.Extensions {
-		if !kp.Leaf.Capabilities.supportsExtension(e.Type) {
-			return invalid("key package has extension %d that its leaf does not support (10.1)", e.Type)
-		}
-	}
 	return kp.Leaf.checkWith(v, s, nil, 0)
 }
 

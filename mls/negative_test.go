@@ -30,8 +30,8 @@ func TestKeyPackageRules(t *testing.T) {
 		"mls10":           signed(func(kp *KeyPackage) { kp.Leaf.Capabilities.Versions = []uint16{7} }),
 		"cipher suite":    signed(func(kp *KeyPackage) { kp.Leaf.Capabilities.CipherSuites = []CipherSuite{3} }),
 		"credential type": signed(func(kp *KeyPackage) { kp.Leaf.Capabilities.Credentials = []CredentialType{CredentialX509} }),
-		"has extension": signed(func(kp *KeyPackage) {
-			kp.Extensions = []Extension{{0x7777, nil}}
+		"last-resort": signed(func(kp *KeyPackage) {
+			kp.Extensions = []Extension{{ExtensionLastResort, nil}}
 		}),
 		"leaf has extension": signed(func(kp *KeyPackage) {
 			kp.Leaf.Extensions = []Extension{{0x7777, nil}}
@@ -39,6 +39,8 @@ func TestKeyPackageRules(t *testing.T) {
 	} {
 		requireRule(t, kp.Verify(testNow), rule)
 	}
+	greased := signed(func(kp *KeyPackage) { kp.Extensions = []Extension{{0x0a0a, []byte("ignored")}} })
+	require.NoError(t, greased.Verify(testNow), "what is not known is ignored, whether the leaf names it or not")
 	unknown := signed(func(kp *KeyPackage) { kp.Suite = 0x7777 })
 	require.ErrorIs(t, unknown.Verify(testNow), ErrUnsupported)
 	require.Nil(t, unknown.Ref())
