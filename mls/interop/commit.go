@@ -59,12 +59,8 @@ func (m *member) hear(messages [][]byte) error {
 		if m.heard[string(raw)] {
 			continue
 		}
-		processed, err := m.process(raw)
-		if err != nil {
+		if _, err := m.process(raw, mls.ContentProposal); err != nil {
 			return fmt.Errorf("proposal %d of %d: %w", i+1, len(messages), err)
-		}
-		if _, ok := processed.(*mls.ReceivedProposal); !ok {
-			return fmt.Errorf("proposal %d of %d is another message (%T)", i+1, len(messages), processed)
 		}
 		m.heard[string(raw)] = true
 	}
@@ -118,18 +114,14 @@ func (m *member) handle(r *harness.HandleCommitRequest) error {
 	if err := m.hear(r.Proposal); err != nil {
 		return err
 	}
-	processed, err := m.process(r.Commit)
+	processed, err := m.process(r.Commit, mls.ContentCommit)
 	if errors.Is(err, mls.ErrOwnMessage) {
 		return m.confirm()
 	}
 	if err != nil {
 		return err
 	}
-	staged, ok := processed.(*mls.StagedCommit)
-	if !ok {
-		return fmt.Errorf("the commit is another message (%T)", processed)
-	}
-	if err := m.group.Apply(staged); err != nil {
+	if err := m.group.Apply(processed.(*mls.StagedCommit)); err != nil {
 		return err
 	}
 	clear(m.heard)

@@ -116,21 +116,22 @@ func (s *server) Unprotect(_ context.Context, r *harness.UnprotectRequest) (*har
 	if err != nil {
 		return nil, err
 	}
-	processed, err := m.process(r.Ciphertext)
+	processed, err := m.process(r.Ciphertext, mls.ContentApplication)
 	if err != nil {
 		return nil, err
 	}
-	message, ok := processed.(*mls.ApplicationMessage)
-	if !ok {
-		return nil, fmt.Errorf("unprotecting a handshake message (%T)", processed)
-	}
+	message := processed.(*mls.ApplicationMessage)
 	return &harness.UnprotectResponse{AuthenticatedData: message.AuthenticatedData, Plaintext: message.Data}, nil
 }
 
-func (m *member) process(raw []byte) (mls.Processed, error) {
+// process a message of one type. Another one leaves no trace.
+func (m *member) process(raw []byte, expected mls.ContentType) (mls.Processed, error) {
 	message, err := mls.ParseMessage(raw)
 	if err != nil {
 		return nil, err
+	}
+	if is := message.ContentType(); is != expected {
+		return nil, fmt.Errorf("content of type %d where %d is expected", is, expected)
 	}
 	return m.group.Process(message, time.Now())
 }
