@@ -30,6 +30,9 @@ const module = "github.com/waxwing-dm/waxwing/"
 //   - stores import the domains whose interfaces they fill, never the other way round.
 //   - internal packages stand on the ground floor; they import nothing above them.
 //   - sandbox is both wings in one process and therefore on top; nobody but cmd/waxwing imports it.
+//
+// mls/interop is a module of its own, so that gRPC is not in the go.mod of whoever imports mls. It is not listed here: its own
+// test says that mls is all it knows of this house.
 var rooms = map[string][]string{
 	"mls":                              nil,
 	"mls/tsmls":                        nil, // tests only: talks to another implementation
