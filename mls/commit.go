@@ -22,9 +22,10 @@ type CommitParams struct {
 
 // A PendingCommit is a commit of ours that has not been ordered yet. The group stays in its epoch until ConfirmPending.
 type PendingCommit struct {
-	message []byte
-	welcome []byte
-	next    *Group
+	message     []byte
+	welcome     []byte
+	application []storedProposal
+	next        *Group
 }
 
 // Message is the commit, an MLSMessage.
@@ -32,6 +33,11 @@ func (p *PendingCommit) Message() []byte { return slices.Clone(p.message) }
 
 // Welcome for who is added, an MLSMessage; nil if nobody is. It must not leave before the commit is confirmed.
 func (p *PendingCommit) Welcome() []byte { return slices.Clone(p.welcome) }
+
+// ApplicationProposals are the custom ones that went into the commit, in its order; their senders are as after it.
+func (p *PendingCommit) ApplicationProposals() []ReceivedProposal {
+	return applicationProposals(p.application, p.next.tree)
+}
 
 // Epoch that the commit opens.
 func (p *PendingCommit) Epoch() uint64 { return p.next.context.epoch }
@@ -109,7 +115,7 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 	a.confirmationTag = g.suite.mac(next.secrets.confirmation, next.context.confirmed)
 	next.interim = g.suite.interimTranscript(next.context.confirmed, a.confirmationTag)
 
-	pending := &PendingCommit{next: next}
+	pending := &PendingCommit{next: next, application: keepApplication(list)}
 	if len(c.added) > 0 {
 		if pending.welcome, err = next.welcomeFor(rand, c, path, member, joiner, a.confirmationTag, p.TreeOutside); err != nil {
 			return nil, err
@@ -223,11 +229,15 @@ func (g *Group) info(tag []byte, extensions ...Extension) *groupInfo {
 // welcomeFor makes the Welcome for who was added (section 12.4.3.1). With the tree in it, each receiver's secrets are bound to
 // all of it, which takes time quadratic in the size of the group if many are added at once.
 func (g *Group) welcomeFor(rand io.Reader, c *change, path *newPath, member memberSecret, joiner joinerSecret, tag []byte, treeOutside bool) ([]byte, error) {
+	grease, err := newGrease(rand)
+	if err != nil {
+		return nil, err
+	}
 	var extensions []Extension
 	if !treeOutside {
 		extensions = append(extensions, Extension{ExtensionRatchetTree, g.tree.marshal()})
 	}
-	info := g.info(tag, extensions...)
+	info := g.info(tag, grease.extensions(extensions)...)
 	key, nonce := g.suite.welcomeKey(member)
 	sealed, err := g.suite.sealMessage(messageKey{key, nonce}, nil, marshal(info))
 	if err != nil {

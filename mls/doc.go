@@ -69,11 +69,15 @@
 //
 // All of RFC 9420's cipher suites, 1 to 7; basic and X.509 credentials, whose chains are not looked at; proposals by value and by
 // reference, of members, newcomers and external senders; external and resumption pre-shared keys; external commits;
-// re-initialization and branches; PublicMessage and PrivateMessage with padding; exporter and last-resort key packages.
+// re-initialization and branches; PublicMessage and PrivateMessage with padding; exporter and last-resort key packages; extensions
+// and proposals of the application's own, in what the RFC leaves to private use; GREASE, made and ignored.
 //
-// Not supported: other credential types and proposal types than the RFC's, which cannot even be read, since their length is not
-// known; changing our own signature key or credential inside a group; the extensions of draft-ietf-mls-extensions beyond
-// last_resort; post-quantum suites. limits.go has the sizes: messages of 16 MiB, key packages of 64 KiB, 65536 members.
+// The RFC gives proposals no length. Those of the private types 0xF000 to 0xFFFF are one opaque<V> here, by a rule of this
+// package's: CustomProposal makes them.
+//
+// Not supported: other credential types and proposal types, which cannot even be read, since their length is not known; changing
+// our own signature key or credential inside a group; the extensions of draft-ietf-mls-extensions beyond last_resort and
+// SelfRemove; post-quantum suites. limits.go has the sizes: messages of 16 MiB, key packages of 64 KiB, 65536 members.
 //
 // ParseMessage and the methods of Message, ParseKeyPackage and KeyPackage.Verify need no private key. A program that uses nothing
 // else, as one that only carries messages does, does not link the code that decrypts.

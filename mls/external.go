@@ -221,8 +221,13 @@ func JoinExternal(rand io.Reader, m *Message, p ExternalJoinParams) (*ExternalJo
 		return nil, err
 	}
 	c.init = kem.secret
+	grease, err := newGrease(rand)
+	if err != nil {
+		return nil, err
+	}
 	leaf := LeafNode{
-		SignatureKey: p.Signer.Public(), Credential: p.Credential, Capabilities: p.Capabilities.withDefaults(guest.suite.id), Extensions: p.LeafExtensions,
+		SignatureKey: p.Signer.Public(), Credential: p.Credential, Capabilities: grease.capabilities(p.Capabilities.withDefaults(guest.suite.id)),
+		Extensions: grease.extensions(p.LeafExtensions),
 	}
 	if guest.own, err = c.tree.add(&leaf); err != nil {
 		return nil, err

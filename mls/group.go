@@ -83,9 +83,14 @@ func NewGroup(rand io.Reader, p GroupParams) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	grease, err := newGrease(rand)
+	if err != nil {
+		return nil, err
+	}
 	leaf := &LeafNode{
 		EncryptionKey: pub, SignatureKey: p.Signer.Public(), Credential: p.Credential,
-		Capabilities: p.Capabilities.withDefaults(p.Suite), Source: LeafFromKeyPackage, Lifetime: p.Lifetime, Extensions: p.LeafExtensions,
+		Capabilities: grease.capabilities(p.Capabilities.withDefaults(p.Suite)), Source: LeafFromKeyPackage, Lifetime: p.Lifetime,
+		Extensions: grease.extensions(p.LeafExtensions),
 	}
 	leaf.sign(p.Signer, nil, 0)
 	if err := leaf.check(s, nil, 0); err != nil {
@@ -238,6 +243,11 @@ func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticat
 	}
 	if err := readable(&p, new(Proposal), "a proposal"); err != nil {
 		return nil, err
+	}
+	if !p.Type.standard() {
+		if err := g.tree.checkTypes([]ProposalType{p.Type}); err != nil {
+			return nil, err
+		}
 	}
 	a := g.content(ContentProposal, authenticatedData)
 	a.content.proposal = &p

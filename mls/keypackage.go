@@ -11,6 +11,8 @@ import (
 
 const version10 uint16 = 1 // ProtocolVersion mls10
 
+const secretVersion = 1 // of KeyPackageSecret.Marshal
+
 // KeyPackage is what a client publishes so that others can add it while it is away (section 10). It is not changed after
 // it was read or signed.
 //
@@ -147,17 +149,20 @@ func NewKeyPackage(rand io.Reader, p KeyPackageParams) (*KeyPackageSecret, error
 	if err != nil {
 		return nil, fmt.Errorf("mls: new key package: %w", err)
 	}
-	caps := p.Capabilities.withDefaults(p.Suite)
-	extensions := p.Extensions
+	grease, err := newGrease(rand)
+	if err != nil {
+		return nil, err
+	}
+	caps, extensions := grease.capabilities(p.Capabilities.withDefaults(p.Suite)), grease.extensions(p.Extensions)
 	if p.LastResort {
-		caps.Extensions = append(append([]ExtensionType{}, caps.Extensions...), ExtensionLastResort)
-		extensions = append(append([]Extension{}, extensions...), Extension{Type: ExtensionLastResort})
+		caps.Extensions = append(caps.Extensions, ExtensionLastResort)
+		extensions = append(extensions, Extension{Type: ExtensionLastResort})
 	}
 	kp := &KeyPackage{
 		version: version10, Suite: p.Suite, InitKey: initPub, Extensions: extensions,
 		Leaf: LeafNode{
 			EncryptionKey: leafPub, SignatureKey: p.Signer.Public(), Credential: p.Credential, Capabilities: caps,
-			Source: LeafFromKeyPackage, Lifetime: p.Lifetime, Extensions: p.LeafExtensions,
+			Source: LeafFromKeyPackage, Lifetime: p.Lifetime, Extensions: grease.extensions(p.LeafExtensions),
 		},
 	}
 	kp.Leaf.sign(p.Signer, nil, 0)
@@ -172,7 +177,7 @@ func NewKeyPackage(rand io.Reader, p KeyPackageParams) (*KeyPackageSecret, error
 func (k *KeyPackageSecret) KeyPackage() *KeyPackage { return k.public }
 
 func (k *KeyPackageSecret) add(b *cryptobyte.Builder) {
-	b.AddUint8(stateVersion)
+	b.AddUint8(secretVersion)
 	addOpaque(b, k.public.Marshal())
 	addOpaque(b, k.initPriv)
 	addOpaque(b, k.leafPriv)
@@ -181,7 +186,7 @@ func (k *KeyPackageSecret) add(b *cryptobyte.Builder) {
 func (k *KeyPackageSecret) read(s *cryptobyte.String) bool {
 	var version uint8
 	var raw []byte
-	if !s.ReadUint8(&version) || version != stateVersion || !readOpaque(s, &raw) || !readOpaque(s, &k.initPriv) || !readOpaque(s, &k.leafPriv) {
+	if !s.ReadUint8(&version) || version != secretVersion || !readOpaque(s, &raw) || !readOpaque(s, &k.initPriv) || !readOpaque(s, &k.leafPriv) {
 		return false
 	}
 	var err error

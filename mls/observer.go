@@ -41,7 +41,8 @@ type ObservedCommit struct {
 	Added, Removed []Member
 	Updated        []Member
 	Types          []ProposalType
-	External       bool // the committer came from outside with it
+	Application    []ReceivedProposal // the custom proposals
+	External       bool               // the committer came from outside with it
 
 	base *ratchetTree
 	next *Group
@@ -87,7 +88,7 @@ func (o *Observer) observe(a *authenticatedContent, from leafIndex, now time.Tim
 	next.context = o.g.nextContext(c, o.g.suite.confirmedTranscript(o.g.interim, a))
 	next.interim = o.g.suite.interimTranscript(next.context.confirmed, a.confirmationTag)
 	return &ObservedCommit{
-		Committer: s.committer, Added: s.added, Removed: s.removed, Updated: s.updated, Types: s.types, External: s.external,
+		Committer: s.committer, Added: s.added, Removed: s.removed, Updated: s.updated, Types: s.types, Application: s.application, External: s.external,
 		base: o.g.tree, next: next,
 	}, nil
 }

@@ -23,6 +23,7 @@ type ApplicationMessage struct {
 type ReceivedProposal struct {
 	Sender Member
 	Type   ProposalType
+	Data   []byte // of the application, in a type of its own
 }
 
 // StagedCommit is somebody's valid commit. The group moves only when Apply is called with it.
@@ -34,6 +35,7 @@ type StagedCommit struct {
 	updated           []Member
 	authenticatedData []byte
 	types             []ProposalType
+	application       []ReceivedProposal
 	external          bool
 	next              *Group // nil if it removes us
 }
@@ -59,6 +61,9 @@ func (c *StagedCommit) AuthenticatedData() []byte { return c.authenticatedData }
 
 // ProposalTypes in the order of the commit.
 func (c *StagedCommit) ProposalTypes() []ProposalType { return c.types }
+
+// ApplicationProposals are the custom ones, in the order of the commit, each with who sent it, as before the commit.
+func (c *StagedCommit) ApplicationProposals() []ReceivedProposal { return c.application }
 
 // External says whether the committer came from outside with it: Committer is then the newcomer, and among Added.
 func (c *StagedCommit) External() bool { return c.external }
@@ -226,16 +231,16 @@ func (g *Group) storeProposal(a *authenticatedContent, from leafIndex) (Processe
 	if p.Type == ProposalSelfRemove && (a.wireFormat != WirePublicMessage || from == outside) {
 		return nil, invalid("a self-remove that is not a member's PublicMessage (SelfRemove)")
 	}
-	received := &ReceivedProposal{Member{uint32(from), g.tree.leaf(from)}, p.Type}
-	ref := a.ref(g.suite)
-	if slices.ContainsFunc(g.proposals, func(s storedProposal) bool { return bytes.Equal(s.ref, ref) }) {
-		return received, nil // anybody on the way can send a PublicMessage again
+	stored := storedProposal{a.ref(g.suite), from, p}
+	received := stored.received(g.tree)
+	if slices.ContainsFunc(g.proposals, func(s storedProposal) bool { return bytes.Equal(s.ref, stored.ref) }) {
+		return &received, nil // anybody on the way can send a PublicMessage again
 	}
 	if err := g.roomFor(from); err != nil {
 		return nil, err
 	}
-	g.proposals = append(g.proposals, storedProposal{ref, from, p})
-	return received, nil
+	g.proposals = append(g.proposals, stored)
+	return &received, nil
 }
 
 // roomFor keeps one sender from filling the place that all have. Who is outside counts as one.
@@ -305,7 +310,7 @@ func (g *Group) stagePublic(a *authenticatedContent, from leafIndex, now time.Ti
 	}
 	staged := &StagedCommit{
 		base: g.secrets, committer: Member{uint32(from), g.tree.leaf(from)}, removed: c.removed,
-		authenticatedData: a.content.authenticatedData, external: from == outside,
+		authenticatedData: a.content.authenticatedData, external: from == outside, application: applicationProposals(list, g.tree),
 	}
 	if staged.external {
 		if from, err = c.admit(path); err != nil {

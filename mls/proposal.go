@@ -26,6 +26,7 @@ type Proposal struct {
 	reInit     *reInit
 	kemOutput  []byte
 	extensions []Extension
+	data       []byte // of the application
 }
 
 // AddProposal adds the owner of a key package.
@@ -67,7 +68,7 @@ func (p *Proposal) read(s *cryptobyte.String) bool {
 	case ProposalSelfRemove:
 		return true
 	}
-	return false
+	return p.Type.custom() && readOpaque(s, &p.data)
 }
 
 func (p *Proposal) add(b *cryptobyte.Builder) {
@@ -87,6 +88,10 @@ func (p *Proposal) add(b *cryptobyte.Builder) {
 		addOpaque(b, p.kemOutput)
 	case ProposalGroupContextExtensions:
 		addExtensions(b, p.extensions)
+	default:
+		if p.Type.custom() {
+			addOpaque(b, p.data)
+		}
 	}
 }
 

@@ -48,6 +48,8 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 			c.reInit = p.proposal.reInit
 		case ProposalExternalInit:
 			c.kemOutput, c.needsPath = p.proposal.kemOutput, true
+		default:
+			c.needsPath = c.needsPath || p.proposal.Type.custom()
 		}
 	}
 	for _, p := range list {
@@ -58,7 +60,7 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 		}
 	}
 	c.applyRemoves(g.tree, list)
-	if err := c.checkSelfRemoves(list); err != nil {
+	if err := c.checkTypes(list); err != nil {
 		return nil, err
 	}
 	c.private.keep(c.tree)
@@ -135,6 +137,9 @@ func (g *Group) checkList(list []storedProposal, committer leafIndex) error {
 		case ProposalExternalInit:
 			return invalid("external init in the commit of a member (12.2)")
 		default:
+			if p.proposal.Type.forApplication() {
+				continue
+			}
 			return fmt.Errorf("mls: proposal type %d in a commit: %w", p.proposal.Type, ErrUnsupported)
 		}
 		at, err := g.changedLeaf(p, committer)

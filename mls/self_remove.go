@@ -20,22 +20,7 @@ func (g *Group) maySelfRemove(framing Framing) error {
 	if slices.ContainsFunc(g.proposals, func(p storedProposal) bool { return p.sender == g.own && p.proposal.Type == ProposalSelfRemove }) {
 		return invalid("a second self-remove in one epoch (SelfRemove)")
 	}
-	return g.tree.eachLeaf(supportsSelfRemove)
-}
-
-func supportsSelfRemove(at leafIndex, l *LeafNode) error {
-	if !l.Capabilities.supportsProposal(ProposalSelfRemove) {
-		return invalid("leaf %d does not support self-removes (SelfRemove)", at)
-	}
 	return nil
-}
-
-// checkSelfRemoves: whoever processes the commit has to know the proposal type (12.2).
-func (c *change) checkSelfRemoves(list []storedProposal) error {
-	if !slices.ContainsFunc(list, func(p storedProposal) bool { return p.proposal.Type == ProposalSelfRemove }) {
-		return nil
-	}
-	return c.tree.eachLeaf(supportsSelfRemove)
 }
 
 // selfRemoves verifies what a newcomer was given beside the GroupInfo, as far as somebody outside can.

@@ -141,7 +141,7 @@ func TestSelfRemoveNeedsEverybody(t *testing.T) {
 	all := newGroup(t, FramePublic, "alice", "bob") // who do not know it
 	alice, bob := all[0], all[1]
 	_, err := bob.g.Propose(rand.Reader, SelfRemoveProposal(), FramePublic, nil)
-	requireRule(t, err, "does not support self-removes")
+	requireRule(t, err, "does not support proposal type 10")
 	m := forgeMessage(bob, ContentProposal, func(a *authenticatedContent) { a.content.proposal = &Proposal{Type: ProposalSelfRemove} })
 	alice.receiveProposal(m)
 	p := alice.commit(CommitParams{})

@@ -305,6 +305,7 @@ func (p *PendingCommit) add(b *cryptobyte.Builder, tree *ratchetTree) {
 	if p.welcome != nil {
 		addOpaque(b, p.welcome)
 	}
+	addStored(b, p.application)
 	p.next.addEpoch(b)
 	addOpaque(b, p.next.messages.root.secret)
 	addVector(b, func(b *cryptobyte.Builder) {
@@ -324,7 +325,7 @@ func (g *Group) loadPending(r *stored) bool {
 	g.pending = new(PendingCommit)
 	ok := r.read(pendingKey, func(s *cryptobyte.String) bool {
 		p, welcome := g.pending, false
-		if !readOpaque(s, &p.message) || !readOptional(s, &welcome) || welcome && !readOpaque(s, &p.welcome) {
+		if !readOpaque(s, &p.message) || !readOptional(s, &welcome) || welcome && !readOpaque(s, &p.welcome) || !readStored(s, &p.application) {
 			return false
 		}
 		var leaves uint32

@@ -27,6 +27,7 @@ type party struct {
 	psks   PSKs
 	leaves bool // knows self-removes
 	up     bool // goes on with the group that it has
+	change func(*KeyPackageParams)
 	g      *Group
 	saved  *Group // what stored is of
 	stored records
@@ -46,6 +47,9 @@ func (p *party) params() KeyPackageParams {
 	k := p.plainParams()
 	if p.leaves {
 		k.Capabilities.Proposals = []ProposalType{ProposalSelfRemove}
+	}
+	if p.change != nil {
+		p.change(&k)
 	}
 	return k
 }
@@ -75,7 +79,7 @@ func (p *party) create(extensions ...Extension) {
 	k := p.params()
 	g, err := NewGroup(rand.Reader, GroupParams{
 		Suite: k.Suite, GroupID: []byte("group"), Signer: p.signer, Credential: k.Credential,
-		Capabilities: k.Capabilities, Lifetime: k.Lifetime, Extensions: extensions,
+		Capabilities: k.Capabilities, Lifetime: k.Lifetime, LeafExtensions: k.LeafExtensions, Extensions: extensions,
 	})
 	require.NoError(p.t, err)
 	p.g = g
