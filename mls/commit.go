@@ -10,10 +10,11 @@ import (
 
 // CommitParams says what a commit of ours is to do.
 type CommitParams struct {
-	Proposals         []Proposal // by value
-	SkipStored        bool       // leave out the proposals by reference of this epoch
-	TreeOutside       bool       // leave the tree out of the Welcome: RatchetTree of the next epoch reaches who is added in another way
-	ForcePath         bool       // new keys for our path even if the proposals do not ask for it
+	Proposals         []Proposal  // by value
+	SkipStored        bool        // leave out the proposals by reference of this epoch
+	TreeOutside       bool        // leave the tree out of the Welcome: RatchetTree of the next epoch reaches who is added in another way
+	GroupInfo         []Extension // for who is added only: they go into the Welcome
+	ForcePath         bool        // new keys for our path even if the proposals do not ask for it
 	AuthenticatedData []byte
 	Framing           Framing
 	Padding           func(n int) int
@@ -34,7 +35,7 @@ func (p *PendingCommit) Message() []byte { return slices.Clone(p.message) }
 // Welcome for who is added, an MLSMessage; nil if nobody is. It must not leave before the commit is confirmed.
 func (p *PendingCommit) Welcome() []byte { return slices.Clone(p.welcome) }
 
-// ApplicationProposals are the custom ones that went into the commit, in its order; their senders are as after it.
+// ApplicationProposals are the custom ones and those about app data that went into the commit, in its order; their senders are as after it.
 func (p *PendingCommit) ApplicationProposals() []ReceivedProposal {
 	return applicationProposals(p.application, p.next.tree)
 }
@@ -78,6 +79,10 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 	case g.reInit != nil:
 		return nil, fmt.Errorf("mls: committing: %w", ErrReInit)
 	}
+	authenticatedData, err := frameAAD(g.context.extensions, p.AuthenticatedData)
+	if err != nil {
+		return nil, err
+	}
 	list, content := g.proposalsOf(p)
 	c, err := g.applyProposals(list, g.own, p.Now)
 	if err != nil {
@@ -105,7 +110,7 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 		}
 		c.private.keep(c.tree)
 	}
-	a := g.content(ContentCommit, p.AuthenticatedData)
+	a := g.content(ContentCommit, authenticatedData)
 	a.content.commit, a.wireFormat = content, p.Framing.wireFormat()
 	a.sign(g.signer, marshal(&g.context))
 	next, member, joiner, err := g.next(c, a, commitSecret)
@@ -117,7 +122,7 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 
 	pending := &PendingCommit{next: next, application: keepApplication(list)}
 	if len(c.added) > 0 {
-		if pending.welcome, err = next.welcomeFor(rand, c, path, member, joiner, a.confirmationTag, p.TreeOutside); err != nil {
+		if pending.welcome, err = next.welcomeFor(rand, c, path, member, joiner, a.confirmationTag, p); err != nil {
 			return nil, err
 		}
 	}
@@ -228,16 +233,20 @@ func (g *Group) info(tag []byte, extensions ...Extension) *groupInfo {
 
 // welcomeFor makes the Welcome for who was added (section 12.4.3.1). With the tree in it, each receiver's secrets are bound to
 // all of it, which takes time quadratic in the size of the group if many are added at once.
-func (g *Group) welcomeFor(rand io.Reader, c *change, path *newPath, member memberSecret, joiner joinerSecret, tag []byte, treeOutside bool) ([]byte, error) {
+func (g *Group) welcomeFor(rand io.Reader, c *change, path *newPath, member memberSecret, joiner joinerSecret, tag []byte, p CommitParams) ([]byte, error) {
 	grease, err := newGrease(rand)
 	if err != nil {
 		return nil, err
 	}
-	var extensions []Extension
-	if !treeOutside {
+	extensions := slices.Clone(p.GroupInfo)
+	if !p.TreeOutside {
 		extensions = append(extensions, Extension{ExtensionRatchetTree, g.tree.marshal()})
 	}
-	info := g.info(tag, grease.extensions(extensions)...)
+	extensions = grease.extensions(extensions)
+	if err := checkMadeInfo(extensions); err != nil {
+		return nil, err
+	}
+	info := g.info(tag, extensions...)
 	key, nonce := g.suite.welcomeKey(member)
 	sealed, err := g.suite.sealMessage(messageKey{key, nonce}, nil, marshal(info))
 	if err != nil {
@@ -256,4 +265,15 @@ func (g *Group) welcomeFor(rand io.Reader, c *change, path *newPath, member memb
 		w.secrets = append(w.secrets, encryptedGroupSecrets{c.packages[i].Ref(), ct})
 	}
 	return marshalMessage(&Message{wireFormat: WireWelcome, welcome: w})
+}
+
+// checkMadeInfo keeps us from making a GroupInfo that nobody could read.
+func checkMadeInfo(extensions []Extension) error {
+	if err := checkDistinct(extensions); err != nil {
+		return err
+	}
+	if len(extensions) > maxExtensions {
+		return fmt.Errorf("mls: making a group info with %d extensions: at most %d are read", len(extensions), maxExtensions)
+	}
+	return checkAppData(extensions)
 }

@@ -24,7 +24,9 @@ func (t ProposalType) standard() bool {
 }
 
 // forApplication says whether the content of a proposal is the application's.
-func (t ProposalType) forApplication() bool { return t.custom() }
+func (t ProposalType) forApplication() bool {
+	return t == ProposalAppDataUpdate || t == ProposalAppEphemeral || t.custom()
+}
 
 // checkTypes: whoever processes the commit has to know the types in it (12.2). Who it adds or removes does not.
 func (c *change) checkTypes(list []storedProposal) error {
@@ -53,7 +55,7 @@ func (t *ratchetTree) checkTypes(types []ProposalType) error {
 
 // received is what the application sees of a proposal, whose sender stands in t.
 func (p *storedProposal) received(t *ratchetTree) ReceivedProposal {
-	return ReceivedProposal{Member{uint32(p.sender), t.leaf(p.sender)}, p.proposal.Type, p.proposal.data}
+	return ReceivedProposal{Member{uint32(p.sender), t.leaf(p.sender)}, p.proposal.Type, p.proposal.component, p.proposal.data}
 }
 
 // applicationProposals are those of a commit whose content is the application's.

@@ -26,7 +26,7 @@
 // # What to persist, and when
 //
 // Everything that makes or takes keys changes the state: Encrypt, Propose, ProposeUpdate, Commit, ConfirmPending, DropPending,
-// Process when it succeeds, and Apply. The order is always the same: call, persist Changes, then let go of what the call
+// SafeExport, Process when it succeeds, and Apply. The order is always the same: call, persist Changes, then let go of what the call
 // returned.
 //
 //	saved := g.Clone()                      // once, after the group was made or loaded
@@ -46,7 +46,8 @@
 //     read the commit again.
 //   - A KeyPackageSecret is persisted before its public half is published, and deleted once the group that it joined has been
 //     persisted, unless it is one of last resort.
-//   - Pre-shared keys stay with the caller, who names them with UsePSKs again after a restart.
+//   - Pre-shared keys and the rule for app data stay with the caller, who names them with UsePSKs and UseAppData again after a
+//     restart.
 //
 // Kept besides are the keys of the last two epochs, for application messages that come late, and for each sender those of the
 // last 256 messages that were passed over. Older messages and messages seen before get ErrReplay or a WrongEpochError.
@@ -75,9 +76,16 @@
 // The RFC gives proposals no length. Those of the private types 0xF000 to 0xFFFF are one opaque<V> here, by a rule of this
 // package's: CustomProposal makes them.
 //
+// Of draft-ietf-mls-extensions: SelfRemove, last-resort key packages, and the Safe Application Interface, by which the components of
+// an application use a group side by side. AppData is what they keep in the GroupContext, in leaves and key packages and beside a
+// Welcome; in a group it changes by AppDataUpdateProposal and the rule of UseAppData, not by a change of the extensions.
+// AppEphemeralProposal binds data to a commit. ComponentSafeAAD in a group's AppData frames all authenticated data by component.
+// SafeExport gives a component one secret of each epoch, once. SafeSign and SafeEncrypt use members' keys under a component's label.
+// A PSK may be a component's.
+//
 // Not supported: other credential types and proposal types, which cannot even be read, since their length is not known; changing
-// our own signature key or credential inside a group; the extensions of draft-ietf-mls-extensions beyond last_resort and
-// SelfRemove; post-quantum suites. limits.go has the sizes: messages of 16 MiB, key packages of 64 KiB, 65536 members.
+// our own signature key or credential inside a group; of draft-ietf-mls-extensions wire formats as extensions, content advertisement,
+// AppAck and multi-credentials; post-quantum suites. limits.go has the sizes: messages of 16 MiB, key packages of 64 KiB, 65536 members.
 //
 // ParseMessage and the methods of Message, ParseKeyPackage and KeyPackage.Verify need no private key. A program that uses nothing
 // else, as one that only carries messages does, does not link the code that decrypts.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -18,6 +19,9 @@ const outside leafIndex = math.MaxUint32
 // processOutside takes a PublicMessage of somebody who is not a member.
 func (g *Group) processOutside(a *authenticatedContent, now time.Time) (Processed, error) {
 	if err := g.verifyOutside(a); err != nil {
+		return nil, err
+	}
+	if err := a.content.checkAAD(g.context.extensions); err != nil {
 		return nil, err
 	}
 	return g.processHandshakeOf(a, outside, now)
@@ -61,7 +65,8 @@ func (g *Group) outsideKey(a *authenticatedContent) ([]byte, error) {
 		return nil, invalid("external sender %d (12.1.8.1)", c.sender.index)
 	}
 	switch c.proposal.Type {
-	case ProposalAdd, ProposalRemove, ProposalPreSharedKey, ProposalReInit, ProposalGroupContextExtensions:
+	case ProposalAdd, ProposalRemove, ProposalPreSharedKey, ProposalReInit, ProposalGroupContextExtensions,
+		ProposalAppDataUpdate, ProposalAppEphemeral:
 		return senders[c.sender.index].SignatureKey, nil
 	}
 	return nil, invalid("an external sender proposes type %d (12.1.8)", c.proposal.Type)
@@ -126,6 +131,7 @@ func (g *Group) checkExternalList(list []storedProposal, _ leafIndex) error {
 			if err := g.suite.checkPSK(p.proposal.psk, psks, 0); err != nil {
 				return err
 			}
+		case ProposalAppDataUpdate, ProposalAppEphemeral:
 		default:
 			return invalid("proposal type %d in an external commit (12.2)", p.proposal.Type)
 		}
@@ -155,14 +161,18 @@ func (c *change) admit(path *updatePath) (leafIndex, error) {
 
 // GroupInfo tells somebody outside the state of this epoch (section 12.4.3), so that they can join by an external commit. It is for
 // those only who may: whoever has it can.
-func (g *Group) GroupInfo(withTree bool) ([]byte, error) {
+// Extensions of the caller's stand in it beside the tree.
+func (g *Group) GroupInfo(withTree bool, more ...Extension) ([]byte, error) {
 	if g.removed {
 		return nil, fmt.Errorf("mls: making a group info: %w", ErrRemoved)
 	}
 	public, _ := g.suite.deriveKeyPair(g.secrets.external)
-	extensions := []Extension{{ExtensionExternalPub, build(func(b *cryptobyte.Builder) { addOpaque(b, public) })}}
+	extensions := append(slices.Clone(more), Extension{ExtensionExternalPub, build(func(b *cryptobyte.Builder) { addOpaque(b, public) })})
 	if withTree {
 		extensions = append(extensions, Extension{ExtensionRatchetTree, g.tree.marshal()})
+	}
+	if err := checkMadeInfo(extensions); err != nil {
+		return nil, err
 	}
 	info := g.info(g.suite.mac(g.secrets.confirmation, g.context.confirmed), extensions...)
 	return marshalMessage(&Message{wireFormat: WireGroupInfo, groupInfo: info})
@@ -180,8 +190,9 @@ type ExternalJoinParams struct {
 	RatchetTree       []byte  // if the GroupInfo does not carry it
 	Replace           *uint32 // leaf of an old appearance of ours, to be removed
 	PSKs              PSKs
-	Proposals         []Proposal // pre-shared keys only
-	SelfRemoves       []*Message // pending in the epoch of the GroupInfo; they have to be taken along
+	AppData           AppDataUpdates // if there are updates of app data among the proposals
+	Proposals         []Proposal     // pre-shared keys, updates of app data and ephemeral ones only
+	SelfRemoves       []*Message     // pending in the epoch of the GroupInfo; they have to be taken along
 	AuthenticatedData []byte
 }
 
@@ -202,6 +213,9 @@ func (j *ExternalJoin) Group() *Group { return j.group }
 func JoinExternal(rand io.Reader, m *Message, p ExternalJoinParams) (*ExternalJoin, error) {
 	guest, kem, err := newGuest(rand, m, p)
 	if err != nil {
+		return nil, err
+	}
+	if p.AuthenticatedData, err = frameAAD(guest.context.extensions, p.AuthenticatedData); err != nil {
 		return nil, err
 	}
 	list := []storedProposal{{sender: outside, proposal: Proposal{Type: ProposalExternalInit, kemOutput: kem.output}}}
@@ -227,7 +241,10 @@ func JoinExternal(rand io.Reader, m *Message, p ExternalJoinParams) (*ExternalJo
 	}
 	leaf := LeafNode{
 		SignatureKey: p.Signer.Public(), Credential: p.Credential, Capabilities: grease.capabilities(p.Capabilities.withDefaults(guest.suite.id)),
-		Extensions: grease.extensions(p.LeafExtensions),
+		Extensions: grease.leafExtensions(p.LeafExtensions),
+	}
+	if err := leaf.checkAdvertises(); err != nil {
+		return nil, err
 	}
 	if guest.own, err = c.tree.add(&leaf); err != nil {
 		return nil, err
@@ -256,7 +273,7 @@ func newGuest(rand io.Reader, m *Message, p ExternalJoinParams) (*Group, exporte
 	if err != nil {
 		return nil, none, err
 	}
-	g.signer, g.psks = p.Signer, p.PSKs
+	g.signer, g.psks, g.appData = p.Signer, p.PSKs, p.AppData
 	return g, kem, nil
 }
 
@@ -322,7 +339,7 @@ func (g *Group) enter(rand io.Reader, c *change, list []storedProposal, leaf Lea
 	}
 	a.confirmationTag = g.suite.mac(next.secrets.confirmation, next.context.confirmed)
 	next.interim = g.suite.interimTranscript(next.context.confirmed, a.confirmationTag)
-	next.psks = g.psks
+	next.psks, next.appData = g.psks, g.appData
 	raw, err := marshalMessage(&Message{wireFormat: WirePublicMessage, public: &publicMessage{authenticatedContent: *a}})
 	if err != nil {
 		return nil, err

@@ -54,6 +54,12 @@ func FuzzUnmarshalGroup(f *testing.F) {
 	f.Add(all[0].g.Marshal())
 	all[1].commit(CommitParams{Proposals: []Proposal{RemoveProposal(2)}})
 	f.Add(all[1].g.Marshal())
+	_, err := all[2].g.SafeExport(journal)
+	require.NoError(f, err)
+	f.Add(all[2].g.Marshal())
+	app := appGroup(f, []Extension{AppData{journal: []byte("x")}.Extension()}, "alice", "bob")
+	app[0].commit(CommitParams{Proposals: []Proposal{AppDataRemoveProposal(journal), AppEphemeralProposal(counter, nil)}})
+	f.Add(app[0].g.Marshal())
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		g, err := UnmarshalGroup(raw)
 		if err != nil {
@@ -63,6 +69,8 @@ func FuzzUnmarshalGroup(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, g.Marshal(), again.Marshal())
 		_, _, _, _ = g.Members(), g.Epoch(), g.Extensions(), g.EpochAuthenticator()
+		_ = g.AppData()
+		_, _ = g.SafeExport(journal)
 	})
 }
 
@@ -91,6 +99,13 @@ func FuzzProcess(f *testing.F) {
 	for _, m := range seedMessagesOf(alice) {
 		f.Add(m)
 	}
+	knowing := appGroup(f, []Extension{AppData{ComponentSafeAAD: ComponentList(), journal: []byte("x")}.Extension()}, "alice", "bob", "carol")
+	knowingState := knowing[1].g.Marshal()
+	framed := AppData{journal: []byte("x")}.Marshal()
+	for _, list := range [][]Proposal{{AppDataUpdateProposal(journal, []byte("y"))}, {AppDataRemoveProposal(journal), AppEphemeralProposal(counter, nil)}} {
+		f.Add(knowing[0].commit(CommitParams{Framing: FramePublic, Proposals: list, AuthenticatedData: framed}).Message())
+		knowing[0].g.DropPending()
+	}
 	for _, kind := range []ContentType{ContentApplication, ContentProposal, ContentCommit} {
 		f.Add([]byte{byte(kind), 0, 0, 0})
 	}
@@ -108,6 +123,19 @@ func FuzzProcess(f *testing.F) {
 			} else if c, ok := got.(*StagedCommit); ok {
 				require.NoError(t, g.Apply(c))
 			}
+		}
+		m, err := ParseMessage(authenticated(t, knowing[2], raw))
+		if err != nil {
+			return
+		}
+		g, err := UnmarshalGroup(knowingState)
+		require.NoError(t, err)
+		g.UseAppData(appends)
+		if got, err := g.Process(m, testNow); err != nil {
+			(&party{t: t, name: "bob", g: g}).requireSame(knowingState)
+		} else if c, ok := got.(*StagedCommit); ok {
+			require.NoError(t, g.Apply(c))
+			_ = g.AppData()
 		}
 	})
 }
@@ -152,7 +180,9 @@ func seedMessagesOf(p *party) [][]byte {
 	list = append(list, info, self, stranger.enter(p).Message())
 	for _, v := range []Proposal{RemoveProposal(1), {Type: ProposalExternalInit, kemOutput: make([]byte, 32)},
 		{Type: ProposalPreSharedKey, psk: &preSharedKeyID{PSK: PSK{Usage: 1, GroupID: []byte("g")}, nonce: make([]byte, 32)}},
-		{Type: ProposalReInit, reInit: &reInit{groupID: []byte("g"), version: 1, suite: 1}}} {
+		{Type: ProposalReInit, reInit: &reInit{groupID: []byte("g"), version: 1, suite: 1}},
+		CustomProposal(testProposal, []byte("x")), AppDataUpdateProposal(journal, []byte("x")), AppDataRemoveProposal(journal), AppEphemeralProposal(1, nil),
+		{Type: ProposalPreSharedKey, psk: &preSharedKeyID{PSK: PSK{ID: []byte("k"), Component: journal}, external: true, nonce: make([]byte, 32)}}} {
 		list = append(list, forgeMessage(p, ContentProposal, func(a *authenticatedContent) { a.content.proposal = &v }))
 	}
 	return list

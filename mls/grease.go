@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"golang.org/x/crypto/cryptobyte"
 )
 
 // GREASE (section 13.5): values that mean nothing, put where unknown ones are to be ignored, so that who does not ignore them is
@@ -37,7 +39,40 @@ func (g greased) capabilities(c Capabilities) Capabilities {
 	return c
 }
 
-// extensions with one of the type that the capabilities list.
+// extensions with one of the type that the capabilities list, and app data with a component that is none.
 func (g greased) extensions(list []Extension) []Extension {
-	return append(slices.Clone(list), Extension{ExtensionType(g.values[1]), g.data})
+	list = append(slices.Clone(list), Extension{ExtensionType(g.values[1]), g.data})
+	g.appData(list, func(d AppData) { d[g.nobody()] = g.data })
+	return list
 }
+
+// leafExtensions are extensions of a leaf, where the lists of components have one more as well.
+func (g greased) leafExtensions(list []Extension) []Extension {
+	list = g.extensions(list)
+	g.appData(list, func(d AppData) {
+		for _, id := range componentLists {
+			var ids []ComponentID
+			s := cryptobyte.String(d[id])
+			if readNumbers(&s, &ids) && s.Empty() {
+				d[id] = ComponentList(append(ids, g.nobody())...)
+			}
+		}
+	})
+	return list
+}
+
+// appData that is malformed stays as it is, to be refused where it is checked.
+func (g greased) appData(list []Extension, change func(AppData)) {
+	for i, e := range list {
+		if e.Type != ExtensionAppDataDictionary {
+			continue
+		}
+		if d, err := ParseAppData(e.Data); err == nil {
+			change(d)
+			list[i] = d.Extension()
+		}
+	}
+}
+
+// nobody is a component that is reserved for this.
+func (g greased) nobody() ComponentID { return ComponentID(g.values[1] & 0x7f7f) }

@@ -18,6 +18,7 @@ type Group struct {
 	interim  []byte // interim transcript hash
 	secrets  *epochSecrets
 	messages *secretTree
+	exports  *exporterTree
 	own      leafIndex
 	signer   *SignatureKey
 	private  privateKeys
@@ -28,6 +29,7 @@ type Group struct {
 
 	resumptions []resumption    // newest first
 	psks        PSKs            // not stored
+	appData     AppDataUpdates  // not stored
 	resumes     ResumptionUsage // of a group that is being made out of another one; not stored
 
 	pending *PendingCommit
@@ -90,7 +92,13 @@ func NewGroup(rand io.Reader, p GroupParams) (*Group, error) {
 	leaf := &LeafNode{
 		EncryptionKey: pub, SignatureKey: p.Signer.Public(), Credential: p.Credential,
 		Capabilities: grease.capabilities(p.Capabilities.withDefaults(p.Suite)), Source: LeafFromKeyPackage, Lifetime: p.Lifetime,
-		Extensions: grease.extensions(p.LeafExtensions),
+		Extensions: grease.leafExtensions(p.LeafExtensions),
+	}
+	if err := leaf.checkAdvertises(); err != nil {
+		return nil, err
+	}
+	if err := checkGroupData(p.Extensions); err != nil {
+		return nil, err
 	}
 	leaf.sign(p.Signer, nil, 0)
 	if err := leaf.check(s, nil, 0); err != nil {
@@ -118,6 +126,7 @@ func NewGroup(rand io.Reader, p GroupParams) (*Group, error) {
 
 func (g *Group) startEpoch(secrets *epochSecrets, encryptionSecret []byte) {
 	g.secrets = secrets
+	g.exports, secrets.application = newExporterTree(g.suite, secrets.application), nil
 	g.messages = newSecretTree(g.suite, g.tree.leaves(), encryptionSecret)
 }
 
@@ -188,6 +197,10 @@ func (g *Group) Encrypt(rand io.Reader, data, authenticatedData []byte, padding 
 	if g.reInit != nil {
 		return nil, fmt.Errorf("mls: encrypting: %w", ErrReInit)
 	}
+	authenticatedData, err := frameAAD(g.context.extensions, authenticatedData)
+	if err != nil {
+		return nil, err
+	}
 	a := g.content(ContentApplication, authenticatedData)
 	a.content.application = data
 	a.wireFormat = WirePrivateMessage
@@ -249,6 +262,10 @@ func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticat
 			return nil, err
 		}
 	}
+	authenticatedData, err := frameAAD(g.context.extensions, authenticatedData)
+	if err != nil {
+		return nil, err
+	}
 	a := g.content(ContentProposal, authenticatedData)
 	a.content.proposal = &p
 	a.wireFormat = framing.wireFormat()
@@ -292,6 +309,7 @@ func (g *Group) moveTo(next *Group) {
 	moved.messages = next.messages.clone()
 	moved.past = past[:min(len(past), maxPastEpochs)]
 	moved.resumptions, moved.psks = resumptions[:min(len(resumptions), maxResumptions)], g.psks
+	moved.appData = g.appData
 	*g = moved
 }
 

@@ -161,15 +161,15 @@ func (s *suite) sealWithLabel(rand io.Reader, public []byte, label string, conte
 	}
 	sender, err := s.hpke().NewSender(pk, signContent(label, context))
 	if err != nil {
-		return hpkeCiphertext{}, fmt.Errorf("mls: encrypting %s: %w", label, err)
+		return hpkeCiphertext{}, fmt.Errorf("mls: encrypting %q: %w", label, err)
 	}
 	enc, sealer, err := sender.Setup(rand)
 	if err != nil {
-		return hpkeCiphertext{}, fmt.Errorf("mls: encrypting %s: %w", label, err)
+		return hpkeCiphertext{}, fmt.Errorf("mls: encrypting %q: %w", label, err)
 	}
 	ct, err := sealer.Seal(plaintext, nil)
 	if err != nil {
-		return hpkeCiphertext{}, fmt.Errorf("mls: encrypting %s: %w", label, err)
+		return hpkeCiphertext{}, fmt.Errorf("mls: encrypting %q: %w", label, err)
 	}
 	return hpkeCiphertext{enc, ct}, nil
 }
@@ -186,15 +186,15 @@ func (s *suite) openWithLabel(private []byte, label string, context []byte, c hp
 	}
 	receiver, err := s.hpke().NewReceiver(sk, signContent(label, context))
 	if err != nil {
-		return nil, fmt.Errorf("mls: decrypting %s: %w", label, ErrDecrypt)
+		return nil, fmt.Errorf("mls: decrypting %q: %w", label, ErrDecrypt)
 	}
 	opener, err := receiver.Setup(c.kemOutput)
 	if err != nil {
-		return nil, fmt.Errorf("mls: decrypting %s: %w", label, ErrDecrypt)
+		return nil, fmt.Errorf("mls: decrypting %q: %w", label, ErrDecrypt)
 	}
 	pt, err := opener.Open(c.ciphertext, nil)
 	if err != nil {
-		return nil, fmt.Errorf("mls: decrypting %s: %w", label, ErrDecrypt)
+		return nil, fmt.Errorf("mls: decrypting %q: %w", label, ErrDecrypt)
 	}
 	return pt, nil
 }

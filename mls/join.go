@@ -3,6 +3,7 @@ package mls
 import (
 	"bytes"
 	"fmt"
+	"slices"
 )
 
 // JoinParams is what a newcomer brings.
@@ -17,8 +18,9 @@ type JoinParams struct {
 // StagedJoin is a Welcome that checks out. Whether its members are who they say is for the caller to decide before it
 // takes the group.
 type StagedJoin struct {
-	group *Group
-	adder leafIndex
+	group      *Group
+	adder      leafIndex
+	extensions []Extension
 }
 
 // Members of the group, ourselves among them.
@@ -28,6 +30,11 @@ func (j *StagedJoin) Members() []Member { return j.group.Members() }
 func (j *StagedJoin) Adder() Member {
 	m, _ := j.group.Member(uint32(j.adder))
 	return m
+}
+
+// GroupInfoExtensions are what the adder put into the Welcome besides the tree, for newcomers only.
+func (j *StagedJoin) GroupInfoExtensions() []Extension {
+	return slices.DeleteFunc(slices.Clone(j.extensions), func(e Extension) bool { return e.Type == ExtensionRatchetTree })
 }
 
 // Group takes the group.
@@ -83,7 +90,7 @@ func JoinWelcome(m *Message, p JoinParams) (*StagedJoin, error) {
 		return nil, invalid("confirmation tag of a welcome (12.4.3.1)")
 	}
 	g.interim = s.interimTranscript(g.context.confirmed, info.confirmationTag)
-	return &StagedJoin{g, info.signer}, nil
+	return &StagedJoin{g, info.signer, info.extensions}, nil
 }
 
 // pskSecret of the keys that the Welcome names, and the one of them that says which group this one comes from.
@@ -169,11 +176,21 @@ func (i *groupInfo) tree(s *suite, outside []byte) (*ratchetTree, error) {
 	if !bytes.Equal(t.treeHash(), i.context.treeHash) {
 		return nil, invalid("tree hash of a welcome (12.4.3.1)")
 	}
+	if err := i.checkAppData(); err != nil {
+		return nil, err
+	}
 	signer := t.leaf(i.signer)
 	if signer == nil || !s.verifyWithLabel(signer.SignatureKey, "GroupInfoTBS", build(i.addUnsigned), i.signature) {
 		return nil, invalid("signature of a group info (12.4.3.1)")
 	}
 	return t, t.check(i.context.groupID, i.context.extensions)
+}
+
+func (i *groupInfo) checkAppData() error {
+	if err := checkAppData(i.extensions); err != nil {
+		return err
+	}
+	return checkGroupData(i.context.extensions)
 }
 
 // find our own leaf, which must stand in the tree as we made it.

@@ -63,6 +63,8 @@ func (s *suite) welcomeKey(m memberSecret) (key, nonce []byte) {
 // epochSecrets are derived from one epoch's secret, which itself is not kept.
 type epochSecrets struct {
 	senderData, exporter, external, confirmation, membership, resumption, authentication, init []byte
+
+	application []byte // root of the exporter tree, which takes it over when the epoch starts; not stored
 }
 
 func (e *epochSecrets) fields() []*[]byte {
@@ -84,6 +86,7 @@ func (s *suite) fromEpochSecret(secret []byte) (*epochSecrets, []byte) {
 		resumption:     s.deriveSecret(secret, "resumption"),
 		authentication: s.deriveSecret(secret, "authentication"),
 		init:           s.deriveSecret(secret, "init"),
+		application:    s.deriveSecret(secret, "application_export"),
 	}, s.deriveSecret(secret, "encryption")
 }
 

@@ -113,6 +113,9 @@ func (kp *KeyPackage) check(s *suite, now time.Time, v *signatures) error {
 		return err
 	}
 	v.add(kp.Leaf.SignatureKey, "KeyPackageTBS", build(kp.addUnsigned), kp.signature, invalid("key package signature (10.1)"))
+	if err := checkAppData(kp.Extensions); err != nil {
+		return err
+	}
 	return kp.Leaf.checkWith(v, s, nil, 0)
 }
 
@@ -162,8 +165,11 @@ func NewKeyPackage(rand io.Reader, p KeyPackageParams) (*KeyPackageSecret, error
 		version: version10, Suite: p.Suite, InitKey: initPub, Extensions: extensions,
 		Leaf: LeafNode{
 			EncryptionKey: leafPub, SignatureKey: p.Signer.Public(), Credential: p.Credential, Capabilities: caps,
-			Source: LeafFromKeyPackage, Lifetime: p.Lifetime, Extensions: grease.extensions(p.LeafExtensions),
+			Source: LeafFromKeyPackage, Lifetime: p.Lifetime, Extensions: grease.leafExtensions(p.LeafExtensions),
 		},
+	}
+	if err := kp.Leaf.checkAdvertises(); err != nil {
+		return nil, err
 	}
 	kp.Leaf.sign(p.Signer, nil, 0)
 	kp.signature = p.Signer.signWithLabel("KeyPackageTBS", build(kp.addUnsigned))

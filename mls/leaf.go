@@ -76,6 +76,7 @@ const (
 	ExtensionRequiredCapabilities ExtensionType = 3
 	ExtensionExternalPub          ExtensionType = 4
 	ExtensionExternalSenders      ExtensionType = 5
+	ExtensionAppDataDictionary    ExtensionType = 6 // draft-ietf-mls-extensions, as is the next
 	ExtensionLastResort           ExtensionType = 10
 )
 
@@ -304,6 +305,9 @@ func (l *LeafNode) checkWith(v *signatures, s *suite, groupID []byte, at leafInd
 			return invalid("leaf has extension %d that it does not support (7.3)", e.Type)
 		}
 	}
+	if err := checkComponents(l.Extensions); err != nil {
+		return err
+	}
 	return s.checkPublicKey("leaf encryption key", l.EncryptionKey)
 }
 
@@ -314,12 +318,11 @@ func (l *LeafNode) checkSupports(extensions []Extension) error {
 			return invalid("leaf does not support group extension %d (7.3)", e.Type)
 		}
 	}
-	data, ok := findExtension(extensions, ExtensionRequiredCapabilities)
-	if !ok {
-		return nil
+	if err := l.checkSupportsComponents(extensions); err != nil {
+		return err
 	}
-	var req requiredCapabilities
-	if err := unmarshal(data, &req, "required capabilities"); err != nil {
+	req, err := required(extensions)
+	if err != nil {
 		return err
 	}
 	for _, t := range req.extensions {
@@ -345,6 +348,14 @@ type requiredCapabilities struct {
 	extensions  []ExtensionType
 	proposals   []ProposalType
 	credentials []CredentialType
+}
+
+// required by a group; nothing if it does not say.
+func required(extensions []Extension) (req requiredCapabilities, err error) {
+	if data, ok := findExtension(extensions, ExtensionRequiredCapabilities); ok {
+		err = unmarshal(data, &req, "required capabilities")
+	}
+	return req, err
 }
 
 func (r *requiredCapabilities) read(s *cryptobyte.String) bool {

@@ -12,6 +12,7 @@ const (
 	maxLeaves     = 16 << 20  // all LeafNodes of a tree: more would not fit a Welcome, and nobody could be added any more
 	maxState      = 256 << 20 // all records of a group: its tree, what the last commits and a pending one replace of it, ratchets
 	maxSecret     = maxKeyPackage + 1<<10
+	maxAppData    = 1 << 20 // what the components keep in a group
 )
 
 // Items of a list. The smallest item takes a byte or two on the wire and some ten times that in memory.
@@ -26,6 +27,7 @@ const (
 	maxCertificates = 32      // of a chain
 	maxPSKs         = 64      // pre-shared keys of one commit
 	maxSenders      = 64      // external senders of a group
+	maxComponents   = 1024    // of an AppData
 )
 
 // Work, and what is kept for later.

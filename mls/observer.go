@@ -41,7 +41,7 @@ type ObservedCommit struct {
 	Added, Removed []Member
 	Updated        []Member
 	Types          []ProposalType
-	Application    []ReceivedProposal // the custom proposals
+	Application    []ReceivedProposal // custom proposals and those about app data
 	External       bool               // the committer came from outside with it
 
 	base *ratchetTree
@@ -59,6 +59,9 @@ func (o *Observer) Process(m *Message, now time.Time) (*ObservedCommit, error) {
 	a := &m.public.authenticatedContent
 	from, err := o.verify(a)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.content.checkAAD(o.g.context.extensions); err != nil {
 		return nil, err
 	}
 	switch a.content.contentType {
@@ -84,7 +87,7 @@ func (o *Observer) observe(a *authenticatedContent, from leafIndex, now time.Tim
 	if err != nil {
 		return nil, err
 	}
-	next := &Group{suite: o.g.suite, tree: c.tree, own: outside, private: privateKeys{}, secrets: new(epochSecrets), reInit: c.reInit}
+	next := &Group{suite: o.g.suite, tree: c.tree, own: outside, private: privateKeys{}, secrets: new(epochSecrets), reInit: c.reInit, appData: o.g.appData}
 	next.context = o.g.nextContext(c, o.g.suite.confirmedTranscript(o.g.interim, a))
 	next.interim = o.g.suite.interimTranscript(next.context.confirmed, a.confirmationTag)
 	return &ObservedCommit{

@@ -21,9 +21,10 @@ type ApplicationMessage struct {
 
 // ReceivedProposal is verified and stored; a later commit may name it. Who sends from outside has no Node in Sender.
 type ReceivedProposal struct {
-	Sender Member
-	Type   ProposalType
-	Data   []byte // of the application, in a type of its own
+	Sender    Member
+	Type      ProposalType
+	Component ComponentID // of an AppDataUpdate or AppEphemeral
+	Data      []byte      // of those or a custom one; nil if an AppDataUpdate removes
 }
 
 // StagedCommit is somebody's valid commit. The group moves only when Apply is called with it.
@@ -62,7 +63,7 @@ func (c *StagedCommit) AuthenticatedData() []byte { return c.authenticatedData }
 // ProposalTypes in the order of the commit.
 func (c *StagedCommit) ProposalTypes() []ProposalType { return c.types }
 
-// ApplicationProposals are the custom ones, in the order of the commit, each with who sent it, as before the commit.
+// ApplicationProposals are the custom ones and those about app data, in the order of the commit, each with who sent it, as before the commit.
 func (c *StagedCommit) ApplicationProposals() []ReceivedProposal { return c.application }
 
 // External says whether the committer came from outside with it: Committer is then the newcomer, and among Added.
@@ -144,6 +145,9 @@ func (g *Group) processPublic(m *publicMessage, now time.Time) (Processed, error
 	if _, err := verifySender(&m.authenticatedContent, g.suite, g.tree, context); err != nil {
 		return nil, err
 	}
+	if err := m.content.checkAAD(g.context.extensions); err != nil {
+		return nil, err
+	}
 	return g.processHandshake(&m.authenticatedContent, now)
 }
 
@@ -171,6 +175,9 @@ func (g *Group) processPrivate(m *privateMessage, now time.Time) (Processed, err
 	}
 	from, err := verifySender(&o.authenticatedContent, g.suite, g.tree, marshal(&g.context))
 	if err != nil {
+		return nil, err
+	}
+	if err := o.content.checkAAD(g.context.extensions); err != nil {
 		return nil, err
 	}
 	if m.contentType == ContentApplication {
@@ -203,6 +210,9 @@ func (g *Group) processPast(m *privateMessage) (Processed, error) {
 	}
 	from, err := verifySenderAs(g.pastLeaf(i, leafIndex(o.content.sender.index)), &o.authenticatedContent, g.suite, marshal(&p.context))
 	if err != nil {
+		return nil, err
+	}
+	if err := o.content.checkAAD(p.context.extensions); err != nil {
 		return nil, err
 	}
 	o.use()

@@ -13,7 +13,9 @@ const (
 	ProposalReInit                 ProposalType = 5
 	ProposalExternalInit           ProposalType = 6
 	ProposalGroupContextExtensions ProposalType = 7
-	ProposalSelfRemove             ProposalType = 10 // draft-ietf-mls-extensions
+	ProposalAppDataUpdate          ProposalType = 8 // draft-ietf-mls-extensions, as are the next
+	ProposalAppEphemeral           ProposalType = 9
+	ProposalSelfRemove             ProposalType = 10
 )
 
 // Proposal is one change to a group (section 12.1); the field of its type is set.
@@ -26,7 +28,8 @@ type Proposal struct {
 	reInit     *reInit
 	kemOutput  []byte
 	extensions []Extension
-	data       []byte // of the application
+	component  ComponentID // of the application, as is data
+	data       []byte      // nil if an AppDataUpdate removes
 }
 
 // AddProposal adds the owner of a key package.
@@ -65,6 +68,10 @@ func (p *Proposal) read(s *cryptobyte.String) bool {
 		return readOpaque(s, &p.kemOutput)
 	case ProposalGroupContextExtensions:
 		return readExtensions(s, &p.extensions)
+	case ProposalAppDataUpdate:
+		return p.readAppUpdate(s)
+	case ProposalAppEphemeral:
+		return s.ReadUint16((*uint16)(&p.component)) && readOpaque(s, &p.data)
 	case ProposalSelfRemove:
 		return true
 	}
@@ -88,6 +95,11 @@ func (p *Proposal) add(b *cryptobyte.Builder) {
 		addOpaque(b, p.kemOutput)
 	case ProposalGroupContextExtensions:
 		addExtensions(b, p.extensions)
+	case ProposalAppDataUpdate:
+		p.addAppUpdate(b)
+	case ProposalAppEphemeral:
+		b.AddUint16(uint16(p.component))
+		addOpaque(b, p.data)
 	default:
 		if p.Type.custom() {
 			addOpaque(b, p.data)

@@ -79,6 +79,9 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 	if err := v.check(); err != nil {
 		return nil, err
 	}
+	if err := g.applyAppData(c, list); err != nil {
+		return nil, err
+	}
 	return c, c.checkSupport(g.tree, g.context.extensions)
 }
 
@@ -250,7 +253,7 @@ func (c *change) checkSupport(before *ratchetTree, extensions []Extension) error
 		return err
 	}
 	check := func(i leafIndex, l *LeafNode) error { return c.tree.supports(i, l, c.extensions) }
-	if !sameExtensions(extensions, c.extensions) || !sameTypes(before.index().credentials, c.tree.index().credentials) {
+	if !sameDemands(extensions, c.extensions) || !sameTypes(before.index().credentials, c.tree.index().credentials) {
 		return c.tree.eachLeaf(check)
 	}
 	for _, at := range slices.Concat(c.added, c.updated) {

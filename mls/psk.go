@@ -22,10 +22,11 @@ const (
 
 // PSK names a pre-shared key: an external one by its id, or the resumption secret of an epoch of a group.
 type PSK struct {
-	ID      []byte // external; nil for resumption
-	Usage   ResumptionUsage
-	GroupID []byte
-	Epoch   uint64
+	ID        []byte      // external; nil for resumption
+	Component ComponentID // whose external key it is, of draft-ietf-mls-extensions; 0: nobody's
+	Usage     ResumptionUsage
+	GroupID   []byte
+	Epoch     uint64
 }
 
 // PSKs finds the secret of a pre-shared key. A group knows the resumption secrets of its own recent epochs itself.
@@ -38,6 +39,7 @@ type PSKs func(PSK) (secret []byte, ok bool)
 //	    select (PreSharedKeyID.psktype) {
 //	        case external:   opaque psk_id<V>;
 //	        case resumption: ResumptionPSKUsage usage; opaque psk_group_id<V>; uint64 psk_epoch;
+//	        case application: ComponentID component_id; opaque psk_id<V>;
 //	    };
 //	    opaque psk_nonce<V>;
 //	} PreSharedKeyID;
@@ -59,15 +61,23 @@ func (p *preSharedKeyID) read(s *cryptobyte.String) bool {
 	case 2:
 		return s.ReadUint8((*uint8)(&p.Usage)) && p.Usage >= ResumptionApplication && p.Usage <= ResumptionBranch &&
 			readOpaque(s, &p.GroupID) && s.ReadUint64(&p.Epoch) && readOpaque(s, &p.nonce)
+	case 3: // component 0 is reserved
+		p.external = true
+		return s.ReadUint16((*uint16)(&p.Component)) && p.Component != 0 && readOpaque(s, &p.ID) && readOpaque(s, &p.nonce)
 	}
 	return false
 }
 
 func (p *preSharedKeyID) add(b *cryptobyte.Builder) {
-	if p.external {
+	switch {
+	case p.external && p.Component != 0:
+		b.AddUint8(3)
+		b.AddUint16(uint16(p.Component))
+		addOpaque(b, p.ID)
+	case p.external:
 		b.AddUint8(1)
 		addOpaque(b, p.ID)
-	} else {
+	default:
 		b.AddUint8(2)
 		b.AddUint8(uint8(p.Usage))
 		addOpaque(b, p.GroupID)
@@ -91,7 +101,7 @@ func PSKProposal(rand io.Reader, cs CipherSuite, k PSK) (Proposal, error) {
 	if err != nil {
 		return Proposal{}, err
 	}
-	return Proposal{Type: ProposalPreSharedKey, psk: &preSharedKeyID{PSK: k, external: k.ID != nil, nonce: nonce}}, nil
+	return Proposal{Type: ProposalPreSharedKey, psk: &preSharedKeyID{PSK: k, external: k.ID != nil || k.Component != 0, nonce: nonce}}, nil
 }
 
 // UsePSKs tells the group where external secrets are found. It is not part of the marshalled state.

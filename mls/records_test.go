@@ -94,8 +94,8 @@ func TestWhatACommitWrites(t *testing.T) {
 			confirmed, saved = store(first.g, saved)
 			applied, savedLast = store(last.g, savedLast)
 			for _, w := range []written{confirmed, applied} {
-				// The path with its leaf, head, past epoch, and the root of the new secret tree.
-				require.LessOrEqual(t, w.puts, depth+1+3+depth+2)
+				// The path with its leaf, head, past epoch, and the roots of the new secret trees.
+				require.LessOrEqual(t, w.puts, depth+1+4+depth+2)
 				require.LessOrEqual(t, w.deletes, 2*(depth+2)+1) // what was left of the epoch that is given up, and the pending commit
 			}
 			perLevel[n] = max(perLevel[n], (pending.bytes+confirmed.bytes)/(depth+4), applied.bytes/(depth+4))
@@ -329,7 +329,7 @@ func eventful(t require.TestingT) *party {
 		kind, _, _ := strings.Cut(key, "/")
 		kinds[kind] = true
 	}
-	require.Len(t, kinds, 8)
+	require.Len(t, kinds, 9)
 	return alice
 }
 

@@ -19,13 +19,13 @@ import (
 //	proposal/N                 a proposal by reference of this epoch, in the order in which they came
 //	update/N                   the key of an Update of our own among them
 //	pending                    a commit of ours: its messages, and how the epoch that it opens differs from this one
+//	export/NODE                a secret of the exporter tree of this epoch that has not been used up; of a leaf that was, nothing
 //	past/EPOCH                 an epoch that is over, and the leaves that the next one replaced
 //	secret/EPOCH/NODE          a secret of the secret tree from which nothing has been derived yet
 //	ratchet/EPOCH/LEAF/KIND    a sender's ratchet, with the keys that wait; 0: handshake, 1: application
 //
 // The last two are of this epoch and of those in past: when an epoch ends they stay as they are. Between the root of a secret tree
-// and each of its leaves there is one secret, or a pair of ratchets at the leaf. Another tree of secrets gets keys of its own, and
-// its nodes are written like those of this one.
+// and each of its leaves there is one secret, or a pair of ratchets at the leaf.
 
 // A Record of a group's state. Its value is not to be changed. Among Changes, nil says that the record is to be deleted.
 type Record struct {
@@ -77,6 +77,7 @@ func (g *Group) recordsTo(r records, other *Group) {
 			}
 		}
 	}
+	g.exports.recordsTo(r, other.exports)
 	for i := range g.proposals {
 		if i >= len(other.proposals) || !bytes.Equal(g.proposals[i].ref, other.proposals[i].ref) { // a hash of all there is
 			r.put(proposalKey(i), g.proposals[i].add)
@@ -211,6 +212,8 @@ func updateKey(i int) string { return key("update", uint64(i), 2) }
 func pastKey(epoch uint64) string { return key("past", epoch, 8) }
 
 func secretKey(epoch uint64, x nodeIndex) string { return key(key("secret", epoch, 8), uint64(x), 4) }
+
+func exportKey(x nodeIndex) string { return key("export", uint64(x), 4) }
 
 func ratchetKey(epoch uint64, l leafIndex, kind ratchetKind) string {
 	return key(key(key("ratchet", epoch, 8), uint64(l), 4), uint64(kind), 1)

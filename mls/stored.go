@@ -21,7 +21,7 @@ func (g *Group) load(r *stored) (what string) {
 		name string
 		read func(*stored) bool
 	}{
-		{"the head", g.loadHead}, {"the secret tree", g.loadMessages}, {"a past epoch", g.loadPast},
+		{"the head", g.loadHead}, {"the secret trees", g.loadMessages}, {"a past epoch", g.loadPast},
 		{"a proposal", g.loadProposals}, {"the pending commit", g.loadPending},
 	} {
 		if !part.read(r) {
@@ -170,7 +170,10 @@ func (g *Group) loadTree(r *stored, leaves uint32) bool {
 }
 
 func (g *Group) loadMessages(r *stored) (ok bool) {
-	g.messages, ok = r.secretTree(g.suite, g.context.epoch, g.tree.leaves())
+	if g.messages, ok = r.secretTree(g.suite, g.context.epoch, g.tree.leaves()); !ok {
+		return false
+	}
+	g.exports, ok = r.exporterTree(g.suite)
 	return ok
 }
 
@@ -308,6 +311,7 @@ func (p *PendingCommit) add(b *cryptobyte.Builder, tree *ratchetTree) {
 	addStored(b, p.application)
 	p.next.addEpoch(b)
 	addOpaque(b, p.next.messages.root.secret)
+	addOpaque(b, p.next.exports.nodes[root(exporterLeaves)])
 	addVector(b, func(b *cryptobyte.Builder) {
 		for _, x := range tree.changes(p.next.tree) {
 			if int(x) < len(p.next.tree.nodes) { // the others are gone with the width
@@ -329,13 +333,14 @@ func (g *Group) loadPending(r *stored) bool {
 			return false
 		}
 		var leaves uint32
-		var secret []byte
+		var secret, exports []byte
 		p.next = &Group{own: g.own, signer: g.signer}
-		if !p.next.readEpoch(s, &leaves) || p.next.suite != g.suite || !readOpaque(s, &secret) || len(secret) != g.suite.nh {
+		if !p.next.readEpoch(s, &leaves) || p.next.suite != g.suite || !readOpaque(s, &secret) || len(secret) != g.suite.nh ||
+			!readOpaque(s, &exports) || len(exports) != g.suite.nh {
 			return false
 		}
 		p.next.tree = g.tree.resized(leaves)
-		p.next.messages = newSecretTree(g.suite, leaves, secret)
+		p.next.messages, p.next.exports = newSecretTree(g.suite, leaves, secret), newExporterTree(g.suite, exports)
 		return p.next.tree.readChanges(s) && p.next.tree.leaf(g.own) != nil && p.next.fits()
 	})
 	// What it says has changed must have.

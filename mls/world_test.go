@@ -26,11 +26,14 @@ type party struct {
 	signer *SignatureKey
 	psks   PSKs
 	leaves bool // knows self-removes
+	framed bool // is in a group whose authenticated data is framed by component
 	up     bool // goes on with the group that it has
 	change func(*KeyPackageParams)
-	g      *Group
-	saved  *Group // what stored is of
-	stored records
+
+	appData AppDataUpdates
+	g       *Group
+	saved   *Group // what stored is of
+	stored  records
 }
 
 func newParty(t require.TestingT, name string) *party {
@@ -115,6 +118,7 @@ func (p *party) restored() *Group {
 	g, err := LoadGroup(p.stored.list())
 	require.NoError(p.t, err)
 	g.UsePSKs(p.psks)
+	g.UseAppData(p.appData)
 	return g
 }
 
@@ -135,10 +139,18 @@ func (p *party) join(kp *KeyPackageSecret, welcome []byte) *StagedJoin {
 }
 
 func (p *party) encrypt(text string) []byte {
-	m, err := p.g.Encrypt(rand.Reader, []byte(text), []byte("aad of "+p.name), nil)
+	m, err := p.g.Encrypt(rand.Reader, []byte(text), p.aad(), nil)
 	require.NoError(p.t, err)
 	p.reload()
 	return m
+}
+
+func (p *party) aad() []byte {
+	data := []byte("aad of " + p.name)
+	if p.framed {
+		return AppData{0x8000: data}.Marshal()
+	}
+	return data
 }
 
 func (p *party) process(raw []byte) (Processed, error) {
@@ -278,7 +290,7 @@ func agree(t require.TestingT, all ...*party) {
 		for _, to := range without(all, from) {
 			got := to.read(m, text)
 			require.Equal(t, from.g.OwnLeaf(), got.Sender.Leaf)
-			require.Equal(t, "aad of "+from.name, string(got.AuthenticatedData))
+			require.Equal(t, from.aad(), got.AuthenticatedData)
 		}
 	}
 }
