@@ -30,7 +30,13 @@ func (s *suite) usable(key []byte) bool {
 		return onCurve(ecdh.P521(), key)
 	case X448AES256GCMSHA512Ed448, X448ChaCha20Poly1305SHA512Ed448:
 		return !smallOrder448[[56]byte(key)]
+	case MLKEM768X25519AES256GCMSHA384Ed25519:
+		return usableXWing(key)
 	}
+	return usable25519(key)
+}
+
+func usable25519(key []byte) bool {
 	point := [32]byte(key)
 	point[31] &= 0x7f // X25519 ignores the highest bit
 	return !smallOrder25519[point]

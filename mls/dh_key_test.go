@@ -2,6 +2,7 @@ package mls
 
 import (
 	"crypto/rand"
+	"maps"
 	"slices"
 	"testing"
 
@@ -22,6 +23,12 @@ func badKeys(s *suite) [][]byte {
 		for p := range smallOrder448 {
 			list = append(list, p[:])
 		}
+	case 1216:
+		for _, at := range []int{0, 1, mlkem768KeyCoeffs - 3, mlkem768KeyCoeffs - 2} { // a coefficient beyond the modulus
+			key := make([]byte, s.npk)
+			key[at], key[at+1], key[len(key)-1] = 0xff, 0xff, 9
+			list = append(list, key)
+		}
 	default:
 		off := make([]byte, s.npk) // not on the curve
 		off[0], off[len(off)-1] = 4, 7
@@ -34,7 +41,7 @@ func badKeys(s *suite) [][]byte {
 
 // What is listed is what HPKE itself cannot use; what it can use is not refused.
 func TestPublicKeys(t *testing.T) {
-	for id := CipherSuite(1); id <= 7; id++ {
+	for _, id := range slices.Sorted(maps.Keys(suites)) {
 		t.Run(id.String(), func(t *testing.T) {
 			s := suites[id]
 			require.NotEmpty(t, badKeys(s))
@@ -57,7 +64,7 @@ func TestPublicKeys(t *testing.T) {
 
 // The places where somebody's key comes in, each with all bad keys of a suite and with keys of a wrong length.
 func TestBadKeysAreRefusedEverywhere(t *testing.T) {
-	for _, id := range []CipherSuite{X25519AES128GCMSHA256Ed25519, P256AES128GCMSHA256P256, X448AES256GCMSHA512Ed448} {
+	for _, id := range []CipherSuite{X25519AES128GCMSHA256Ed25519, P256AES128GCMSHA256P256, X448AES256GCMSHA512Ed448, MLKEM768X25519AES256GCMSHA384Ed25519} {
 		s := suites[id]
 		alice, bob := newPartyOf(t, id, "alice"), newPartyOf(t, id, "bob")
 		alice.create()

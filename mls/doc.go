@@ -68,7 +68,8 @@
 //
 // # What there is
 //
-// All of RFC 9420's cipher suites, 1 to 7; basic and X.509 credentials, whose chains are not looked at; proposals by value and by
+// All of RFC 9420's cipher suites, 1 to 7, and an experimental one with X-Wing, which hides from the quantum computers to come and is
+// for nobody but who asks for it; basic and X.509 credentials, whose chains are not looked at; proposals by value and by
 // reference, of members, newcomers and external senders; external and resumption pre-shared keys; external commits;
 // re-initialization and branches; PublicMessage and PrivateMessage with padding; exporter and last-resort key packages; extensions
 // and proposals of the application's own, in what the RFC leaves to private use; GREASE, made and ignored.
@@ -85,7 +86,8 @@
 //
 // Not supported: other credential types and proposal types, which cannot even be read, since their length is not known; changing
 // our own signature key or credential inside a group; of draft-ietf-mls-extensions wire formats as extensions, content advertisement,
-// AppAck and multi-credentials; post-quantum suites. limits.go has the sizes: messages of 16 MiB, key packages of 64 KiB, 65536 members.
+// AppAck and multi-credentials; post-quantum signatures. limits.go has the sizes: messages of 16 MiB, key packages of 64 KiB, 65536
+// members.
 //
 // ParseMessage and the methods of Message, ParseKeyPackage and KeyPackage.Verify need no private key. A program that uses nothing
 // else, as one that only carries messages does, does not link the code that decrypts.

@@ -27,6 +27,8 @@ var primitives = map[CipherSuite]struct {
 	5: {hpke.NewSuite(hpke.KEM_P521_HKDF_SHA512, hpke.KDF_HKDF_SHA512, hpke.AEAD_AES256GCM), newGCM},
 	6: {hpke.NewSuite(hpke.KEM_X448_HKDF_SHA512, hpke.KDF_HKDF_SHA512, hpke.AEAD_ChaCha20Poly1305), chacha20poly1305.New},
 	7: {hpke.NewSuite(hpke.KEM_P384_HKDF_SHA384, hpke.KDF_HKDF_SHA384, hpke.AEAD_AES256GCM), newGCM},
+
+	MLKEM768X25519AES256GCMSHA384Ed25519: {hpke.NewSuite(hpke.KEM_XWING, hpke.KDF_HKDF_SHA384, hpke.AEAD_AES256GCM), newGCM},
 }
 
 func (s *suite) hpke() hpke.Suite { return primitives[s.id].hpke }
@@ -84,6 +86,10 @@ func (s *suite) randomSecret(rand io.Reader) ([]byte, error) {
 // private key has; a node secret has as many as a hash.
 func (s *suite) deriveKeyPair(secret []byte) (public, private []byte) {
 	kem, _, _ := s.hpke().Params()
+	if kem == hpke.KEM_XWING {
+		private = xwingSeed(secret)
+		return publicHalf(kem, private), private
+	}
 	id := []byte{'K', 'E', 'M', byte(kem >> 8), byte(kem)}
 	prk := s.extract(nil, slices.Concat([]byte("HPKE-v1"), id, []byte("dkp_prk"), secret))
 	size := kem.Scheme().PrivateKeySize()

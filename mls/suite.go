@@ -34,19 +34,23 @@ type suite struct {
 	nk   int // bytes of an AEAD key
 	nn   int // bytes of an AEAD nonce
 	npk  int // bytes of an HPKE public key
+	nenc int // bytes of an HPKE KEM output
 }
 
 var suites = map[CipherSuite]*suite{
-	1: {1, "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519", crypto.SHA256, schemeEd25519, 32, 16, 12, 32},
-	2: {2, "MLS_128_DHKEMP256_AES128GCM_SHA256_P256", crypto.SHA256, schemeP256, 32, 16, 12, 65},
-	3: {3, "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519", crypto.SHA256, schemeEd25519, 32, 32, 12, 32},
-	4: {4, "MLS_256_DHKEMX448_AES256GCM_SHA512_Ed448", crypto.SHA512, schemeEd448, 64, 32, 12, 56},
-	5: {5, "MLS_256_DHKEMP521_AES256GCM_SHA512_P521", crypto.SHA512, schemeP521, 64, 32, 12, 133},
-	6: {6, "MLS_256_DHKEMX448_CHACHA20POLY1305_SHA512_Ed448", crypto.SHA512, schemeEd448, 64, 32, 12, 56},
-	7: {7, "MLS_256_DHKEMP384_AES256GCM_SHA384_P384", crypto.SHA384, schemeP384, 48, 32, 12, 97},
+	1: {1, "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519", crypto.SHA256, schemeEd25519, 32, 16, 12, 32, 32},
+	2: {2, "MLS_128_DHKEMP256_AES128GCM_SHA256_P256", crypto.SHA256, schemeP256, 32, 16, 12, 65, 65},
+	3: {3, "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519", crypto.SHA256, schemeEd25519, 32, 32, 12, 32, 32},
+	4: {4, "MLS_256_DHKEMX448_AES256GCM_SHA512_Ed448", crypto.SHA512, schemeEd448, 64, 32, 12, 56, 56},
+	5: {5, "MLS_256_DHKEMP521_AES256GCM_SHA512_P521", crypto.SHA512, schemeP521, 64, 32, 12, 133, 133},
+	6: {6, "MLS_256_DHKEMX448_CHACHA20POLY1305_SHA512_Ed448", crypto.SHA512, schemeEd448, 64, 32, 12, 56, 56},
+	7: {7, "MLS_256_DHKEMP384_AES256GCM_SHA384_P384", crypto.SHA384, schemeP384, 48, 32, 12, 97, 97},
+
+	MLKEM768X25519AES256GCMSHA384Ed25519: {MLKEM768X25519AES256GCMSHA384Ed25519, "MLS_128_MLKEM768X25519_AES256GCM_SHA384_Ed25519",
+		crypto.SHA384, schemeEd25519, 48, 32, 12, 1216, 1120},
 }
 
-// String gives the name in the IANA registry.
+// String gives the name in the IANA registry, or in the draft.
 func (cs CipherSuite) String() string {
 	if s, ok := suites[cs]; ok {
 		return s.name

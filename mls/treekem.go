@@ -156,7 +156,7 @@ func (t *ratchetTree) checkSecrets(steps []step, p *updatePath, added []leafInde
 			if len(c.ciphertext) != t.suite.nh+aeadTag {
 				return invalid("encrypted path secret of %d bytes (7.6)", len(c.ciphertext))
 			}
-			if err := t.suite.checkPublicKey("KEM output of a path secret", c.kemOutput); err != nil {
+			if err := t.suite.checkKEMOutput("KEM output of a path secret", c.kemOutput); err != nil {
 				return err
 			}
 		}
