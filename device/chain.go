@@ -65,10 +65,7 @@ func (t *txn) keepEvidence(c *conversation, r receipt.Receipt, raw []byte) error
 // judgeNext merges somebody's commit if the rules allow it. It works on a copy of the group: a commit that waits for a lookup is
 // processed again, with the same keys.
 func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw []byte, since uint64) (verdict, error) {
-	next, err := mls.UnmarshalGroup(c.group.Marshal())
-	if err != nil {
-		return verdict{}, fmt.Errorf("device: copying the group of %s: %w", c.id, err)
-	}
+	next := c.group.Clone()
 	p, err := next.Process(m, t.now)
 	if err != nil {
 		return pause(CodeCommitInvalid, err), nil

@@ -18,7 +18,6 @@ import (
 
 const (
 	bucketConversation = "conversation" // by id
-	bucketGroup        = "group"        // by id: the MLS state
 	bucketReceipt      = "receipt"      // by id and seq: the chain as far as we followed it
 	logEvidence        = "evidence"     // receipts that prove a lie
 
@@ -27,7 +26,7 @@ const (
 	firstTerm   = 1
 )
 
-// conversationRow is what is stored of a conversation beside its MLS state.
+// conversationRow is what is stored of a conversation beside its MLS state and its members.
 type conversationRow struct {
 	URL     string            `json:"url"`
 	State   ConversationState `json:"state"`
@@ -37,7 +36,7 @@ type conversationRow struct {
 	Seq     uint64            `json:"seq"`
 	Head    [32]byte          `json:"head"`
 	Places  []place           `json:"places"` // newest first: this epoch and those before it that can still be read
-	Members []Member          `json:"members"`
+	Saves   uint64            `json:"saves"`  // how often it was saved: which state the other rows of it are
 	// Authenticator is that of the current epoch.
 	Authenticator []byte `json:"authenticator,omitempty"`
 }
@@ -46,7 +45,8 @@ type conversationRow struct {
 type conversation struct {
 	id string
 	conversationRow
-	group *mls.Group
+	Members []Member // by actor; replaced and not changed
+	group   *mls.Group
 }
 
 // open reads a conversation; nil if there is none.
@@ -56,13 +56,11 @@ func (t *txn) open(id string) (*conversation, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	state, ok, err := t.Get(bucketGroup, id)
-	if err != nil || !ok {
-		return nil, fmt.Errorf("device: reading the group of %s: %w", id, orElse(err, ErrNoSuchConversation))
+	k, err := t.current(id, c.conversationRow)
+	if err != nil {
+		return nil, err
 	}
-	if c.group, err = mls.UnmarshalGroup(state); err != nil {
-		return nil, fmt.Errorf("device: reading the group of %s: %w", id, err)
-	}
+	c.group, c.Members = k.group.Clone(), k.members
 	return c, nil
 }
 
@@ -73,13 +71,6 @@ func (t *txn) mustOpen(id string) (*conversation, error) {
 		err = ErrNoSuchConversation
 	}
 	return c, err
-}
-
-func (t *txn) save(c *conversation) error {
-	if err := t.Put(bucketGroup, c.id, c.group.Marshal()); err != nil {
-		return fmt.Errorf("device: writing the group of %s: %w", c.id, err)
-	}
-	return t.putRow(bucketConversation, c.id, c.conversationRow)
 }
 
 func orElse(err, otherwise error) error {
@@ -200,7 +191,7 @@ func membersOf(leaves []mls.Member, r room) []Member {
 }
 
 func (t *txn) tellMembers(c *conversation, before []Member, by string) error {
-	was := conversation{conversationRow: conversationRow{Members: before}}
+	was := conversation{Members: before}
 	for _, m := range c.Members {
 		if !was.has(m.Actor) {
 			if err := t.emit(Event{Type: EventMemberAdded, Conversation: c.id, Actor: m.Actor, By: by}); err != nil {
@@ -264,9 +255,13 @@ func (d *Device) Conversation(id string) (c Conversation, err error) {
 }
 
 func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
+	members, err := t.members(id, row)
+	if err != nil {
+		return Conversation{}, err
+	}
 	c := Conversation{
 		ID: id, URL: row.URL, State: row.State, Reason: row.Reason, Created: row.Created,
-		EpochAuthenticator: bytes.Clone(row.Authenticator), Members: row.Members,
+		EpochAuthenticator: bytes.Clone(row.Authenticator), Members: members,
 	}
 	if len(row.Places) > 0 {
 		c.Epoch = row.Places[0].Epoch
@@ -275,7 +270,7 @@ func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
 	for _, m := range c.Members {
 		expected[m.Actor] = true
 	}
-	err := t.Each(stepBucket(id), func(_ string, value []byte) error {
+	err = t.Each(stepBucket(id), func(_ string, value []byte) error {
 		var s step
 		if err := json.Unmarshal(value, &s); err != nil {
 			return fmt.Errorf("device: decoding a step of %s: %w", id, err)

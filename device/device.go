@@ -38,32 +38,44 @@ type Device struct {
 	store Store
 	rand  io.Reader
 	now   func() time.Time
+	kept  map[string]*kept // conversations, by id
 }
 
 // New returns the device that lives in store. rand must be cryptographically secure.
 func New(store Store, rand io.Reader, now func() time.Time) *Device {
-	return &Device{store: store, rand: rand, now: now}
+	return &Device{store: store, rand: rand, now: now, kept: map[string]*kept{}}
 }
 
 // A txn is a transaction with what the device's code needs in it.
 type txn struct {
 	Tx
-	rand io.Reader
-	now  time.Time
+	rand   io.Reader
+	now    time.Time
+	before map[string]*kept // conversations in memory before the transaction
+	kept   map[string]*kept // those that it has read or written
 }
 
 func (d *Device) update(f func(*txn) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := d.now()
-	return d.store.Update(func(tx Tx) error { return f(&txn{Tx: tx, rand: d.rand, now: now}) })
+	return d.run(d.store.Update, d.rand, f)
 }
 
 func (d *Device) view(f func(*txn) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := d.now()
-	return d.store.View(func(tx Tx) error { return f(&txn{Tx: tx, rand: noRandom{}, now: now}) })
+	return d.run(d.store.View, noRandom{}, f)
+}
+
+// run is one transaction. What it leaves in memory counts only if it went through.
+func (d *Device) run(transaction func(func(Tx) error) error, rand io.Reader, f func(*txn) error) error {
+	t := &txn{rand: rand, now: d.now(), before: d.kept}
+	err := transaction(func(tx Tx) error {
+		t.Tx, t.kept = tx, map[string]*kept{}
+		return f(t)
+	})
+	d.keep(t, err)
+	return err
 }
 
 // noRandom stands in for randomness where nothing may be made: what View hands out must not depend on chance.

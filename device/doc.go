@@ -1,8 +1,8 @@
 // Package device is one device of one person: the only holder of private keys, and a state machine without input or output.
 //
 // Every operation is one transaction of a [Store]: rows are read, the next state is computed beside them, and rows are written; if
-// anything fails, nothing has changed. Nothing is remembered in memory between two calls, so a process that is killed and started
-// again goes on as if it had only been slow. Time and randomness come in through [New].
+// anything fails, nothing has changed. What is remembered in memory between two calls is only a copy of rows, so a process that is
+// killed and started again goes on as if it had only been slow. Time and randomness come in through [New].
 //
 // What the device wants from the network it writes down as a [Job] in the transaction that made it necessary. Somebody else (package
 // agent) carries jobs out and reports the results, each of which is again one transaction that also removes the job. After a crash a job

@@ -20,9 +20,28 @@ import (
 
 // group is a copy of a person's MLS state.
 func (p *person) group(id string) *mls.Group {
-	g, err := mls.UnmarshalGroup(p.store.buckets["group"].values[id])
+	var records []mls.Record
+	for key, value := range p.store.buckets["group:"+id].values {
+		records = append(records, mls.Record{Key: key, Value: value})
+	}
+	g, err := mls.LoadGroup(records)
 	require.NoError(p.w.t, err)
 	return g
+}
+
+// setGroup puts another state in its place, behind the back of the person's program, which is started again.
+func (p *person) setGroup(id string, g *mls.Group) {
+	require.NoError(p.w.t, p.store.Update(func(tx device.Tx) error {
+		for _, r := range g.Changes(p.group(id)) {
+			if r.Value == nil {
+				require.NoError(p.w.t, tx.Delete("group:"+id, r.Key))
+			} else {
+				require.NoError(p.w.t, tx.Put("group:"+id, r.Key, r.Value))
+			}
+		}
+		return nil
+	}))
+	p.restart()
 }
 
 // fence is the right fence for a group at the head of its chain.
@@ -211,7 +230,7 @@ func (p *person) speakRaw(id string, data, salt []byte, fence func([]byte) []byt
 	}
 	m, err := g.Encrypt(p.w.random, data, f, nil)
 	require.NoError(p.w.t, err)
-	p.store.buckets["group"].values[id] = g.Marshal()
+	p.setGroup(id, g)
 	return device.Incoming{Actor: p.actor, Conversation: p.conversation(id).URL, Message: m}
 }
 

@@ -13,7 +13,8 @@ type memory struct {
 	logs    map[string][][]byte
 	fail    func() (before, after bool)
 	updates int
-	reads   int // rows handed out
+	reads   int      // rows handed out
+	writes  []string // buckets of the rows that were put or deleted
 }
 
 type bucket struct {
@@ -81,6 +82,7 @@ func (tx *memoryTx) write() {
 
 func (tx *memoryTx) Put(name, key string, value []byte) error {
 	tx.write()
+	tx.m.writes = append(tx.m.writes, name)
 	b := tx.bucket(name)
 	old, ok := b.values[key]
 	keys := slices.Clone(b.keys)
@@ -104,6 +106,7 @@ func (tx *memoryTx) Delete(name, key string) error {
 	if !ok {
 		return nil
 	}
+	tx.m.writes = append(tx.m.writes, name)
 	keys := slices.Clone(b.keys)
 	b.keys = slices.DeleteFunc(b.keys, func(k string) bool { return k == key })
 	delete(b.values, key)
