@@ -13,11 +13,12 @@ import (
 
 // The header of a store stands in the clear; numbers are big-endian:
 //
-//	uint8 version = 1; uint32 time; uint32 memory (KiB); uint8 threads; opaque salt[16]; opaque nonce[24]; opaque master[48] (sealed)
+//	uint8 version = 2; uint32 time; uint32 memory (KiB); uint8 threads; opaque salt[16]; opaque nonce[24]; opaque master[48] (sealed)
 //
-// What comes before the nonce is authenticated with the sealed master key.
+// What comes before the nonce is authenticated with the sealed master key. The version is that of the rows, too: a device does not
+// find its groups in a store of version 1.
 const (
-	headerVersion = 1
+	headerVersion = 2
 	saltSize      = 16
 	masterSize    = 32
 	clearSize     = 1 + 4 + 4 + 1 + saltSize
@@ -61,8 +62,11 @@ func (h *header) encode() []byte {
 }
 
 func parseHeader(b []byte) (*header, error) {
-	if len(b) != headerSize || b[0] != headerVersion {
+	if len(b) != headerSize || b[0] < 1 || b[0] > headerVersion {
 		return nil, fmt.Errorf("reading the header: %w", ErrTampered)
+	}
+	if b[0] < headerVersion {
+		return nil, fmt.Errorf("reading the header: version %d: %w", b[0], ErrOlder)
 	}
 	h := &header{params: params{binary.BigEndian.Uint32(b[1:]), binary.BigEndian.Uint32(b[5:]), b[9]}}
 	if !h.within(cost, most) {

@@ -27,10 +27,12 @@ var (
 	ErrBusy       = errors.New("another agent has the store open: use that one, or stop it first")                 // store_in_use
 	ErrExists     = errors.New("there is a store already: open it with its passphrase")                            // store_exists
 	ErrTampered   = errors.New("the store is not what was written: keep a copy of the file, and restore a backup") // store_tampered
-	errNone       = fmt.Errorf("there is no store yet: create one (%w)", fs.ErrNotExist)
-	errEmpty      = errors.New("the passphrase is empty: choose one")
-	errReadOnly   = errors.New("store: writing inside a view")
-	errWalking    = errors.New("store: writing inside Each or Scan")
+	ErrOlder      = errors.New("the store was written by an older version of this program, which kept its rows in another way: " +
+		"enrol this device anew, in a new store") // store_older
+	errNone     = fmt.Errorf("there is no store yet: create one (%w)", fs.ErrNotExist)
+	errEmpty    = errors.New("the passphrase is empty: choose one")
+	errReadOnly = errors.New("store: writing inside a view")
+	errWalking  = errors.New("store: writing inside Each or Scan")
 )
 
 const schema = `
@@ -111,7 +113,7 @@ func build(path string, passphrase []byte) (*sqlite.DB, keys, error) {
 	return db, k, err
 }
 
-// Open opens the store at path. Errors: fs.ErrNotExist, ErrPassphrase, ErrBusy, ErrTampered, and those of package sqlite.
+// Open opens the store at path. Errors: fs.ErrNotExist, ErrPassphrase, ErrBusy, ErrTampered, ErrOlder, and those of package sqlite.
 func Open(path string, passphrase []byte) (*Store, error) {
 	s, err := open(path, passphrase)
 	if err != nil {
@@ -178,10 +180,18 @@ func (s *Store) Close() error {
 
 // Update runs f in one transaction, durable when it returns nil ([device.Store]).
 func (s *Store) Update(f func(device.Tx) error) error {
-	return s.db.Update(context.Background(), func(tx *sql.Tx) error { return f(&txn{sql: tx, keys: &s.keys}) })
+	return s.db.Update(context.Background(), func(tx *sql.Tx) error { return f(s.txn(tx)) })
 }
 
 // View runs f on one consistent state.
 func (s *Store) View(f func(device.Tx) error) error {
-	return s.db.View(context.Background(), func(tx *sql.Tx) error { return f(&txn{sql: tx, keys: &s.keys, forbid: errReadOnly}) })
+	return s.db.View(context.Background(), func(tx *sql.Tx) error {
+		t := s.txn(tx)
+		t.forbid = errReadOnly
+		return f(t)
+	})
+}
+
+func (s *Store) txn(tx *sql.Tx) *txn {
+	return &txn{sql: tx, keys: &s.keys, prepared: map[string]*sql.Stmt{}}
 }

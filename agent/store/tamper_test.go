@@ -175,7 +175,8 @@ func TestHeaderRefused(t *testing.T) {
 		want   error
 	}{
 		"version 0":         {set(0, 0), store.ErrTampered},
-		"version 2":         {set(0, 2), store.ErrTampered},
+		"version 1":         {set(0, 1), store.ErrOlder},
+		"version 3":         {set(0, 3), store.ErrTampered},
 		"no pass":           {set(1, 0, 0, 0, 0), store.ErrTampered},
 		"fewer passes":      {set(1, 0, 0, 0, 2), store.ErrTampered},
 		"many passes":       {set(1, 0, 0, 0, 17), store.ErrTampered},
@@ -188,7 +189,7 @@ func TestHeaderRefused(t *testing.T) {
 		"many threads":      {set(9, 17), store.ErrTampered},
 		"cut":               {whole[:len(whole)-1], store.ErrTampered},
 		"empty":             {[]byte{}, store.ErrTampered},
-		"grown":             {append(set(0, 1), 0), store.ErrTampered},
+		"grown":             {append(set(0, 2), 0), store.ErrTampered},
 		"very large":        {make([]byte, 10<<20), store.ErrTampered},
 
 		"more passes":  {set(1, 0, 0, 0, 4), store.ErrPassphrase},

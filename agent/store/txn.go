@@ -10,9 +10,22 @@ import (
 
 // txn is a device.Tx.
 type txn struct {
-	sql    *sql.Tx
-	keys   *keys
-	forbid error // why nothing may be written now
+	sql      *sql.Tx
+	keys     *keys
+	forbid   error                // why nothing may be written now
+	prepared map[string]*sql.Stmt // closed with the transaction
+}
+
+// prepare compiles a statement once for many rows: a device writes groups record by record.
+func (t *txn) prepare(query string) (*sql.Stmt, error) {
+	if s, ok := t.prepared[query]; ok {
+		return s, nil
+	}
+	s, err := t.sql.Prepare(query)
+	if err == nil {
+		t.prepared[query] = s
+	}
+	return s, err
 }
 
 func (t *txn) Get(bucket, key string) (value []byte, ok bool, err error) {
@@ -38,13 +51,19 @@ func (t *txn) Put(bucket, key string, value []byte) error {
 	}
 	at := place{table: "item", hash: t.keys.item(bucket, key)}
 	// A key that is there keeps its turn, a new one comes after all.
-	if err := t.sql.QueryRow("SELECT coalesce((SELECT ord FROM item WHERE key = ?), (SELECT max(ord) FROM item) + 1, 1)", at.hash).
-		Scan(&at.number); err != nil {
+	turn, err := t.prepare("SELECT coalesce((SELECT ord FROM item WHERE key = ?), (SELECT max(ord) FROM item) + 1, 1)")
+	if err == nil {
+		err = turn.QueryRow(at.hash).Scan(&at.number)
+	}
+	if err != nil {
 		return fmt.Errorf("store: writing a row: %w", err)
 	}
-	if _, err := t.sql.Exec(`INSERT INTO item (ord, bucket, key, value) VALUES (?, ?, ?, ?)
-		ON CONFLICT (key) DO UPDATE SET bucket = excluded.bucket, value = excluded.value`,
-		at.number, t.keys.bucket(bucket), at.hash, t.keys.sealItem(at, bucket, key, value)); err != nil {
+	write, err := t.prepare(`INSERT INTO item (ord, bucket, key, value) VALUES (?, ?, ?, ?)
+		ON CONFLICT (key) DO UPDATE SET bucket = excluded.bucket, value = excluded.value`)
+	if err == nil {
+		_, err = write.Exec(at.number, t.keys.bucket(bucket), at.hash, t.keys.sealItem(at, bucket, key, value))
+	}
+	if err != nil {
 		return fmt.Errorf("store: writing a row: %w", err)
 	}
 	return nil
@@ -54,7 +73,11 @@ func (t *txn) Delete(bucket, key string) error {
 	if t.forbid != nil {
 		return t.forbid
 	}
-	if _, err := t.sql.Exec("DELETE FROM item WHERE key = ?", t.keys.item(bucket, key)); err != nil {
+	remove, err := t.prepare("DELETE FROM item WHERE key = ?")
+	if err == nil {
+		_, err = remove.Exec(t.keys.item(bucket, key))
+	}
+	if err != nil {
 		return fmt.Errorf("store: deleting a row: %w", err)
 	}
 	return nil
