@@ -167,7 +167,8 @@ var scenarios = []struct {
 		s.commit("carol", change{})
 	}},
 
-	{"history", func(s *script) { s.history(20) }},
+	{"history", func(s *script) { s.history(12, false) }},
+	{"history with late messages", func(s *script) { s.history(6, true) }},
 }
 
 // another suite that all know.
