@@ -5,8 +5,12 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,8 +31,27 @@ func (h *hexBytes) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// eachVector runs the cases of a file whose suite this package speaks.
-func eachVector[T any](t *testing.T, file string, suiteOf func(*T) CipherSuite, run func(*testing.T, *T)) {
+// vectorCases says how many cases each file has. A file with fewer is not the one that this engine was tested with.
+var vectorCases = map[string]int{
+	"crypto-basics.json":                  7,
+	"deserialization.json":                14,
+	"key-schedule.json":                   7,
+	"message-protection.json":             7,
+	"messages.json":                       300,
+	"passive-client-handling-commit.json": 91,
+	"passive-client-random.json":          1,
+	"passive-client-welcome.json":         56,
+	"psk_secret.json":                     77,
+	"secret-tree.json":                    21,
+	"transcript-hashes.json":              7,
+	"tree-math.json":                      10,
+	"tree-operations.json":                5,
+	"tree-validation.json":                98,
+	"treekem.json":                        77,
+	"welcome.json":                        7,
+}
+
+func readVectors(t *testing.T, file string) []byte {
 	t.Helper()
 	dir := os.Getenv("WAXWING_VECTORS")
 	if dir == "" {
@@ -42,20 +65,80 @@ func eachVector[T any](t *testing.T, file string, suiteOf func(*T) CipherSuite, 
 		t.Skipf("SKIPPED, NOT PASSED: no %s in %s; set WAXWING_VECTORS to a folder with mls/%s", file, dir, file)
 	}
 	require.NoError(t, err)
+	return data
+}
+
+// eachVector runs every case of a file, the files and their cases side by side. A case of a suite that this package does not speak
+// fails.
+func eachVector[T any](t *testing.T, file string, suiteOf func(*T) CipherSuite, run func(*testing.T, *T)) {
+	t.Helper()
+	data := readVectors(t, file)
 	var cases []T
 	require.NoError(t, json.Unmarshal(data, &cases))
-	ran := 0
-	for i := range cases {
-		if suiteOf != nil {
-			if _, err := suiteOf(&cases[i]).suite(); err != nil {
-				continue
-			}
+	require.NotZero(t, vectorCases[file], "%s is not in the list of files", file)
+	require.GreaterOrEqual(t, len(cases), vectorCases[file], "%s has lost cases", file)
+	ran := &vectorTally{cases: len(cases)}
+	tally.Lock()
+	tally.vectors[file] = ran
+	tally.Unlock()
+	t.Run(file, func(t *testing.T) {
+		t.Parallel()
+		for i := range cases {
+			t.Run(fmt.Sprintf("case %d", i), func(t *testing.T) {
+				t.Parallel()
+				t.Cleanup(func() { ran.count(t) })
+				if suiteOf != nil {
+					_, err := suiteOf(&cases[i]).suite()
+					require.NoError(t, err)
+				}
+				run(t, &cases[i])
+			})
 		}
-		run(t, &cases[i])
-		ran++
+	})
+	t.Cleanup(func() {
+		if one := strings.Contains(flag.Lookup("test.run").Value.String(), "/"); !one && ran.passed != ran.cases {
+			t.Errorf("%s: %d of %d cases passed, %d failed, %d skipped", file, ran.passed, ran.cases, ran.failed, ran.skipped)
+		}
+	})
+}
+
+func (v *vectorTally) count(t *testing.T) {
+	tally.Lock()
+	defer tally.Unlock()
+	switch {
+	case t.Failed():
+		v.failed++
+	case t.Skipped():
+		v.skipped++
+	default:
+		v.passed++
 	}
-	require.NotZero(t, ran)
-	t.Logf("%s: %d of %d cases", file, ran, len(cases))
+}
+
+// Every file of the collection has its test.
+func TestVectorsAreAll(t *testing.T) {
+	readVectors(t, "treekem.json")
+	dir := os.Getenv("WAXWING_VECTORS")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "shared", "vectors")
+	}
+	there, err := filepath.Glob(filepath.Join(dir, "mls", "*.json"))
+	require.NoError(t, err)
+	for _, file := range there {
+		require.NotZero(t, vectorCases[filepath.Base(file)], "%s has no test", file)
+	}
+	require.Len(t, vectorCases, 16)
+	tests, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	var code []byte
+	for _, test := range tests {
+		text, err := os.ReadFile(test)
+		require.NoError(t, err)
+		code = append(code, text...)
+	}
+	for file := range vectorCases {
+		require.GreaterOrEqual(t, bytes.Count(code, []byte(strconv.Quote(file))), 2, "%s is in the list and in no test", file)
+	}
 }
 
 func TestVectorsTreeMath(t *testing.T) {
