@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -20,7 +21,21 @@ type vectorTally struct{ passed, failed, skipped, cases int }
 func TestMain(m *testing.M) {
 	code := m.Run()
 	printTally()
+	if missing := unbroken(); code == 0 && everything() && len(missing) > 0 {
+		fmt.Printf("refusals: all tests have run, and nothing was refused by %v\n", missing)
+		code = 1
+	}
 	os.Exit(code)
+}
+
+// everything says whether no test was left out.
+func everything() bool {
+	for _, name := range []string{"run", "skip", "list", "fuzz", "fuzzworker"} {
+		if f := flag.Lookup("test." + name); f != nil && f.Value.String() != f.DefValue {
+			return false
+		}
+	}
+	return true
 }
 
 func printTally() {

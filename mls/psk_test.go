@@ -117,24 +117,21 @@ func TestPSKRules(t *testing.T) {
 	for i := range many {
 		many[i] = external(string(rune('a'+i)), 32)
 	}
-	for name, c := range map[string]struct {
-		list []Proposal
-		rule string
-	}{
-		"short nonce":       {[]Proposal{external("a", 31)}, "12.1.4"},
-		"long nonce":        {[]Proposal{external("a", 33)}, "12.1.4"},
-		"the same twice":    {[]Proposal{external("a", 32), external("a", 32)}, "12.2"},
-		"branch":            {[]Proposal{branch}, "12.1.4"},
-		"re-initialization": {[]Proposal{reinit}, "12.1.4"},
-		"too many":          {many, "more than"},
+	for name, c := range map[string][]Proposal{
+		"M73 short nonce":       {external("a", 31)},
+		"M73 empty nonce":       {external("a", 0)},
+		"M73 long nonce":        {external("a", 33)},
+		"M75 the same twice":    {external("a", 32), external("a", 32)},
+		"M74 branch":            {branch},
+		"M74 re-initialization": {reinit},
+		"M62 too many":          many,
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := bob.process(forgeCommit(alice, &commit{proposals: byValue(c.list...)}))
-			requireRule(t, err, c.rule)
-			before := alice.g.Marshal()
-			_, err = alice.g.Commit(rand.Reader, CommitParams{Proposals: c.list, Now: testNow})
-			requireRule(t, err, c.rule)
-			alice.requireSame(before)
+			refusedCommit(t, alice, bob, c...)
+			if len(c) <= maxRefsOfOne {
+				refusedReferences(t, alice, alice, bob, c...)
+			}
+			refusedToMake(t, alice, c...)
 		})
 	}
 }

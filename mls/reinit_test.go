@@ -56,7 +56,7 @@ func TestReInit(t *testing.T) {
 		}
 		return err
 	}
-	requireRule(t, join(nil), "was not named")
+	t.Run("M22 the group that was closed is not named", func(t *testing.T) { requireCheck(t, join(nil)) })
 	require.ErrorIs(t, join(newGroup(t, FramePrivate, "alice")[0].g), ErrUnknownPSK, "another group has not its secret")
 	require.NoError(t, join(alice.g))
 	agree(t, newAlice, newBob)
@@ -66,13 +66,22 @@ func TestReInitRules(t *testing.T) {
 	all := newGroup(t, FramePrivate, "alice", "bob")
 	alice, bob := all[0], all[1]
 	re := ReInitProposal([]byte("next"), alice.suite, nil)
-	_, err := bob.process(forgeCommit(alice, &commit{proposals: byValue(re, RemoveProposal(leafOf(bob)))}))
-	requireRule(t, err, "beside another proposal")
 	older := ReInitProposal([]byte("next"), alice.suite, nil)
 	older.reInit.version = 0
-	_, err = bob.process(forgeCommit(alice, &commit{proposals: byValue(older)}))
-	requireRule(t, err, "older version")
-	_, err = alice.g.Reinitialize(rand.Reader, alice.successorOf())
+	for name, list := range map[string][]Proposal{
+		"M63 re-initialization beside a remove":     {re, RemoveProposal(leafOf(bob))},
+		"M63 re-initialization after a remove":      {RemoveProposal(leafOf(bob)), re},
+		"M63 two re-initializations":                {re, re},
+		"M63 re-initialization beside an add":       {re, AddProposal(newParty(t, "eve").keyPackage().KeyPackage())},
+		"M64 re-initialization to an older version": {older},
+	} {
+		t.Run(name, func(t *testing.T) {
+			refusedCommit(t, alice, bob, list...)
+			refusedReferences(t, alice, alice, bob, list...)
+			refusedToMake(t, alice, list...)
+		})
+	}
+	_, err := alice.g.Reinitialize(rand.Reader, alice.successorOf())
 	require.ErrorIs(t, err, ErrStale)
 
 	p := alice.commit(CommitParams{Proposals: []Proposal{re}})
@@ -80,9 +89,9 @@ func TestReInitRules(t *testing.T) {
 	bob.apply(p.Message())
 	kp := bob.keyPackage()
 	for name, change := range map[string]func(*reInit){
-		"group id":   func(r *reInit) { r.groupID = []byte("other") },
-		"suite":      func(r *reInit) { r.suite = 3 },
-		"extensions": func(r *reInit) { r.extensions = []Extension{{testExtension, nil}} },
+		"M82 re-initialization with another group id":   func(r *reInit) { r.groupID = []byte("other") },
+		"M82 re-initialization with another suite":      func(r *reInit) { r.suite = 3 },
+		"M82 re-initialization with another extensions": func(r *reInit) { r.extensions = []Extension{{testExtension, nil}} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			liar, err := UnmarshalGroup(alice.g.Marshal())
@@ -96,13 +105,13 @@ func TestReInitRules(t *testing.T) {
 				g, err := liar.Reinitialize(rand.Reader, maker.successorOf(package_))
 				require.NoError(t, err)
 				_, err = JoinWelcome(parsed(t, g.Pending().Welcome()), JoinParams{KeyPackage: package_, Signer: b.signer, From: bob.g})
-				requireRule(t, err, "other parameters")
+				requireCheck(t, err)
 				return
 			}
 			g, err := liar.Reinitialize(rand.Reader, maker.successorOf(package_))
 			require.NoError(t, err)
 			_, err = JoinWelcome(parsed(t, g.Pending().Welcome()), JoinParams{KeyPackage: package_, Signer: bob.signer, From: bob.g})
-			requireRule(t, err, "other parameters")
+			requireCheck(t, err)
 		})
 	}
 }
@@ -122,17 +131,32 @@ func TestBranch(t *testing.T) {
 	agree(t, aside, guest)
 	agree(t, alice, bob, carol)
 
-	_, err = JoinWelcome(parsed(t, welcome), JoinParams{KeyPackage: kp, Signer: carol.signer})
-	requireRule(t, err, "was not named")
+	t.Run("M22 the group that it branches off is not named", func(t *testing.T) {
+		_, err := JoinWelcome(parsed(t, welcome), JoinParams{KeyPackage: kp, Signer: carol.signer})
+		requireCheck(t, err)
+	})
 	p := bob.commit(CommitParams{})
 	bob.confirm()
 	carol.apply(p.Message())
-	_, err = JoinWelcome(parsed(t, welcome), JoinParams{KeyPackage: kp, Signer: carol.signer, From: carol.g})
-	requireRule(t, err, "than was named")
-
-	mallory := newParty(t, "mallory")
-	_, err = alice.g.Branch(rand.Reader, []byte("aside"), nil, alice.successorOf(mallory.keyPackage()))
-	requireRule(t, err, "not a member")
+	t.Run("M78 the epoch that it branches off is over", func(t *testing.T) {
+		old := reloadedOf(carol)
+		old.psks = func(PSK) ([]byte, bool) { return alice.g.secrets.resumption, true }
+		_, err := JoinWelcome(parsed(t, welcome), JoinParams{KeyPackage: kp, Signer: carol.signer, From: old})
+		requireCheck(t, err)
+	})
+	t.Run("M78 another group is named", func(t *testing.T) {
+		other := newParty(t, "carol")
+		other.create()
+		other.g.context.groupID = []byte("another")
+		other.g.psks = func(PSK) ([]byte, bool) { return alice.g.secrets.resumption, true }
+		_, err := JoinWelcome(parsed(t, welcome), JoinParams{KeyPackage: kp, Signer: carol.signer, From: other.g})
+		requireCheck(t, err)
+	})
+	t.Run("M77 branch with a stranger", func(t *testing.T) {
+		mallory := newParty(t, "mallory")
+		_, err := alice.g.Branch(rand.Reader, []byte("aside"), nil, alice.successorOf(mallory.keyPackage()))
+		requireCheck(t, err)
+	})
 }
 
 func TestBranchTreeOutside(t *testing.T) {

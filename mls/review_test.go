@@ -17,21 +17,23 @@ func TestCredentialTypeOfAPath(t *testing.T) {
 		l.Credential = Credential{Type: CredentialX509, Certificates: [][]byte{{1}}}
 		l.Capabilities.Credentials = []CredentialType{CredentialBasic, CredentialX509}
 	}
-	_, err := bob.process(forgePath(t, alice, nil, func(p *newPath, tree *ratchetTree) {
-		x509(&p.path.leaf)
-		alice.resign(p, tree)
-	}))
-	requireRule(t, err, "does not support credential type 2 of a member")
-
-	// And with the path of an external commit.
-	eve := newParty(t, "eve")
-	m := parsed(t, eve.enter(alice).Message())
-	path := m.public.content.commit.path
-	x509(&path.leaf)
-	path.leaf.sign(eve.signer, alice.g.context.groupID, 3)
-	m.public.sign(eve.signer, marshal(&alice.g.context))
-	_, err = bob.process(m.Marshal())
-	requireRule(t, err, "does not support credential type 2 of a member")
+	t.Run("M94 path with a credential that others do not support", func(t *testing.T) {
+		_, err := bob.process(forgePath(t, alice, nil, func(p *newPath, tree *ratchetTree) {
+			x509(&p.path.leaf)
+			alice.resign(p, tree)
+		}))
+		requireCheck(t, err)
+	})
+	t.Run("M94 path of a newcomer with a credential that others do not support", func(t *testing.T) {
+		eve := newParty(t, "eve")
+		m := parsed(t, eve.enter(alice).Message())
+		path := m.public.content.commit.path
+		x509(&path.leaf)
+		path.leaf.sign(eve.signer, alice.g.context.groupID, 3)
+		m.public.sign(eve.signer, marshal(&alice.g.context))
+		_, err := bob.process(m.Marshal())
+		requireCheck(t, err)
+	})
 	agree(t, all...)
 }
 
@@ -41,24 +43,26 @@ func TestPathSecretsOfOthers(t *testing.T) {
 	all := newGroup(t, FramePublic, names(5)...)
 	alice, bob := all[0], all[1]
 	for _, c := range []struct {
-		rule  string
+		name  string
 		spoil func(*updatePathNode)
 	}{
-		{"path secrets for", func(n *updatePathNode) { n.secrets = nil }},
-		{"path secrets for", func(n *updatePathNode) { n.secrets = append(n.secrets, n.secrets[0]) }},
-		{"path secret of 0 bytes", func(n *updatePathNode) { n.secrets[0].ciphertext = nil }},
-		{"path secret of 47 bytes", func(n *updatePathNode) { n.secrets[0].ciphertext = n.secrets[0].ciphertext[1:] }},
-		{"KEM output", func(n *updatePathNode) { n.secrets[0].kemOutput = nil }},
-		{"KEM output", func(n *updatePathNode) { n.secrets[0].kemOutput = make([]byte, 32) }},
-		{"KEM output", func(n *updatePathNode) { n.secrets[0].kemOutput = make([]byte, 1000) }},
+		{"M96 no secret for those below a node", func(n *updatePathNode) { n.secrets = nil }},
+		{"M96 a secret too many for those below a node", func(n *updatePathNode) { n.secrets = append(n.secrets, n.secrets[0]) }},
+		{"M97 empty path secret", func(n *updatePathNode) { n.secrets[0].ciphertext = nil }},
+		{"M97 path secret that is cut", func(n *updatePathNode) { n.secrets[0].ciphertext = n.secrets[0].ciphertext[1:] }},
+		{"M1 empty KEM output", func(n *updatePathNode) { n.secrets[0].kemOutput = nil }},
+		{"M2 KEM output of low order", func(n *updatePathNode) { n.secrets[0].kemOutput = make([]byte, 32) }},
+		{"M1 KEM output that is long", func(n *updatePathNode) { n.secrets[0].kemOutput = make([]byte, 1000) }},
 	} {
-		for at := range 3 { // bob's is in the first
-			_, err := bob.process(forgePath(t, alice, nil, func(p *newPath, _ *ratchetTree) {
-				require.Len(t, p.path.nodes, 3)
-				c.spoil(&p.path.nodes[at])
-			}))
-			requireRule(t, err, c.rule)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			for at := range 3 { // bob's is in the first
+				_, err := bob.process(forgePath(t, alice, nil, func(p *newPath, _ *ratchetTree) {
+					require.Len(t, p.path.nodes, 3)
+					c.spoil(&p.path.nodes[at])
+				}))
+				requireCheck(t, err)
+			}
+		})
 	}
 	agree(t, all...)
 }
@@ -97,10 +101,14 @@ func TestProposalsOfOneSender(t *testing.T) {
 		alice.receiveProposal(propose(i))
 		alice.receiveProposal(fromOutside())
 	}
-	_, err := alice.process(propose(maxRefsOfOne))
-	requireRule(t, err, "proposals of one sender")
-	_, err = alice.process(fromOutside())
-	requireRule(t, err, "proposals of one sender")
+	t.Run("M53 one proposal of a member too many", func(t *testing.T) {
+		_, err := alice.process(propose(maxRefsOfOne))
+		requireCheck(t, err)
+	})
+	t.Run("M53 one proposal from outside too many", func(t *testing.T) {
+		_, err := alice.process(fromOutside())
+		requireCheck(t, err)
+	})
 	m, err := carol.g.Propose(rand.Reader, RemoveProposal(1), FramePublic, nil)
 	require.NoError(t, err)
 	alice.receiveProposal(m) // there is room for who has not used it
@@ -108,8 +116,10 @@ func TestProposalsOfOneSender(t *testing.T) {
 		_, err = bob.g.Propose(rand.Reader, GroupContextExtensionsProposal([]Extension{{testExtension, []byte{byte(i)}}}), FramePublic, nil)
 		require.NoError(t, err)
 	}
-	_, err = bob.g.Propose(rand.Reader, RemoveProposal(0), FramePublic, nil)
-	requireRule(t, err, "proposals of one sender")
+	t.Run("M53 one proposal of our own too many", func(t *testing.T) {
+		_, err := bob.g.Propose(rand.Reader, RemoveProposal(0), FramePublic, nil)
+		requireCheck(t, err)
+	})
 }
 
 // A proposal with a key that we do not have keeps the one who sent it from nothing but its own wish.
