@@ -73,10 +73,10 @@ func (kp *KeyPackage) Ref() []byte {
 	return s.refHash("MLS 1.0 KeyPackage Reference", marshal(kp))
 }
 
-// LastResort says whether the package may be handed out more than once (draft-ietf-mls-extensions).
+// LastResort says whether the package may be handed out more than once (draft-ietf-mls-extensions). The extension is empty.
 func (kp *KeyPackage) LastResort() bool {
-	_, ok := findExtension(kp.Extensions, ExtensionLastResort)
-	return ok
+	data, ok := findExtension(kp.Extensions, ExtensionLastResort)
+	return ok && len(data) == 0
 }
 
 // Verify checks the package by itself (section 10.1): version, suite, both signatures, keys, lifetime. Whether the

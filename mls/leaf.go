@@ -157,8 +157,11 @@ func (c *Capabilities) add(b *cryptobyte.Builder) {
 	addNumbers(b, c.Credentials)
 }
 
-// withDefaults fills what is empty with what this package does.
+// withDefaults fills what is empty with what this package does. The types that every client must know are not to be listed (7.2).
 func (c Capabilities) withDefaults(cs CipherSuite) Capabilities {
+	var must Capabilities
+	c.Extensions = slices.DeleteFunc(slices.Clone(c.Extensions), must.supportsExtension)
+	c.Proposals = slices.DeleteFunc(slices.Clone(c.Proposals), must.supportsProposal)
 	if len(c.Versions) == 0 {
 		c.Versions = []uint16{version10}
 	}
