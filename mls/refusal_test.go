@@ -159,9 +159,7 @@ func reloadedOf(p *party) *Group {
 
 // aside is p with a state of its own: what is tried with it leaves no trace in p.
 func (p *party) aside() *party {
-	q := *p
-	q.g = reloadedOf(p)
-	return &q
+	return &party{t: p.t, name: p.name, suite: p.suite, signer: p.signer, psks: p.psks, leaves: p.leaves, g: reloadedOf(p)}
 }
 
 // observer of the group that p is in.
