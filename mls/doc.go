@@ -1,6 +1,8 @@
 // Package mls is Messaging Layer Security (RFC 9420): what one member of a group knows and does, so that only the group can read
 // what its members send each other.
 //
+// The example of the package is a group's life from the first member to the last removal.
+//
 // Bytes and values go in and out. The package knows no network and no disk and looks at no clock: randomness is an io.Reader, the
 // time an argument, and what must survive a restart is what Group.Changes and KeyPackageSecret.Marshal return.
 //
