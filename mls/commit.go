@@ -72,12 +72,17 @@ func (g *Group) DropPending() { g.pending = nil }
 // Commit makes a commit (section 12.4.1) of the given proposals and those by reference, and keeps it pending.
 func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 	switch {
+	case g.suite == nil:
+		return nil, argument("an empty group")
 	case g.removed:
 		return nil, fmt.Errorf("mls: committing: %w", ErrRemoved)
 	case g.pending != nil:
 		return nil, fmt.Errorf("mls: committing: %w", ErrPendingCommit)
 	case g.reInit != nil:
 		return nil, fmt.Errorf("mls: committing: %w", ErrReInit)
+	}
+	if err := checkSet(p.Proposals); err != nil {
+		return nil, err
 	}
 	authenticatedData, err := frameAAD(g.context.extensions, p.AuthenticatedData)
 	if err != nil {

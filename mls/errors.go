@@ -7,6 +7,7 @@ import (
 
 // What callers branch on. Everything else that goes wrong with somebody's input is an *InvalidError or a plain error.
 var (
+	ErrArgument      = errors.New("it cannot be used")
 	ErrUnsupported   = errors.New("not supported")
 	ErrDecrypt       = errors.New("cannot be decrypted")
 	ErrReplay        = errors.New("its key has been used or has expired")

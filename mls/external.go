@@ -163,6 +163,9 @@ func (c *change) admit(path *updatePath) (leafIndex, error) {
 // those only who may: whoever has it can.
 // Extensions of the caller's stand in it beside the tree.
 func (g *Group) GroupInfo(withTree bool, more ...Extension) ([]byte, error) {
+	if g.suite == nil {
+		return nil, argument("an empty group")
+	}
 	if g.removed {
 		return nil, fmt.Errorf("mls: making a group info: %w", ErrRemoved)
 	}
@@ -215,6 +218,9 @@ func JoinExternal(rand io.Reader, m *Message, p ExternalJoinParams) (*ExternalJo
 	if err != nil {
 		return nil, err
 	}
+	if err := checkSet(p.Proposals); err != nil {
+		return nil, err
+	}
 	if p.AuthenticatedData, err = frameAAD(guest.context.extensions, p.AuthenticatedData); err != nil {
 		return nil, err
 	}
@@ -260,6 +266,9 @@ func newGuest(rand io.Reader, m *Message, p ExternalJoinParams) (*Group, exporte
 		return nil, none, err
 	}
 	s := g.suite
+	if err := s.checkSigner(p.Signer); err != nil {
+		return nil, none, err
+	}
 	data, ok := findExtension(m.groupInfo.extensions, ExtensionExternalPub)
 	in := cryptobyte.String(data)
 	var public []byte
@@ -279,6 +288,9 @@ func newGuest(rand io.Reader, m *Message, p ExternalJoinParams) (*Group, exporte
 
 // publicGroup is a group as a GroupInfo shows it.
 func publicGroup(m *Message, ratchetTree []byte) (*Group, error) {
+	if m == nil {
+		return nil, argument("no GroupInfo")
+	}
 	if m.wireFormat != WireGroupInfo {
 		return nil, invalid("wire format %d is not a GroupInfo", m.wireFormat)
 	}
@@ -355,11 +367,21 @@ func ProposeExternally(cs CipherSuite, signer *SignatureKey, index uint32, group
 
 // ProposeSelf makes a newcomer's proposal to be added.
 func ProposeSelf(kp *KeyPackage, signer *SignatureKey, groupID []byte, epoch uint64) ([]byte, error) {
+	if kp == nil {
+		return nil, argument("no key package")
+	}
 	return proposeOutside(kp.Suite, signer, sender{kind: senderNewMemberProposal}, groupID, epoch, AddProposal(kp))
 }
 
 func proposeOutside(cs CipherSuite, signer *SignatureKey, from sender, groupID []byte, epoch uint64, p Proposal) ([]byte, error) {
-	if _, err := cs.suite(); err != nil {
+	s, err := cs.suite()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkSigner(signer); err != nil {
+		return nil, err
+	}
+	if err := p.checkSet(); err != nil {
 		return nil, err
 	}
 	a := &authenticatedContent{wireFormat: WirePublicMessage, content: framedContent{

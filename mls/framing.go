@@ -243,8 +243,13 @@ func (m *Message) add(b *cryptobyte.Builder) {
 	m.body().add(b)
 }
 
-// Marshal returns the bytes of the message.
-func (m *Message) Marshal() []byte { return marshal(m) }
+// Marshal returns the bytes of the message; nil if it was not made by ParseMessage.
+func (m *Message) Marshal() []byte {
+	if m.wireFormat == 0 {
+		return nil
+	}
+	return marshal(m)
+}
 
 // WireFormat says which kind of message it is.
 func (m *Message) WireFormat() WireFormat { return m.wireFormat }

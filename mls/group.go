@@ -77,6 +77,9 @@ func NewGroup(rand io.Reader, p GroupParams) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkSigner(p.Signer); err != nil {
+		return nil, err
+	}
 	pub, priv, err := s.generateKeyPair(rand)
 	if err != nil {
 		return nil, err
@@ -107,13 +110,14 @@ func NewGroup(rand io.Reader, p GroupParams) (*Group, error) {
 	if err := leaf.checkSupports(p.Extensions); err != nil {
 		return nil, err
 	}
-	tree := newTree(s, leaf)
-	if err := readable(leaf, new(LeafNode), "a leaf"); err != nil {
+	own := new(LeafNode) // of memory that is not the caller's
+	if err := readable(leaf, own, "a leaf"); err != nil {
 		return nil, err
 	}
+	tree := newTree(s, own)
 	g := &Group{
 		suite:   s,
-		context: groupContext{suite: p.Suite, groupID: slices.Clone(p.GroupID), treeHash: tree.treeHash(), extensions: p.Extensions},
+		context: groupContext{suite: p.Suite, groupID: slices.Clone(p.GroupID), treeHash: tree.treeHash(), extensions: cloneExtensions(p.Extensions)},
 		tree:    tree, signer: p.Signer, private: privateKeys{0: priv},
 	}
 	if err := readable(&g.context, new(groupContext), "a group"); err != nil {
@@ -170,13 +174,16 @@ func (g *Group) Member(leaf uint32) (Member, bool) {
 }
 
 // Extensions of the GroupContext.
-func (g *Group) Extensions() []Extension { return slices.Clone(g.context.extensions) }
+func (g *Group) Extensions() []Extension { return cloneExtensions(g.context.extensions) }
 
 // EpochAuthenticator is equal for two members if and only if they are in the same state (section 8.7).
 func (g *Group) EpochAuthenticator() []byte { return slices.Clone(g.secrets.authentication) }
 
 // Export is MLS-Exporter (section 8.5) of the current epoch; length in bytes.
 func (g *Group) Export(label string, context []byte, length int) ([]byte, error) {
+	if g.suite == nil {
+		return nil, argument("an empty group")
+	}
 	return g.suite.export(g.secrets, label, context, length)
 }
 
@@ -191,6 +198,9 @@ const (
 // Encrypt makes an application PrivateMessage (section 6.3). padding, if not nil, gives for the length of the plaintext
 // the length it is to have.
 func (g *Group) Encrypt(rand io.Reader, data, authenticatedData []byte, padding func(n int) int) ([]byte, error) {
+	if g.suite == nil {
+		return nil, argument("an empty group")
+	}
 	if g.removed {
 		return nil, fmt.Errorf("mls: encrypting: %w", ErrRemoved)
 	}
@@ -240,6 +250,9 @@ func (f Framing) wireFormat() WireFormat {
 
 // Propose sends a proposal that a later commit may name (section 12.1). We keep it as the others will.
 func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticatedData []byte) ([]byte, error) {
+	if g.suite == nil {
+		return nil, argument("an empty group")
+	}
 	if g.removed {
 		return nil, fmt.Errorf("mls: proposing: %w", ErrRemoved)
 	}
@@ -252,6 +265,9 @@ func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticat
 		}
 	}
 	if err := g.roomFor(g.own); err != nil {
+		return nil, err
+	}
+	if err := p.checkSet(); err != nil {
 		return nil, err
 	}
 	if err := readable(&p, new(Proposal), "a proposal"); err != nil {
@@ -280,6 +296,9 @@ func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticat
 
 // ProposeUpdate proposes a new encryption key for our own leaf; somebody else has to commit it.
 func (g *Group) ProposeUpdate(rand io.Reader, framing Framing, authenticatedData []byte) ([]byte, error) {
+	if g.suite == nil {
+		return nil, argument("an empty group")
+	}
 	pub, priv, err := g.suite.generateKeyPair(rand)
 	if err != nil {
 		return nil, err

@@ -76,10 +76,7 @@ func (s *suite) deriveTreeSecret(secret []byte, label string, generation uint32,
 
 func (s *suite) randomSecret(rand io.Reader) ([]byte, error) {
 	secret := make([]byte, s.nh)
-	if _, err := io.ReadFull(rand, secret); err != nil {
-		return nil, fmt.Errorf("mls: reading randomness: %w", err)
-	}
-	return secret, nil
+	return secret, fillRandom(rand, secret)
 }
 
 // deriveKeyPair is DeriveKeyPair of RFC 9180 section 7.1.3 on a node secret. The library's own takes only as many bytes as a
@@ -160,6 +157,9 @@ func (c *hpkeCiphertext) add(b *cryptobyte.Builder) {
 
 // sealWithLabel is EncryptWithLabel of section 5.1.3.
 func (s *suite) sealWithLabel(rand io.Reader, public []byte, label string, context, plaintext []byte) (hpkeCiphertext, error) {
+	if rand == nil {
+		return hpkeCiphertext{}, argument("no source of randomness")
+	}
 	kem, _, _ := s.hpke().Params()
 	pk, err := kem.Scheme().UnmarshalBinaryPublicKey(public)
 	if err != nil {
@@ -213,6 +213,9 @@ type exportedInit struct {
 const externalInitLabel = "MLS 1.0 external init secret"
 
 func (s *suite) sendInit(rand io.Reader, public []byte) (exportedInit, error) {
+	if rand == nil {
+		return exportedInit{}, argument("no source of randomness")
+	}
 	kem, _, _ := s.hpke().Params()
 	pk, err := kem.Scheme().UnmarshalBinaryPublicKey(public)
 	if err != nil {

@@ -42,6 +42,9 @@ func (j *StagedJoin) Group() *Group { return j.group }
 
 // JoinWelcome opens a Welcome (section 12.4.3.1) for a key package of ours and checks the whole tree.
 func JoinWelcome(m *Message, p JoinParams) (*StagedJoin, error) {
+	if m == nil || p.KeyPackage == nil || p.KeyPackage.public == nil {
+		return nil, argument("joining without a welcome or a key package")
+	}
 	if m.wireFormat != WireWelcome {
 		return nil, invalid("wire format %d is not a Welcome", m.wireFormat)
 	}
@@ -51,6 +54,9 @@ func JoinWelcome(m *Message, p JoinParams) (*StagedJoin, error) {
 	}
 	if p.KeyPackage.public.Suite != s.id {
 		return nil, invalid("welcome is of another suite than the key package (12.4.3.1)")
+	}
+	if err := s.checkSigner(p.Signer); err != nil {
+		return nil, err
 	}
 	secrets, err := m.welcome.open(s, p.KeyPackage)
 	if err != nil {

@@ -93,7 +93,7 @@ func (s *suite) fromEpochSecret(secret []byte) (*epochSecrets, []byte) {
 // export is MLS-Exporter of section 8.5.
 func (s *suite) export(e *epochSecrets, label string, context []byte, length int) ([]byte, error) {
 	if length < 1 || length > maxExport {
-		return nil, fmt.Errorf("mls: exporting %d bytes: between 1 and %d can be", length, maxExport)
+		return nil, fmt.Errorf("mls: exporting %d bytes, where between 1 and %d can be: %w", length, maxExport, ErrArgument)
 	}
 	return s.expandWithLabel(s.deriveSecret(e.exporter, label), "exported", s.digest(context), length), nil
 }

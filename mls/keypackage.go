@@ -144,6 +144,9 @@ func NewKeyPackage(rand io.Reader, p KeyPackageParams) (*KeyPackageSecret, error
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkSigner(p.Signer); err != nil {
+		return nil, err
+	}
 	initPub, initPriv, err := s.generateKeyPair(rand)
 	if err != nil {
 		return nil, fmt.Errorf("mls: new key package: %w", err)
@@ -173,10 +176,11 @@ func NewKeyPackage(rand io.Reader, p KeyPackageParams) (*KeyPackageSecret, error
 	}
 	kp.Leaf.sign(p.Signer, nil, 0)
 	kp.signature = p.Signer.signWithLabel("KeyPackageTBS", build(kp.addUnsigned))
-	if err := readable(kp, new(KeyPackage), "a key package"); err != nil {
+	own := new(KeyPackage) // of memory that is not the caller's
+	if err := readable(kp, own, "a key package"); err != nil {
 		return nil, err
 	}
-	return &KeyPackageSecret{kp, initPriv, leafPriv}, nil
+	return &KeyPackageSecret{own, initPriv, leafPriv}, nil
 }
 
 // KeyPackage returns the public half.

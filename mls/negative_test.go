@@ -49,7 +49,7 @@ func TestProposalListRules(t *testing.T) {
 		{"M91 add of a parent's encryption key", []Proposal{AddProposal(eve.packageWith(func(kp *KeyPackage) {
 			kp.Leaf.EncryptionKey = bob.g.tree.nodes[bob.g.tree.root()].encryptionKey()
 		}))}},
-		{"M72 add of a package of suite 3", []Proposal{other(eve, func(k *KeyPackageParams) { k.Suite = 3 })}},
+		{"M72 add of a package of suite 3", []Proposal{AddProposal(newPartyOf(t, 3, "eve").keyPackage().KeyPackage())}},
 		{"M42 extension required that nobody has", []Proposal{required(2, 0x77, 0x77, 0, 0)}},
 		{"M43 proposal required that nobody knows", []Proposal{required(0, 2, 0x77, 0x77, 0)}},
 		{"M44 credential required that nobody knows", []Proposal{required(0, 0, 2, 0, 2)}},
@@ -87,7 +87,7 @@ func TestProposalListRules(t *testing.T) {
 		{"M66 two updates of one member", []Proposal{carol.newUpdate(), carol.newUpdate()}},
 		{"M66 update and remove of one member", []Proposal{carol.newUpdate(), RemoveProposal(leafOf(carol))}},
 		{"M67 remove of nobody by another", []Proposal{RemoveProposal(99)}},
-		{"M72 add of another suite by another", []Proposal{other(eve, func(k *KeyPackageParams) { k.Suite = 2 })}},
+		{"M72 add of another suite by another", []Proposal{AddProposal(newPartyOf(t, 2, "eve").keyPackage().KeyPackage())}},
 		{"M55 an update without a path", []Proposal{carol.newUpdate()}},
 	} {
 		t.Run(c.name, func(t *testing.T) { refusedReferences(t, carol, alice, bob, c.list...) })

@@ -50,6 +50,9 @@ type ObservedCommit struct {
 
 // Process verifies a PublicMessage of the epoch. A proposal is kept, for a commit may name it, and gives nil.
 func (o *Observer) Process(m *Message, now time.Time) (*ObservedCommit, error) {
+	if m == nil {
+		return nil, argument("no message")
+	}
 	if m.wireFormat != WirePublicMessage || !bytes.Equal(m.GroupID(), o.g.context.groupID) {
 		return nil, fmt.Errorf("mls: observing: %w", ErrWrongGroup)
 	}
@@ -98,6 +101,9 @@ func (o *Observer) observe(a *authenticatedContent, from leafIndex, now time.Tim
 
 // Apply moves the observer to the epoch that a commit opens. It fails only if the commit was made in another one.
 func (o *Observer) Apply(c *ObservedCommit) error {
+	if c == nil {
+		return argument("no commit")
+	}
 	if c.base != o.g.tree {
 		return fmt.Errorf("mls: observing a commit: %w", ErrStale)
 	}

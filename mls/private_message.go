@@ -119,8 +119,8 @@ func (s *suite) protectPrivate(rand io.Reader, a *authenticatedContent, own leaf
 	c := &a.content
 	m := &privateMessage{groupID: c.groupID, epoch: c.epoch, contentType: c.contentType, authenticatedData: c.authenticatedData}
 	data := senderData{leaf: own}
-	if _, err := io.ReadFull(rand, data.guard[:]); err != nil {
-		return nil, fmt.Errorf("mls: encrypting a message: reading randomness: %w", err)
+	if err := fillRandom(rand, data.guard[:]); err != nil {
+		return nil, err
 	}
 	plain := build(func(b *cryptobyte.Builder) {
 		c.addBody(b)

@@ -97,9 +97,16 @@ func (c *StagedCommit) Export(label string, context []byte, length int) ([]byte,
 }
 
 // Apply moves the group to the state of the commit and drops a pending one of ours. It fails only if the group is not
-// any more in the epoch the commit was made for.
+// any more in the epoch the commit was made for, or we are not in the group.
 func (g *Group) Apply(c *StagedCommit) error {
-	if c.base != g.secrets {
+	switch {
+	case c == nil:
+		return argument("no commit")
+	case g.suite == nil:
+		return argument("an empty group")
+	case g.removed:
+		return fmt.Errorf("mls: applying a commit: %w", ErrRemoved)
+	case c.base != g.secrets:
 		return fmt.Errorf("mls: applying a commit: %w", ErrStale)
 	}
 	if c.next == nil {
@@ -113,6 +120,9 @@ func (g *Group) Apply(c *StagedCommit) error {
 // Process verifies a Public- or PrivateMessage. Its key is used up if and only if it verifies. now is for the lifetimes of key
 // packages that a commit adds.
 func (g *Group) Process(m *Message, now time.Time) (Processed, error) {
+	if m == nil || g.suite == nil {
+		return nil, argument("no message or an empty group")
+	}
 	if g.removed {
 		return nil, fmt.Errorf("mls: processing a message: %w", ErrRemoved)
 	}

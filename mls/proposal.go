@@ -42,7 +42,7 @@ func RemoveProposal(leaf uint32) Proposal {
 
 // GroupContextExtensionsProposal replaces the group's extensions.
 func GroupContextExtensionsProposal(extensions []Extension) Proposal {
-	return Proposal{Type: ProposalGroupContextExtensions, extensions: extensions}
+	return Proposal{Type: ProposalGroupContextExtensions, extensions: cloneExtensions(extensions)}
 }
 
 func (p *Proposal) read(s *cryptobyte.String) bool {

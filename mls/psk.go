@@ -88,6 +88,9 @@ func (p *preSharedKeyID) add(b *cryptobyte.Builder) {
 
 // PSKProposal brings a pre-shared key into the next epoch's secrets: one that ID names, or the resumption secret of an epoch.
 func (g *Group) PSKProposal(rand io.Reader, k PSK) (Proposal, error) {
+	if g.suite == nil {
+		return Proposal{}, argument("an empty group")
+	}
 	return PSKProposal(rand, g.suite.id, k)
 }
 

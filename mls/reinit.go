@@ -12,7 +12,7 @@ import (
 
 // ReInitProposal closes the group in favour of one with these parameters.
 func ReInitProposal(groupID []byte, cs CipherSuite, extensions []Extension) Proposal {
-	return Proposal{Type: ProposalReInit, reInit: &reInit{slices.Clone(groupID), version10, cs, extensions}}
+	return Proposal{Type: ProposalReInit, reInit: &reInit{slices.Clone(groupID), version10, cs, cloneExtensions(extensions)}}
 }
 
 // Closed says in favour of what the group was closed; ok is false while it is open.
@@ -20,7 +20,7 @@ func (g *Group) Closed() (groupID []byte, cs CipherSuite, extensions []Extension
 	if g.reInit == nil {
 		return nil, 0, nil, false
 	}
-	return slices.Clone(g.reInit.groupID), g.reInit.suite, slices.Clone(g.reInit.extensions), true
+	return slices.Clone(g.reInit.groupID), g.reInit.suite, cloneExtensions(g.reInit.extensions), true
 }
 
 // SuccessorParams describes our leaf in a group that comes from another one, and who else is to be in it.
@@ -48,8 +48,17 @@ func (g *Group) Reinitialize(rand io.Reader, p SuccessorParams) (*Group, error) 
 
 // Branch makes a group of some members of this one, in the same suite. Its first commit is pending.
 func (g *Group) Branch(rand io.Reader, groupID []byte, extensions []Extension, p SuccessorParams) (*Group, error) {
+	switch {
+	case g.suite == nil:
+		return nil, argument("an empty group")
+	case g.removed:
+		return nil, fmt.Errorf("mls: branching: %w", ErrRemoved)
+	}
 	members := g.credentials()
 	for _, kp := range p.Members {
+		if kp == nil {
+			return nil, argument("no key package in the place of a member")
+		}
 		if !members[string(marshal(&kp.Leaf.Credential))] {
 			return nil, invalid("branch with somebody who is not a member (11.3)")
 		}

@@ -27,6 +27,9 @@ func (g *Group) maySelfRemove(framing Framing) error {
 func (g *Group) selfRemoves(messages []*Message) ([]storedProposal, error) {
 	var list []storedProposal
 	for _, m := range messages {
+		if m == nil {
+			return nil, argument("no message in the place of a self-remove")
+		}
 		if m.wireFormat != WirePublicMessage || string(m.GroupID()) != string(g.context.groupID) {
 			return nil, fmt.Errorf("mls: taking along a self-remove: %w", ErrWrongGroup)
 		}

@@ -79,6 +79,7 @@ func (v *signatures) check() error {
 // SignatureKey is the private signature key of a member.
 type SignatureKey struct {
 	private, public []byte
+	scheme          *signatureScheme
 	signer          signer
 }
 
@@ -103,9 +104,9 @@ func NewSignatureKey(cs CipherSuite, private []byte) (*SignatureKey, error) {
 	}
 	loaded, err := s.sig.load(private)
 	if err != nil {
-		return nil, fmt.Errorf("mls: reading a signature key: %w", err)
+		return nil, fmt.Errorf("mls: reading a signature key: %w: %w", ErrArgument, err)
 	}
-	return &SignatureKey{append([]byte{}, private...), loaded.public(), loaded}, nil
+	return &SignatureKey{append([]byte{}, private...), loaded.public(), s.sig, loaded}, nil
 }
 
 // Public returns the public key as it stands in leaves.
@@ -121,8 +122,7 @@ func (k *SignatureKey) signWithLabel(label string, content []byte) []byte {
 func readRandom(size int) func(io.Reader) ([]byte, error) {
 	return func(rand io.Reader) ([]byte, error) {
 		b := make([]byte, size)
-		_, err := io.ReadFull(rand, b)
-		return b, err
+		return b, fillRandom(rand, b)
 	}
 }
 
@@ -165,7 +165,12 @@ func (k ed25519Key) sign(message []byte) []byte { return ed25519.Sign(k.key, mes
 
 var schemeEd448 = &signatureScheme{
 	random: readRandom(ed448.SeedSize),
-	load:   func(private []byte) (signer, error) { return ed448Key{ed448.NewKeyFromSeed(private)}, nil },
+	load: func(private []byte) (signer, error) {
+		if len(private) != ed448.SeedSize {
+			return nil, fmt.Errorf("it has %d bytes, want %d", len(private), ed448.SeedSize)
+		}
+		return ed448Key{ed448.NewKeyFromSeed(private)}, nil
+	},
 	verify: func(public, message, signature []byte) bool {
 		return len(public) == ed448.PublicKeySize && len(signature) == ed448.SignatureSize && ed448.Verify(public, message, signature, "")
 	},
