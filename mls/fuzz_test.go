@@ -60,6 +60,13 @@ func FuzzUnmarshalGroup(f *testing.F) {
 	app := appGroup(f, []Extension{AppData{journal: []byte("x")}.Extension()}, "alice", "bob")
 	app[0].commit(CommitParams{Proposals: []Proposal{AppDataRemoveProposal(journal), AppEphemeralProposal(counter, nil)}})
 	f.Add(app[0].g.Marshal())
+	for id := CipherSuite(2); id <= 7; id++ {
+		p := newPartyOf(f, id, "alice")
+		p.create()
+		f.Add(p.g.Marshal())
+		p.g.signer = &SignatureKey{signer: p.signer.signer} // without its seed
+		f.Add(p.g.Marshal())
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		g, err := UnmarshalGroup(raw)
 		if err != nil {

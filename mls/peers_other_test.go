@@ -128,9 +128,9 @@ var goBugs = map[string]func(*testing.T){
 		d := headerOf(t, all[1], m)
 		u, err := all[1].g.messages.peek(leafIndex(leafOf(all[0])))
 		require.NoError(t, err)
-		key, _, err := u.ratchets[applicationRatchet].at(all[1].g.suite, d.generation)
+		key, _, err := u.leaf.ratchets[applicationRatchet].at(all[1].g.suite, d.generation)
 		require.NoError(t, err)
-		secret := bytes.Clone(u.ratchets[applicationRatchet].secret)
+		secret := bytes.Clone(u.leaf.ratchets[applicationRatchet].secret)
 		require.True(t, bytes.Contains(all[1].g.Marshal(), secret), "the control")
 		all[1].read(m, "secret")
 		for _, p := range all {
