@@ -137,37 +137,38 @@ func TestAppDataRules(t *testing.T) {
 	leafWith := func(e Extension) *KeyPackage {
 		return alice.packageWith(func(kp *KeyPackage) { kp.Leaf.Extensions = []Extension{e} })
 	}
-	requireRule(t, leafWith(unsorted).Verify(testNow), "app data that is malformed")
-	requireRule(t, leafWith(badList).Verify(testNow), "list of components")
-	requireRule(t, alice.packageWith(func(kp *KeyPackage) { kp.Extensions = []Extension{unsorted} }).Verify(testNow), "app data that is malformed")
+	breach(t, "M103 key package whose leaf has app data out of order", leafWith(unsorted).Verify(testNow))
+	breach(t, "M104 key package whose leaf has half a component in its list", leafWith(badList).Verify(testNow))
+	breach(t, "M103 key package with app data out of order", alice.packageWith(func(kp *KeyPackage) { kp.Extensions = []Extension{unsorted} }).Verify(testNow))
 	require.NoError(t, alice.packageWith(func(kp *KeyPackage) { kp.Extensions = []Extension{badList} }).Verify(testNow), "only leaves and groups have the list")
 
 	silent := alice.params()
 	silent.LeafExtensions = []Extension{AppData{counter: nil}.Extension()}
 	_, err := NewKeyPackage(rand.Reader, silent)
-	requireRule(t, err, "does not list its components")
+	breach(t, "M108 key package of ours without a list", err)
 	create := func(k KeyPackageParams, list ...Extension) error {
 		_, err := NewGroup(rand.Reader, GroupParams{Suite: k.Suite, GroupID: []byte("g"), Signer: k.Signer, Credential: k.Credential,
 			Capabilities: k.Capabilities, Lifetime: k.Lifetime, LeafExtensions: k.LeafExtensions, Extensions: list})
 		return err
 	}
-	requireRule(t, create(silent), "does not list its components")
-	requireRule(t, create(alice.params(), unsorted), "app data that is malformed")
-	requireRule(t, create(alice.params(), badList), "list of components")
-	requireRule(t, create(alice.params(), AppData{journal: make([]byte, maxAppData)}.Extension()), "app data of a group")
-	requireRule(t, create(alice.params(), AppData{ComponentAppComponents: ComponentList(0x9000)}.Extension()), "leaf lacks required component 36864")
-	requireRule(t, create(alice.params(), AppData{ComponentSafeAAD: ComponentList(counter)}.Extension()), "leaf lacks required component 32770")
+	breach(t, "M108 group by a leaf without a list", create(silent))
+	breach(t, "M103 group with app data out of order", create(alice.params(), unsorted))
+	breach(t, "M104 group with half a component in its list", create(alice.params(), badList))
+	breach(t, "M105 group with too much app data", create(alice.params(), AppData{journal: make([]byte, maxAppData)}.Extension()))
+	breach(t, "M107 group that requires what its maker has not", create(alice.params(), AppData{ComponentAppComponents: ComponentList(0x9000)}.Extension()))
+	breach(t, "M107 group that frames with what its maker has not", create(alice.params(), AppData{ComponentSafeAAD: ComponentList(counter)}.Extension()))
 
 	all := groupOf(t, knowsAppData, nil, "bob", "carol")
 	bob, carol := all[0], all[1]
-	for rule, e := range map[string]Extension{
-		"app data that is malformed": unsorted, "list of components": badList,
-		"app data of a group": AppData{journal: make([]byte, maxAppData)}.Extension(),
-		"leaf lacks required": AppData{ComponentAppComponents: ComponentList(0x9000)}.Extension(),
+	for name, e := range map[string]Extension{
+		"M103 change to app data out of order":              unsorted,
+		"M104 change to half a component in the list":       badList,
+		"M105 change to too much app data":                  AppData{journal: make([]byte, maxAppData)}.Extension(),
+		"M107 change to a component that not everybody has": AppData{ComponentAppComponents: ComponentList(0x9000)}.Extension(),
 	} {
-		requireRule(t, bob.appCommit(CommitParams{}, GroupContextExtensionsProposal([]Extension{e})), rule)
+		breach(t, name+", ours", bob.appCommit(CommitParams{}, GroupContextExtensionsProposal([]Extension{e})))
 		_, err := carol.process(forgePathless(bob, GroupContextExtensionsProposal([]Extension{e})))
-		requireRule(t, err, rule)
+		breach(t, name, err)
 	}
 	dave := newParty(t, "dave")
 	kp := dave.keyPackage()
@@ -176,14 +177,14 @@ func TestAppDataRules(t *testing.T) {
 		_, err := JoinWelcome(parsed(t, reWelcome(t, bob, kp, change)), JoinParams{KeyPackage: kp, Signer: dave.signer})
 		return err
 	}
-	requireRule(t, join(func(i *groupInfo) { i.extensions = append(i.extensions, unsorted) }), "app data that is malformed")
-	requireRule(t, join(func(i *groupInfo) { i.context.extensions = []Extension{badList} }), "list of components")
+	breach(t, "M103 welcome with app data out of order", join(func(i *groupInfo) { i.extensions = append(i.extensions, unsorted) }))
+	breach(t, "M104 welcome to a group with half a component in its list", join(func(i *groupInfo) { i.context.extensions = []Extension{badList} }))
 
 	// Who comes from outside has to say what it supports, too.
 	info, err := carol.g.GroupInfo(true)
 	require.NoError(t, err)
 	_, err = JoinExternal(rand.Reader, parsed(t, info), ExternalJoinParams{Signer: alice.signer, Credential: silent.Credential, Capabilities: silent.Capabilities})
-	requireRule(t, err, "does not list its components")
+	breach(t, "M108 newcomer without a list", err)
 }
 
 // A member without a component that the group requires is not added; one that has it is, whatever else it lists.
@@ -194,13 +195,13 @@ func TestRequiredComponents(t *testing.T) {
 		k.Capabilities.Extensions = append(k.Capabilities.Extensions, ExtensionAppDataDictionary)
 		k.LeafExtensions = []Extension{AppData{ComponentAppComponents: ComponentList(counter)}.Extension()}
 	}
-	requireRule(t, all[0].appCommit(CommitParams{}, AddProposal(plain.keyPackage().KeyPackage())), "leaf lacks required component 32769")
+	breach(t, "M107 add of ours of who lacks a component", all[0].appCommit(CommitParams{}, AddProposal(plain.keyPackage().KeyPackage())))
 	_, err := all[1].process(forgePathless(all[0], AddProposal(plain.keyPackage().KeyPackage())))
-	requireRule(t, err, "leaf lacks required component 32769")
+	breach(t, "M107 add of who lacks a component", err)
 	// By an update of app data the demands change as well: everybody is looked at again.
 	all[1].appData = func(ComponentID, []byte, [][]byte) ([]byte, error) { return ComponentList(journal, 0x9000), nil }
 	all[1].reload()
-	requireRule(t, all[1].appCommit(CommitParams{}, AppDataUpdateProposal(ComponentAppComponents, nil)), "leaf lacks required component 36864")
+	breach(t, "M107 update to a component that not everybody has", all[1].appCommit(CommitParams{}, AppDataUpdateProposal(ComponentAppComponents, nil)))
 }
 
 func TestGreaseInAppData(t *testing.T) {

@@ -65,39 +65,36 @@ func TestAppDataUpdateRules(t *testing.T) {
 	all := appGroup(t, []Extension{AppData{journal: []byte("kept")}.Extension()}, "alice", "bob")
 	alice, bob := all[0], all[1]
 	up, away := AppDataUpdateProposal(journal, []byte("x")), AppDataRemoveProposal(journal)
-	for _, c := range []struct {
-		rule string
-		list []Proposal
-	}{
-		{"removed beside another change", []Proposal{up, away}},
-		{"removed beside another change", []Proposal{away, up}},
-		{"removed beside another change", []Proposal{away, away}},
-		{"removed and has no data", []Proposal{AppDataRemoveProposal(counter)}},
-		{"that the application refuses (AppDataUpdate): bad", []Proposal{AppDataUpdateProposal(journal, []byte("bad"))}},
-		{"change of component 5 that the application refuses", []Proposal{AppDataUpdateProposal(5, nil)}},
+	for name, list := range map[string][]Proposal{
+		"M109 update and removal":                      {up, away},
+		"M109 removal and update":                      {away, up},
+		"M109 removed twice":                           {away, away},
+		"M110 removal of what is not there":            {AppDataRemoveProposal(counter)},
+		"M112 update that the component does not take": {AppDataUpdateProposal(journal, []byte("bad"))},
+		"M112 update of a component that is not known": {AppDataUpdateProposal(5, nil)},
 	} {
-		requireRule(t, alice.appCommit(CommitParams{}, c.list...), c.rule)
-		_, err := bob.process(forgePathless(alice, c.list...))
-		requireRule(t, err, c.rule)
+		breach(t, name+", ours", alice.appCommit(CommitParams{}, list...))
+		_, err := bob.process(forgePathless(alice, list...))
+		breach(t, name, err)
 	}
 	bob.g.UseAppData(nil)
-	for _, p := range []Proposal{up, away} {
-		requireRule(t, bob.appCommit(CommitParams{}, p), "changed and not known here")
+	for name, p := range map[string]Proposal{"M111 update without a rule": up, "M111 removal without a rule": away} {
+		breach(t, name+", ours", bob.appCommit(CommitParams{}, p))
 		_, err := bob.process(forgePathless(alice, p))
-		requireRule(t, err, "changed and not known here")
+		breach(t, name, err)
 	}
 	for _, op := range []byte{0, 3, 255} {
 		require.ErrorIs(t, unmarshal([]byte{0, 8, 0x80, 1, op}, new(Proposal), "a proposal"), errSyntax)
 	}
 	big := func(ComponentID, []byte, [][]byte) ([]byte, error) { return make([]byte, maxAppData), nil }
 	alice.g.UseAppData(big)
-	requireRule(t, alice.appCommit(CommitParams{}, up), "app data of a group")
+	breach(t, "M105 update that grows too large", alice.appCommit(CommitParams{}, up))
 	alice.g.UseAppData(func(ComponentID, []byte, [][]byte) ([]byte, error) { return nil, nil })
 	var many []Proposal
 	for id := range ComponentID(maxComponents) {
 		many = append(many, AppDataUpdateProposal(id, nil))
 	}
-	requireRule(t, alice.appCommit(CommitParams{}, many...), "app data of more than 1024 components")
+	breach(t, "M106 update to one component too many", alice.appCommit(CommitParams{}, many...))
 }
 
 // An update that the application refuses does not keep the others from being committed.
@@ -121,9 +118,9 @@ func TestAppDataCannotBeReplaced(t *testing.T) {
 	alice, bob := all[0], all[1]
 	refused := func(list ...Proposal) {
 		t.Helper()
-		requireRule(t, alice.appCommit(CommitParams{}, list...), "changes app data")
+		breach(t, "M113 change by the group's extensions, ours", alice.appCommit(CommitParams{}, list...))
 		_, err := bob.process(forgePathless(alice, list...))
-		requireRule(t, err, "changes app data")
+		breach(t, "M113 change by the group's extensions", err)
 	}
 	up := AppDataUpdateProposal(journal, []byte("x"))
 	for _, e := range [][]Extension{{required, other}, {required}, {}, {other}, {required, AppData{}.Extension()}} {
@@ -180,9 +177,9 @@ func TestAppDataFromOutside(t *testing.T) {
 			Capabilities: k.Capabilities, LeafExtensions: k.LeafExtensions, AppData: rule, Proposals: list})
 	}
 	_, err := enter(nil, AppDataUpdateProposal(journal, nil))
-	requireRule(t, err, "changed and not known here")
+	breach(t, "M111 newcomer without a rule", err)
 	_, err = enter(appends, AppDataRemoveProposal(counter))
-	requireRule(t, err, "removed and has no data")
+	breach(t, "M110 newcomer removes what is not there", err)
 	j, err := enter(appends, AppDataUpdateProposal(journal, []byte("and in")), AppEphemeralProposal(journal, []byte("hi")))
 	require.NoError(t, err)
 	staged := alice.apply(j.Message())
@@ -206,7 +203,7 @@ func TestAppDataObserved(t *testing.T) {
 		p := all[0].commit(CommitParams{Framing: FramePublic, Proposals: []Proposal{AppDataUpdateProposal(journal, []byte(text))}})
 		if text == "a" {
 			_, err = o.Process(parsed(t, p.Message()), testNow)
-			requireRule(t, err, "changed and not known here")
+			breach(t, "M111 observer without a rule", err)
 			o.UseAppData(appends)
 		}
 		c, err := o.Process(parsed(t, p.Message()), testNow)

@@ -1,7 +1,6 @@
 package mls
 
 import (
-	"fmt"
 	"io"
 	"slices"
 
@@ -19,8 +18,8 @@ type greased struct {
 
 func newGrease(rand io.Reader) (greased, error) {
 	var random [12]byte
-	if _, err := io.ReadFull(rand, random[:]); err != nil {
-		return greased{}, fmt.Errorf("mls: reading randomness: %w", err)
+	if err := fillRandom(rand, random[:]); err != nil {
+		return greased{}, err
 	}
 	var g greased
 	for i := range g.values {

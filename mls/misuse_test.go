@@ -21,7 +21,7 @@ func typed(err error) bool {
 	}
 	for _, known := range []error{
 		ErrArgument, ErrUnsupported, ErrDecrypt, ErrReplay, ErrTooFarAhead, ErrOwnMessage, ErrWrongGroup, ErrPendingCommit, ErrNoPending,
-		ErrRemoved, ErrStale, ErrReInit, ErrUnknownPSK, ErrNotForUs, errSyntax, errNoRandomness,
+		ErrRemoved, ErrStale, ErrReInit, ErrUnknownPSK, ErrNotForUs, ErrDamaged, errSyntax, errNoRandomness,
 	} {
 		if errors.Is(err, known) {
 			return true
@@ -109,7 +109,7 @@ func TestMisuseOfNothing(t *testing.T) {
 		"empty message":                     {func() error { return only(g.Process(new(Message), testNow)) }, ErrWrongGroup},
 		"message of nothing":                {func() error { return only(ParseMessage(nil)) }, errSyntax},
 		"key package of no bytes":           {func() error { return only(ParseKeyPackage(nil)) }, errSyntax},
-		"group of no bytes":                 {func() error { return only(UnmarshalGroup(nil)) }, errSyntax},
+		"group of no records":               {func() error { return only(LoadGroup(nil)) }, ErrDamaged},
 		"secret of no bytes":                {func() error { return only(UnmarshalKeyPackageSecret(nil)) }, errSyntax},
 		"no commit":                         {func() error { return g.Apply(nil) }, ErrArgument},
 		"empty commit":                      {func() error { return g.Apply(new(StagedCommit)) }, ErrStale},

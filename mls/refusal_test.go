@@ -46,7 +46,7 @@ type checkRow struct{ words, tests string }
 // pattern of the words, in which %d and %s stand for what was found.
 func (r checkRow) pattern() string {
 	words := regexp.QuoteMeta(r.words)
-	return "^" + strings.NewReplacer("%d", `\d+`, "%s", ".+").Replace(words) + "$"
+	return "^" + strings.NewReplacer("%d", `\d+`, "%s", ".+", "%v", ".+").Replace(words) + "$"
 }
 
 // checkPage is the table of spec/mls-checks.md by number.
@@ -67,6 +67,15 @@ var checkPage = sync.OnceValue(func() map[string]checkRow {
 
 // A namedBreach is a subtest that is named after a check, as the source has it.
 type namedBreach struct{ test, check, name string }
+
+// breach is a subtest of one input, which has been refused with err.
+func breach(t *testing.T, name string, err error) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		t.Helper()
+		requireCheck(t, err)
+	})
+}
 
 // namedBreaches are the string literals of test functions that name a check.
 func namedBreaches(t *testing.T) (list []namedBreach) {

@@ -43,17 +43,16 @@ func TestSafeAAD(t *testing.T) {
 func TestSafeAADRules(t *testing.T) {
 	all := framedGroup(t, "alice", "bob")
 	alice, bob := all[0], all[1]
-	const rule = "authenticated data that is not framed"
 	for _, bad := range []string{"\x01", "text", "\x06\x00\x02\x00\x00\x01\x00", "\x06\x00\x02\x00\x00\x02\x00", "\x00x"} {
 		aad := []byte(bad)
 		_, err := alice.g.Encrypt(rand.Reader, nil, aad, nil)
-		requireRule(t, err, rule)
+		breach(t, "M114 message of ours", err)
 		_, err = alice.g.Propose(rand.Reader, RemoveProposal(1), FramePublic, aad)
-		requireRule(t, err, rule)
+		breach(t, "M114 proposal of ours", err)
 		_, err = alice.g.ProposeUpdate(rand.Reader, FramePublic, aad)
-		requireRule(t, err, rule)
+		breach(t, "M114 update of ours", err)
 		require.Empty(t, alice.g.updates)
-		requireRule(t, alice.appCommit(CommitParams{AuthenticatedData: aad}), rule)
+		breach(t, "M114 commit of ours", alice.appCommit(CommitParams{AuthenticatedData: aad}))
 	}
 	// What comes in: all kinds of messages, nothing at all among them.
 	for _, bad := range []string{"", "text"} {
@@ -79,20 +78,20 @@ func TestSafeAADRules(t *testing.T) {
 			sign(ContentCommit, WirePrivateMessage, empty), sign(ContentCommit, WirePublicMessage, empty),
 		} {
 			_, err := bob.process(raw)
-			requireRule(t, err, rule)
+			breach(t, "M114 message of any kind", err)
 		}
 		info, err := bob.g.GroupInfo(true)
 		require.NoError(t, err)
 		o, err := Observe(parsed(t, info), nil)
 		require.NoError(t, err)
 		_, err = o.Process(parsed(t, sign(ContentProposal, WirePublicMessage, proposal)), testNow)
-		requireRule(t, err, rule)
+		breach(t, "M114 proposal that is observed", err)
 		// Late ones are judged by their own epoch.
 		late := sign(ContentApplication, WirePrivateMessage, func(*framedContent) {})
 		later := &party{t: t, g: reloaded(t, bob.g)}
 		require.NoError(t, later.g.Apply(later.stage(alice.commit(CommitParams{}).Message())))
 		_, err = later.process(late)
-		requireRule(t, err, rule)
+		breach(t, "M114 message that comes late", err)
 		alice.g.DropPending()
 	}
 }
@@ -107,7 +106,7 @@ func TestSafeAADBegins(t *testing.T) {
 	}}, bob)
 	bob.read(late, "before")
 	_, err := alice.g.Encrypt(rand.Reader, nil, []byte("text"), nil)
-	requireRule(t, err, "authenticated data that is not framed")
+	breach(t, "M114 message after framing began", err)
 	alice.framed, bob.framed = true, true
 	agree(t, all...)
 }
@@ -125,7 +124,7 @@ func TestSafeAADFromOutside(t *testing.T) {
 	a.content.authenticatedData = []byte("text")
 	a.sign(service.signer, nil)
 	_, err = alice.process(marshal(&Message{wireFormat: WirePublicMessage, public: &publicMessage{authenticatedContent: a}}))
-	requireRule(t, err, "authenticated data that is not framed")
+	breach(t, "M114 proposal from outside", err)
 	carol := newParty(t, "carol")
 	carol.change, carol.framed = knowsAppData, true
 	alice.framed, bob.framed = true, true
@@ -137,7 +136,7 @@ func TestSafeAADFromOutside(t *testing.T) {
 			Capabilities: k.Capabilities, LeafExtensions: k.LeafExtensions, AuthenticatedData: []byte(aad)})
 	}
 	_, err = enter("text")
-	requireRule(t, err, "authenticated data that is not framed")
+	breach(t, "M114 newcomer", err)
 	j, err := enter("")
 	require.NoError(t, err)
 	alice.apply(j.Message())
