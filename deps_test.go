@@ -153,7 +153,7 @@ func TestSidecarCannotDecrypt(t *testing.T) {
 		module + "mls.(*SignatureKey)",
 		module + "mls.(*secretTree)",
 		module + "mls.JoinWelcome",
-		module + "mls.UnmarshalGroup",
+		module + "mls.LoadGroup",
 		module + "mls.(*suite).openWithLabel",
 		"github.com/cloudflare/circl/hpke.(*Receiver)",
 		"github.com/cloudflare/circl/hpke.(*encdecContext)",

@@ -336,12 +336,12 @@ func TestReplayAndTampering(t *testing.T) {
 func TestProposalsAreRefused(t *testing.T) {
 	w, id := talk(t, bob, carol)
 	g := w.people[bob].group(id)
-	m, err := g.Propose(w.random, mls.RemoveProposal(0), mls.FramePrivate, nil)
+	m, err := g.Propose(w.random, mls.RemoveProposal(0), mls.WirePrivateMessage, nil)
 	require.NoError(t, err)
 	a := w.people[alice]
 	a.arrives(device.Incoming{Actor: bob, Conversation: a.conversation(id).URL, Message: m})
 	require.Equal(t, []string{device.CodeNotAllowed}, a.codes(device.EventMessageRefused))
-	public, err := g.Propose(w.random, mls.RemoveProposal(0), mls.FramePublic, nil)
+	public, err := g.Propose(w.random, mls.RemoveProposal(0), mls.WirePublicMessage, nil)
 	require.NoError(t, err)
 	a.arrives(device.Incoming{Actor: bob, Conversation: a.conversation(id).URL, Message: public})
 	require.Equal(t, []string{device.CodeNotAllowed, device.CodeRejectedForged}, a.codes(device.EventMessageRefused))

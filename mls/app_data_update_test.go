@@ -10,7 +10,7 @@ import (
 
 // Updates by reference and by value, of several components, with other proposals beside them; all compute the same.
 func TestAppDataUpdate(t *testing.T) {
-	bothFramings(t, func(t *testing.T, f Framing) {
+	bothFramings(t, func(t *testing.T, f WireFormat) {
 		all := appGroup(t, []Extension{{testExtension, []byte("x")}}, "alice", "bob", "carol")
 		alice, bob, carol := all[0], all[1], all[2]
 		bob.propose(AppDataUpdateProposal(journal, []byte("one ")), f, alice, carol)
@@ -50,7 +50,7 @@ func TestAppDataUpdate(t *testing.T) {
 func TestAppDataNeedsNoPath(t *testing.T) {
 	all := appGroup(t, nil, "alice", "bob")
 	alice, bob := all[0], all[1]
-	p := alice.commit(CommitParams{Framing: FramePublic, Proposals: []Proposal{AppDataUpdateProposal(journal, []byte("x")), AppEphemeralProposal(counter, []byte("now"))}})
+	p := alice.commit(CommitParams{Framing: WirePublicMessage, Proposals: []Proposal{AppDataUpdateProposal(journal, []byte("x")), AppEphemeralProposal(counter, []byte("now"))}})
 	require.Nil(t, parsed(t, p.Message()).public.content.commit.path)
 	s := bob.apply(p.Message())
 	require.Equal(t, "now", string(s.ApplicationProposals()[1].Data))
@@ -102,7 +102,7 @@ func TestUnusableAppDataIsLeftOut(t *testing.T) {
 	all := appGroup(t, nil, "alice", "bob")
 	alice, bob := all[0], all[1]
 	for _, p := range []Proposal{AppDataUpdateProposal(journal, []byte("bad")), AppDataUpdateProposal(counter, []byte("1")), AppDataRemoveProposal(journal)} {
-		bob.propose(p, FramePublic, alice)
+		bob.propose(p, WirePublicMessage, alice)
 	}
 	spread(alice, CommitParams{}, bob)
 	require.Equal(t, AppData{counter: []byte("1")}, bob.g.AppData())
@@ -147,7 +147,7 @@ func TestAppDataNeedsEverybody(t *testing.T) {
 	all := groupOf(t, func(k *KeyPackageParams) {}, nil, "alice", "bob")
 	all[0].g.UseAppData(appends)
 	for _, p := range []Proposal{AppDataUpdateProposal(journal, nil), AppEphemeralProposal(journal, nil)} {
-		_, err := all[0].g.Propose(rand.Reader, p, FramePublic, nil)
+		_, err := all[0].g.Propose(rand.Reader, p, WirePublicMessage, nil)
 		requireRule(t, err, "does not support proposal type")
 		requireRule(t, all[0].appCommit(CommitParams{}, p), "does not support proposal type")
 	}
@@ -200,7 +200,7 @@ func TestAppDataObserved(t *testing.T) {
 	o, err := Observe(parsed(t, info), nil)
 	require.NoError(t, err)
 	for _, text := range []string{"a", "b"} {
-		p := all[0].commit(CommitParams{Framing: FramePublic, Proposals: []Proposal{AppDataUpdateProposal(journal, []byte(text))}})
+		p := all[0].commit(CommitParams{Framing: WirePublicMessage, Proposals: []Proposal{AppDataUpdateProposal(journal, []byte(text))}})
 		if text == "a" {
 			_, err = o.Process(parsed(t, p.Message()), testNow)
 			breach(t, "M111 observer without a rule", err)

@@ -170,14 +170,14 @@ func BenchmarkUpdateCreate(b *testing.B) {
 
 func BenchmarkUpdateProcess(b *testing.B) {
 	eachSize(b, func(c costs, n int) time.Duration { return 2*c.verify + c.open + c.derive }, func(b *testing.B, first, last *party) {
-		benchmarkProcess(b, first, last, CommitParams{Now: testNow, Framing: FramePublic})
+		benchmarkProcess(b, first, last, CommitParams{Now: testNow, Framing: WirePublicMessage})
 	})
 }
 
 func BenchmarkAddProcess(b *testing.B) {
 	eachSize(b, func(c costs, n int) time.Duration { return 3 * c.verify }, func(b *testing.B, first, last *party) {
 		kp := newParty(b, "newcomer").keyPackage().KeyPackage()
-		benchmarkProcess(b, first, last, CommitParams{Proposals: []Proposal{AddProposal(kp)}, Now: testNow, Framing: FramePublic})
+		benchmarkProcess(b, first, last, CommitParams{Proposals: []Proposal{AddProposal(kp)}, Now: testNow, Framing: WirePublicMessage})
 	})
 }
 

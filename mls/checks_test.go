@@ -52,7 +52,7 @@ func TestRestOfTheChecks(t *testing.T) {
 		_, err = alice.process(m)
 		requireCheck(t, err)
 	})
-	all := newGroup(t, FramePublic, "alice", "bob")
+	all := newGroup(t, WirePublicMessage, "alice", "bob")
 	t.Run("M100 path that has nothing for us", func(t *testing.T) {
 		// Second lines, called directly: a path whose secrets are counted has one for each of us, in a node above us.
 		tree, path := mergedPath(t, all[0])
@@ -85,7 +85,7 @@ func mergedPath(t *testing.T, p *party) (*ratchetTree, *newPath) {
 }
 
 func TestRestOfTheSuccessorChecks(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	kp := bob.keyPackage()
 	join := func(g *Group) error {

@@ -16,7 +16,7 @@ type CommitParams struct {
 	GroupInfo         []Extension // for who is added only: they go into the Welcome
 	ForcePath         bool        // new keys for our path even if the proposals do not ask for it
 	AuthenticatedData []byte
-	Framing           Framing
+	Framing           WireFormat // as Propose has it
 	Padding           func(n int) int
 	Now               time.Time // for the lifetimes of added key packages
 }
@@ -60,7 +60,7 @@ func (g *Group) Pending() *PendingCommit { return g.pending }
 // ConfirmPending moves the group to the state of our pending commit: it has been ordered.
 func (g *Group) ConfirmPending() error {
 	if g.pending == nil {
-		return ErrNoPending
+		return ErrStale
 	}
 	g.moveTo(g.pending.next)
 	return nil
@@ -82,6 +82,10 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 		return nil, fmt.Errorf("mls: committing: %w", ErrReInit)
 	}
 	if err := checkSet(p.Proposals); err != nil {
+		return nil, err
+	}
+	framing, err := handshakeFraming(p.Framing)
+	if err != nil {
 		return nil, err
 	}
 	authenticatedData, err := frameAAD(g.context.extensions, p.AuthenticatedData)
@@ -116,7 +120,7 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 		c.private.keep(c.tree)
 	}
 	a := g.content(ContentCommit, authenticatedData)
-	a.content.commit, a.wireFormat = content, p.Framing.wireFormat()
+	a.content.commit, a.wireFormat = content, framing
 	a.sign(g.signer, marshal(&g.context))
 	next, member, joiner, err := g.next(c, a, commitSecret)
 	if err != nil {
@@ -245,7 +249,7 @@ func (g *Group) welcomeFor(rand io.Reader, c *change, path *newPath, member memb
 	}
 	extensions := slices.Clone(p.GroupInfo)
 	if !p.TreeOutside {
-		extensions = append(extensions, Extension{ExtensionRatchetTree, g.tree.marshal()})
+		extensions = append(extensions, Extension{extensionRatchetTree, g.tree.marshal()})
 	}
 	extensions = grease.extensions(extensions)
 	if err := checkMadeInfo(extensions); err != nil {

@@ -39,7 +39,7 @@ func knows(types ...ProposalType) func(*KeyPackageParams) {
 	return func(k *KeyPackageParams) { k.Capabilities.Proposals = append(k.Capabilities.Proposals, types...) }
 }
 
-func (p *party) propose(x Proposal, f Framing, others ...*party) {
+func (p *party) propose(x Proposal, f WireFormat, others ...*party) {
 	m, err := p.g.Propose(rand.Reader, x, f, nil)
 	require.NoError(p.t, err)
 	p.reload()
@@ -49,7 +49,7 @@ func (p *party) propose(x Proposal, f Framing, others ...*party) {
 }
 
 func TestCustomProposal(t *testing.T) {
-	bothFramings(t, func(t *testing.T, f Framing) {
+	bothFramings(t, func(t *testing.T, f WireFormat) {
 		all := groupOf(t, knows(testProposal, 0xFFFF), nil, "alice", "bob", "carol")
 		alice, bob, carol := all[0], all[1], all[2]
 		m, err := bob.g.Propose(rand.Reader, CustomProposal(testProposal, []byte("by reference")), f, nil)
@@ -87,7 +87,7 @@ func TestCustomProposal(t *testing.T) {
 func TestCustomProposalNeedsAPath(t *testing.T) {
 	all := groupOf(t, knows(testProposal), nil, "alice", "bob")
 	alice, bob := all[0], all[1]
-	p := alice.commit(CommitParams{Framing: FramePublic, Proposals: []Proposal{CustomProposal(testProposal, []byte("x"))}})
+	p := alice.commit(CommitParams{Framing: WirePublicMessage, Proposals: []Proposal{CustomProposal(testProposal, []byte("x"))}})
 	require.NotNil(t, parsed(t, p.Message()).public.content.commit.path)
 	alice.g.DropPending()
 	_, err := bob.process(forgeCommit(alice, &commit{proposals: byValue(CustomProposal(testProposal, nil))}))
@@ -104,7 +104,7 @@ func TestCustomProposalNeedsEverybody(t *testing.T) {
 	bob.apply(p.Message())
 	alice.confirm()
 	carol.join(kp, p.Welcome())
-	_, err := bob.g.Propose(rand.Reader, CustomProposal(testProposal, nil), FramePublic, nil)
+	_, err := bob.g.Propose(rand.Reader, CustomProposal(testProposal, nil), WirePublicMessage, nil)
 	requireRule(t, err, "leaf 2 does not support proposal type 61731")
 	_, err = bob.g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{CustomProposal(testProposal, nil)}, Now: testNow})
 	requireRule(t, err, "leaf 2 does not support proposal type 61731")
@@ -150,7 +150,7 @@ func TestCustomProposalObserved(t *testing.T) {
 	require.NoError(t, err)
 	o, err := Observe(parsed(t, info), nil)
 	require.NoError(t, err)
-	p := all[0].commit(CommitParams{Framing: FramePublic, Proposals: []Proposal{CustomProposal(testProposal, []byte("x"))}})
+	p := all[0].commit(CommitParams{Framing: WirePublicMessage, Proposals: []Proposal{CustomProposal(testProposal, []byte("x"))}})
 	c, err := o.Process(parsed(t, p.Message()), testNow)
 	require.NoError(t, err)
 	require.Equal(t, "x", string(c.Application[0].Data))
@@ -162,7 +162,7 @@ func TestUnknownProposalIsUnreadable(t *testing.T) {
 		require.ErrorIs(t, unmarshal([]byte{byte(x >> 8), byte(x), 1, 'x'}, new(Proposal), "a proposal"), errSyntax)
 		alice := newParty(t, "alice")
 		alice.create()
-		_, err := alice.g.Propose(rand.Reader, CustomProposal(x, []byte("x")), FramePublic, nil)
+		_, err := alice.g.Propose(rand.Reader, CustomProposal(x, []byte("x")), WirePublicMessage, nil)
 		require.ErrorIs(t, err, errSyntax)
 	}
 }
@@ -188,7 +188,7 @@ func TestCustomExtensions(t *testing.T) {
 // GREASE of our own: in every list where the RFC wants some, listed where an extension has to be, another one each time.
 func TestGreaseIsMade(t *testing.T) {
 	isGrease := func(x uint16) bool { return x&0x0f0f == 0x0a0a && x>>8 == x&0xff && x != 0xfafa }
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	seen := map[uint16]bool{}
 	look := func(l *LeafNode) {
 		c := &l.Capabilities

@@ -101,7 +101,7 @@ func TestBadKeysAreRefusedEverywhere(t *testing.T) {
 // refuseUpdate: an Update with that key is refused, at once or with the commit that names it.
 func refuseUpdate(t *testing.T, from, to *party, key []byte) {
 	leaf := *from.g.tree.leaf(from.g.own)
-	leaf.EncryptionKey, leaf.Source, leaf.ParentHash = key, LeafFromUpdate, nil
+	leaf.EncryptionKey, leaf.source, leaf.ParentHash = key, leafFromUpdate, nil
 	leaf.sign(from.signer, from.g.context.groupID, from.g.own)
 	g := reloaded(t, to.g)
 	_, err := g.applyProposals([]storedProposal{{ref: []byte("ref"), sender: from.g.own, proposal: Proposal{Type: ProposalUpdate, update: &leaf}}}, to.g.own, testNow)
@@ -119,7 +119,7 @@ func (p *party) packageWith(change func(*KeyPackage)) *KeyPackage {
 
 // Bad keys in the tree of a Welcome and in a GroupInfo, signed by a member.
 func TestBadKeysInTheTreeOfAWelcome(t *testing.T) {
-	all := newGroup(t, FramePrivate, names(5)...)
+	all := newGroup(t, WirePrivateMessage, names(5)...)
 	alice, eve := all[0], newParty(t, "eve")
 	kp := eve.keyPackage()
 	alice.commit(CommitParams{Proposals: []Proposal{AddProposal(kp.KeyPackage())}, ForcePath: true})
@@ -141,7 +141,7 @@ func TestBadKeysInTheTreeOfAWelcome(t *testing.T) {
 				changed := alice.g.pending.next.tree.clone()
 				change(changed)
 				clear(changed.hashes)
-				i.extensions = []Extension{{ExtensionRatchetTree, changed.marshal()}}
+				i.extensions = []Extension{{extensionRatchetTree, changed.marshal()}}
 				i.context.treeHash = changed.treeHash()
 			})
 			_, err := JoinWelcome(parsed(t, raw), JoinParams{KeyPackage: kp, Signer: eve.signer})

@@ -15,7 +15,6 @@ var (
 	ErrOwnMessage    = errors.New("it is our own")
 	ErrWrongGroup    = errors.New("it belongs to another group")
 	ErrPendingCommit = errors.New("a commit of ours is pending")
-	ErrNoPending     = errors.New("no commit of ours is pending")
 	ErrRemoved       = errors.New("we are not a member any more")
 	ErrStale         = errors.New("the group has moved on")
 	ErrReInit        = errors.New("the group has been closed in favour of another one")

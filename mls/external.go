@@ -57,7 +57,7 @@ func (g *Group) outsideKey(a *authenticatedContent) ([]byte, error) {
 		}
 		return c.proposal.addition.Leaf.SignatureKey, nil
 	}
-	senders, err := ExternalSenders(g.context.extensions)
+	senders, err := externalSenders(g.context.extensions)
 	if err != nil {
 		return nil, err
 	}
@@ -90,8 +90,13 @@ func ExternalSendersExtension(senders ...ExternalSender) Extension {
 	})}
 }
 
-// ExternalSenders are those that a GroupContext with these extensions allows, in the order in which their proposals count them.
-func ExternalSenders(extensions []Extension) (senders []ExternalSender, err error) {
+// ExternalSenders are those that an ExternalSendersExtension allows, in the order in which their proposals count them.
+func (e Extension) ExternalSenders() ([]ExternalSender, error) {
+	return externalSenders([]Extension{e})
+}
+
+// externalSenders are those that a GroupContext with these extensions allows.
+func externalSenders(extensions []Extension) (senders []ExternalSender, err error) {
 	data, ok := findExtension(extensions, ExtensionExternalSenders)
 	if !ok {
 		return nil, nil
@@ -120,7 +125,7 @@ func (g *Group) checkExternalList(list []storedProposal, _ leafIndex) error {
 				return invalid("a self-remove by value (SelfRemove)")
 			}
 			at = p.sender
-		case ProposalExternalInit:
+		case proposalExternalInit:
 			inits++
 		case ProposalRemove:
 			removes++
@@ -170,9 +175,9 @@ func (g *Group) GroupInfo(withTree bool, more ...Extension) ([]byte, error) {
 		return nil, fmt.Errorf("mls: making a group info: %w", ErrRemoved)
 	}
 	public, _ := g.suite.deriveKeyPair(g.secrets.external)
-	extensions := append(slices.Clone(more), Extension{ExtensionExternalPub, build(func(b *cryptobyte.Builder) { addOpaque(b, public) })})
+	extensions := append(slices.Clone(more), Extension{extensionExternalPub, build(func(b *cryptobyte.Builder) { addOpaque(b, public) })})
 	if withTree {
-		extensions = append(extensions, Extension{ExtensionRatchetTree, g.tree.marshal()})
+		extensions = append(extensions, Extension{extensionRatchetTree, g.tree.marshal()})
 	}
 	if err := checkMadeInfo(extensions); err != nil {
 		return nil, err
@@ -224,7 +229,7 @@ func JoinExternal(rand io.Reader, m *Message, p ExternalJoinParams) (*ExternalJo
 	if p.AuthenticatedData, err = frameAAD(guest.context.extensions, p.AuthenticatedData); err != nil {
 		return nil, err
 	}
-	list := []storedProposal{{sender: outside, proposal: Proposal{Type: ProposalExternalInit, kemOutput: kem.output}}}
+	list := []storedProposal{{sender: outside, proposal: Proposal{Type: proposalExternalInit, kemOutput: kem.output}}}
 	if p.Replace != nil {
 		list = append(list, storedProposal{sender: outside, proposal: RemoveProposal(*p.Replace)})
 	}
@@ -269,7 +274,7 @@ func newGuest(rand io.Reader, m *Message, p ExternalJoinParams) (*Group, exporte
 	if err := s.checkSigner(p.Signer); err != nil {
 		return nil, none, err
 	}
-	data, ok := findExtension(m.groupInfo.extensions, ExtensionExternalPub)
+	data, ok := findExtension(m.groupInfo.extensions, extensionExternalPub)
 	in := cryptobyte.String(data)
 	var public []byte
 	if !ok || !readOpaque(&in, &public) || !in.Empty() {

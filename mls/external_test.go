@@ -40,7 +40,7 @@ func TestExternalJoin(t *testing.T) {
 			require.Equal(t, bob.signer.Public(), staged.Committer().Node.SignatureKey)
 			require.Equal(t, []Member{staged.Committer()}, staged.Added())
 			require.Empty(t, staged.Updated())
-			require.Equal(t, []ProposalType{ProposalExternalInit}, staged.ProposalTypes())
+			require.Equal(t, []ProposalType{proposalExternalInit}, staged.ProposalTypes())
 			agree(t, alice, bob)
 			j = carol.enter(bob, func(p *ExternalJoinParams) { p.AuthenticatedData = []byte("hello") })
 			require.Equal(t, []byte("hello"), alice.apply(j.Message()).AuthenticatedData())
@@ -56,7 +56,7 @@ func TestExternalJoin(t *testing.T) {
 }
 
 func TestResync(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 	alice, bob, carol := all[0], all[1], all[2]
 	old := leafOf(bob)
 	again := &party{t: t, name: "bob", suite: bob.suite, signer: bob.signer}
@@ -73,7 +73,7 @@ func TestResync(t *testing.T) {
 }
 
 func TestExternalJoinWithPSK(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	carol := newParty(t, "carol")
 	for _, p := range []*party{alice, bob, carol} {
@@ -97,7 +97,7 @@ func TestExternalJoinWithPSK(t *testing.T) {
 }
 
 func TestExternalJoinRules(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 	alice, bob := all[0], all[1]
 	eve := newParty(t, "eve")
 	// forge changes what eve sends, and signs again.
@@ -200,7 +200,7 @@ func TestExternalJoinRules(t *testing.T) {
 			}
 		},
 		"M57 leaf of a key package": func(a *authenticatedContent) {
-			a.content.commit.path.leaf.Source = LeafFromKeyPackage
+			a.content.commit.path.leaf.source = leafFromKeyPackage
 		},
 		"M36 leaf that nobody signed": func(a *authenticatedContent) { a.content.commit.path.leaf.signature[0] ^= 1 },
 		"M98 path of another length": func(a *authenticatedContent) {
@@ -230,7 +230,7 @@ func TestExternalJoinRules(t *testing.T) {
 		requireCheck(t, err)
 	})
 	t.Run("M12 proposal by reference", func(t *testing.T) {
-		m, err := alice.g.Propose(rand.Reader, remove, FramePublic, nil)
+		m, err := alice.g.Propose(rand.Reader, remove, WirePublicMessage, nil)
 		require.NoError(t, err)
 		bob.receiveProposal(m)
 		_, err = bob.process(forge(func(a *authenticatedContent) {
@@ -248,13 +248,13 @@ func TestExternalJoinRules(t *testing.T) {
 		requireCheck(t, err)
 	})
 	t.Run("M65 external init of a member", func(t *testing.T) {
-		refusedCommit(t, alice, bob, Proposal{Type: ProposalExternalInit, kemOutput: make([]byte, 32)})
-		refusedToMake(t, alice, Proposal{Type: ProposalExternalInit, kemOutput: make([]byte, 32)})
+		refusedCommit(t, alice, bob, Proposal{Type: proposalExternalInit, kemOutput: make([]byte, 32)})
+		refusedToMake(t, alice, Proposal{Type: proposalExternalInit, kemOutput: make([]byte, 32)})
 	})
 }
 
 func TestGroupInfoRules(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice := all[0]
 	eve := newParty(t, "eve")
 	k := eve.params()
@@ -280,7 +280,7 @@ func TestGroupInfoRules(t *testing.T) {
 		{"M26 group info in the name of another", withTree, func(i *groupInfo) { i.signer = 1 }},
 		{"M36 group info for another group", withTree, func(i *groupInfo) { i.context.groupID = []byte("other") }},
 		{"M41 group extension that nobody supports", withTree, func(i *groupInfo) { i.context.extensions = []Extension{{0x7777, nil}} }},
-		{"M87 group info with an empty tree", params, func(i *groupInfo) { i.extensions = append(i.extensions, Extension{ExtensionRatchetTree, []byte{}}) }},
+		{"M87 group info with an empty tree", params, func(i *groupInfo) { i.extensions = append(i.extensions, Extension{extensionRatchetTree, []byte{}}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := parsed(t, bare)
@@ -390,7 +390,7 @@ func TestProposalsFromOutside(t *testing.T) {
 		{"M6 external sender that is not listed", outsider(service.signer, 2, RemoveProposal(leafOf(dave)))},
 		{"M6 external sender at the highest place there is", outsider(service.signer, 1<<32-1, RemoveProposal(leafOf(dave)))},
 		{"M7 update by an external sender", outsider(service.signer, 1, Proposal{Type: ProposalUpdate, update: &update})},
-		{"M7 external init by an external sender", outsider(service.signer, 1, Proposal{Type: ProposalExternalInit, kemOutput: []byte{1}})},
+		{"M7 external init by an external sender", outsider(service.signer, 1, Proposal{Type: proposalExternalInit, kemOutput: []byte{1}})},
 		{"M7 self-remove by an external sender", outsider(service.signer, 1, SelfRemoveProposal())},
 		{"M5 remove by a newcomer", newcomer(mallory.signer, RemoveProposal(leafOf(dave)))},
 		{"M5 update by a newcomer", newcomer(mallory.signer, Proposal{Type: ProposalUpdate, update: &update})},

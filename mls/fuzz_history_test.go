@@ -16,7 +16,7 @@ func FuzzHistory(f *testing.F) {
 	f.Add([]byte{23, 23, 14, 14, 5, 5, 20, 20, 2, 2, 11, 11})
 	f.Add(bytes.Repeat([]byte{9, 10, 11, 18, 19, 20}, 6))
 	f.Fuzz(func(t *testing.T, steps []byte) {
-		h := &course{t: t, all: newGroup(t, FramePublic, "alice", "bob", "carol")}
+		h := &course{t: t, all: newGroup(t, WirePublicMessage, "alice", "bob", "carol")}
 		for _, b := range steps[:min(len(steps), 40)] {
 			h.step(b)
 			agree(t, h.all...)
@@ -35,7 +35,7 @@ func (h *course) step(b byte) {
 	other := h.all[(int(b)+1+int(b/96))%3]
 	switch b / 3 % 8 {
 	case 0:
-		h.commit(who, CommitParams{Framing: Framing(b / 24 % 2)})
+		h.commit(who, CommitParams{Framing: WirePublicMessage + WireFormat(b/24%2)})
 	case 1:
 		h.commit(who, CommitParams{ForcePath: true, AuthenticatedData: []byte{b}})
 	case 2:
@@ -82,9 +82,9 @@ func (h *course) propose(who *party, b byte) {
 	var m []byte
 	var err error
 	if b&1 == 0 {
-		m, err = who.g.ProposeUpdate(rand.Reader, FramePublic, nil)
+		m, err = who.g.ProposeUpdate(rand.Reader, WirePublicMessage, nil)
 	} else {
-		m, err = who.g.Propose(rand.Reader, GroupContextExtensionsProposal([]Extension{{testExtension, []byte{b}}}), FramePublic, nil)
+		m, err = who.g.Propose(rand.Reader, GroupContextExtensionsProposal([]Extension{{testExtension, []byte{b}}}), WirePublicMessage, nil)
 	}
 	require.NoError(h.t, err)
 	who.reload()

@@ -11,7 +11,7 @@ import (
 
 // FuzzObserve: a GroupInfo of anybody, as it came and signed by a member, and the tree beside it.
 func FuzzObserve(f *testing.F) {
-	alice := newGroup(f, FramePublic, "alice", "bob", "carol")[0]
+	alice := newGroup(f, WirePublicMessage, "alice", "bob", "carol")[0]
 	for _, withTree := range []bool{true, false} {
 		raw, err := alice.g.GroupInfo(withTree)
 		require.NoError(f, err)
@@ -48,7 +48,7 @@ func FuzzObserve(f *testing.F) {
 
 // FuzzObserver: whoever watches is handed anything, also signed by a member gone bad. What it refuses leaves no trace.
 func FuzzObserver(f *testing.F) {
-	all := newGroup(f, FramePublic, "alice", "bob", "carol")
+	all := newGroup(f, WirePublicMessage, "alice", "bob", "carol")
 	o := all[0].observer()
 	for _, m := range seedMessagesOf(all[1]) {
 		f.Add(m)
@@ -76,7 +76,7 @@ func FuzzObserver(f *testing.F) {
 
 // FuzzJoinWelcome: a Welcome whose inside is anything, well encrypted to us and signed by a member.
 func FuzzJoinWelcome(f *testing.F) {
-	all := newGroup(f, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(f, WirePrivateMessage, "alice", "bob", "carol")
 	alice, eve := all[0], newParty(f, "eve")
 	kp := eve.keyPackage()
 	alice.commit(CommitParams{Proposals: []Proposal{AddProposal(kp.KeyPackage())}, ForcePath: true})

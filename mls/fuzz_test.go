@@ -50,7 +50,7 @@ func FuzzUnmarshalKeyPackageSecret(f *testing.F) {
 }
 
 func FuzzUnmarshalGroup(f *testing.F) {
-	all := newGroup(f, FramePublic, "alice", "bob", "carol")
+	all := newGroup(f, WirePublicMessage, "alice", "bob", "carol")
 	f.Add(all[0].g.Marshal())
 	all[1].commit(CommitParams{Proposals: []Proposal{RemoveProposal(2)}})
 	f.Add(all[1].g.Marshal())
@@ -82,7 +82,7 @@ func FuzzUnmarshalGroup(f *testing.F) {
 }
 
 func FuzzParseTree(f *testing.F) {
-	all := newGroup(f, FramePrivate, names(5)...)
+	all := newGroup(f, WirePrivateMessage, names(5)...)
 	s := all[0].g.suite
 	f.Add(all[0].g.tree.marshal())
 	f.Add([]byte{1, 0})
@@ -100,7 +100,7 @@ func FuzzParseTree(f *testing.F) {
 // FuzzProcess: a member is handed anything, also with a right membership tag or under the right key, as a member gone bad
 // would send it. It does not panic, and what it refuses leaves no trace.
 func FuzzProcess(f *testing.F) {
-	all := newGroup(f, FramePublic, "alice", "bob", "carol")
+	all := newGroup(f, WirePublicMessage, "alice", "bob", "carol")
 	alice, bob := all[0], all[1]
 	state := bob.g.Marshal()
 	for _, m := range seedMessagesOf(alice) {
@@ -110,7 +110,7 @@ func FuzzProcess(f *testing.F) {
 	knowingState := knowing[1].g.Marshal()
 	framed := AppData{journal: []byte("x")}.Marshal()
 	for _, list := range [][]Proposal{{AppDataUpdateProposal(journal, []byte("y"))}, {AppDataRemoveProposal(journal), AppEphemeralProposal(counter, nil)}} {
-		f.Add(knowing[0].commit(CommitParams{Framing: FramePublic, Proposals: list, AuthenticatedData: framed}).Message())
+		f.Add(knowing[0].commit(CommitParams{Framing: WirePublicMessage, Proposals: list, AuthenticatedData: framed}).Message())
 		knowing[0].g.DropPending()
 	}
 	for _, kind := range []ContentType{ContentApplication, ContentProposal, ContentCommit} {
@@ -161,7 +161,7 @@ func authenticated(t *testing.T, p *party, raw []byte) []byte {
 }
 
 func seedMessages(t require.TestingT) [][]byte {
-	return seedMessagesOf(newGroup(t, FramePrivate, "alice", "bob", "carol")[0])
+	return seedMessagesOf(newGroup(t, WirePrivateMessage, "alice", "bob", "carol")[0])
 }
 
 // seedMessagesOf has one message of each kind, of the epoch that p is in.
@@ -170,7 +170,7 @@ func seedMessagesOf(p *party) [][]byte {
 	dave := newParty(p.t, "dave")
 	kp := dave.keyPackage()
 	list = append(list, append([]byte{0, 1, 0, 5}, kp.KeyPackage().Marshal()...))
-	for _, f := range []Framing{FramePrivate, FramePublic} {
+	for _, f := range []WireFormat{WirePrivateMessage, WirePublicMessage} {
 		c := p.commit(CommitParams{Framing: f, Proposals: []Proposal{
 			AddProposal(kp.KeyPackage()), RemoveProposal(2), GroupContextExtensionsProposal([]Extension{{testExtension, []byte("x")}}),
 		}})
@@ -185,7 +185,7 @@ func seedMessagesOf(p *party) [][]byte {
 	self, err := ProposeSelf(kp.KeyPackage(), dave.signer, p.g.GroupID(), p.g.Epoch())
 	require.NoError(p.t, err)
 	list = append(list, info, self, stranger.enter(p).Message())
-	for _, v := range []Proposal{RemoveProposal(1), {Type: ProposalExternalInit, kemOutput: make([]byte, 32)},
+	for _, v := range []Proposal{RemoveProposal(1), {Type: proposalExternalInit, kemOutput: make([]byte, 32)},
 		{Type: ProposalPreSharedKey, psk: &preSharedKeyID{PSK: PSK{Usage: 1, GroupID: []byte("g")}, nonce: make([]byte, 32)}},
 		{Type: ProposalReInit, reInit: &reInit{groupID: []byte("g"), version: 1, suite: 1}},
 		CustomProposal(testProposal, []byte("x")), AppDataUpdateProposal(journal, []byte("x")), AppDataRemoveProposal(journal), AppEphemeralProposal(1, nil),

@@ -94,7 +94,7 @@ func NewGroup(rand io.Reader, p GroupParams) (*Group, error) {
 	}
 	leaf := &LeafNode{
 		EncryptionKey: pub, SignatureKey: p.Signer.Public(), Credential: p.Credential,
-		Capabilities: grease.capabilities(p.Capabilities.withDefaults(p.Suite)), Source: LeafFromKeyPackage, Lifetime: p.Lifetime,
+		Capabilities: grease.capabilities(p.Capabilities.withDefaults(p.Suite)), source: leafFromKeyPackage, Lifetime: p.Lifetime,
 		Extensions: grease.leafExtensions(p.LeafExtensions),
 	}
 	if err := leaf.checkAdvertises(); err != nil {
@@ -187,14 +187,6 @@ func (g *Group) Export(label string, context []byte, length int) ([]byte, error)
 	return g.suite.export(g.secrets, label, context, length)
 }
 
-// Framing of a handshake message.
-type Framing uint8
-
-const (
-	FramePrivate Framing = iota
-	FramePublic
-)
-
 // Encrypt makes an application PrivateMessage (section 6.3). padding, if not nil, gives for the length of the plaintext
 // the length it is to have.
 func (g *Group) Encrypt(rand io.Reader, data, authenticatedData []byte, padding func(n int) int) ([]byte, error) {
@@ -241,15 +233,20 @@ func (g *Group) frame(rand io.Reader, a *authenticatedContent, padding func(int)
 	return marshal(&Message{wireFormat: WirePrivateMessage, private: m}), nil
 }
 
-func (f Framing) wireFormat() WireFormat {
-	if f == FramePublic {
-		return WirePublicMessage
+// handshakeFraming is the wire format that a caller asks for. That of nobody who asks is private.
+func handshakeFraming(f WireFormat) (WireFormat, error) {
+	switch f {
+	case 0, WirePrivateMessage:
+		return WirePrivateMessage, nil
+	case WirePublicMessage:
+		return f, nil
 	}
-	return WirePrivateMessage
+	return 0, argument(fmt.Sprintf("a handshake in wire format %d", f))
 }
 
-// Propose sends a proposal that a later commit may name (section 12.1). We keep it as the others will.
-func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticatedData []byte) ([]byte, error) {
+// Propose sends a proposal that a later commit may name (section 12.1), as a PrivateMessage, or as a PublicMessage if framing says
+// so. We keep it as the others will.
+func (g *Group) Propose(rand io.Reader, p Proposal, framing WireFormat, authenticatedData []byte) ([]byte, error) {
 	if g.suite == nil {
 		return nil, argument("an empty group")
 	}
@@ -258,6 +255,10 @@ func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticat
 	}
 	if g.reInit != nil {
 		return nil, fmt.Errorf("mls: proposing: %w", ErrReInit)
+	}
+	framing, err := handshakeFraming(framing)
+	if err != nil {
+		return nil, err
 	}
 	if p.Type == ProposalSelfRemove {
 		if err := g.maySelfRemove(framing); err != nil {
@@ -278,13 +279,12 @@ func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticat
 			return nil, err
 		}
 	}
-	authenticatedData, err := frameAAD(g.context.extensions, authenticatedData)
-	if err != nil {
+	if authenticatedData, err = frameAAD(g.context.extensions, authenticatedData); err != nil {
 		return nil, err
 	}
 	a := g.content(ContentProposal, authenticatedData)
 	a.content.proposal = &p
-	a.wireFormat = framing.wireFormat()
+	a.wireFormat = framing
 	a.sign(g.signer, marshal(&g.context))
 	m, err := g.frame(rand, a, nil)
 	if err != nil {
@@ -295,7 +295,7 @@ func (g *Group) Propose(rand io.Reader, p Proposal, framing Framing, authenticat
 }
 
 // ProposeUpdate proposes a new encryption key for our own leaf; somebody else has to commit it.
-func (g *Group) ProposeUpdate(rand io.Reader, framing Framing, authenticatedData []byte) ([]byte, error) {
+func (g *Group) ProposeUpdate(rand io.Reader, framing WireFormat, authenticatedData []byte) ([]byte, error) {
 	if g.suite == nil {
 		return nil, argument("an empty group")
 	}
@@ -304,7 +304,7 @@ func (g *Group) ProposeUpdate(rand io.Reader, framing Framing, authenticatedData
 		return nil, err
 	}
 	leaf := *g.tree.leaf(g.own)
-	leaf.EncryptionKey, leaf.Source, leaf.ParentHash, leaf.Lifetime = pub, LeafFromUpdate, nil, Lifetime{}
+	leaf.EncryptionKey, leaf.source, leaf.ParentHash, leaf.Lifetime = pub, leafFromUpdate, nil, Lifetime{}
 	leaf.sign(g.signer, g.context.groupID, g.own)
 	m, err := g.Propose(rand, Proposal{Type: ProposalUpdate, update: &leaf}, framing, authenticatedData)
 	if err != nil {

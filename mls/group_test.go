@@ -11,7 +11,7 @@ import (
 )
 
 func TestLifeOfAGroup(t *testing.T) {
-	bothFramings(t, func(t *testing.T, f Framing) {
+	bothFramings(t, func(t *testing.T, f WireFormat) {
 		all := newGroup(t, f, "alice", "bob", "carol")
 		alice, bob, carol := all[0], all[1], all[2]
 
@@ -100,13 +100,13 @@ func TestLifeOfAGroup(t *testing.T) {
 
 // A removed member that does everything it can with its old state still learns nothing of the next epoch.
 func TestRemovedMemberHasNoKeyOfTheNextEpoch(t *testing.T) {
-	bothFramings(t, func(t *testing.T, f Framing) {
+	bothFramings(t, func(t *testing.T, f WireFormat) {
 		all := newGroup(t, f, "alice", "bob", "carol", "dave")
 		alice, bob := all[0], all[1]
 		c := alice.commit(CommitParams{Proposals: []Proposal{RemoveProposal(leafOf(bob))}, Framing: f})
 		m := parsed(t, c.Message())
 		var content *commit
-		if f == FramePublic {
+		if f == WirePublicMessage {
 			content = m.public.content.commit
 		} else {
 			o, err := bob.g.suite.decryptPrivate(m.private, bob.g.own, bob.g.secrets.senderData, bob.g.messages)
@@ -132,7 +132,7 @@ func TestRemovedMemberHasNoKeyOfTheNextEpoch(t *testing.T) {
 }
 
 func TestSeveralChangesInOneCommit(t *testing.T) {
-	bothFramings(t, func(t *testing.T, f Framing) {
+	bothFramings(t, func(t *testing.T, f WireFormat) {
 		all := newGroup(t, f, names(6)...)
 		a, eve, frank := all[0], newParty(t, "eve"), newParty(t, "frank")
 		kpE, kpF := eve.keyPackage(), frank.keyPackage()
@@ -161,7 +161,7 @@ func TestSeveralChangesInOneCommit(t *testing.T) {
 
 // A client that lost its state is removed and added again, with the same signature key, in one commit.
 func TestReAddInOneCommit(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 	kp := all[1].keyPackage()
 	p := all[0].commit(CommitParams{Proposals: []Proposal{RemoveProposal(1), AddProposal(kp.KeyPackage())}})
 	all[2].apply(p.Message())
@@ -171,7 +171,7 @@ func TestReAddInOneCommit(t *testing.T) {
 }
 
 func TestTreeShrinksAndGrows(t *testing.T) {
-	all := newGroup(t, FramePrivate, names(9)...)
+	all := newGroup(t, WirePrivateMessage, names(9)...)
 	require.EqualValues(t, 16, all[0].g.tree.leaves())
 	staged := spread(all[0], CommitParams{Proposals: []Proposal{RemoveProposal(8)}}, all[1:]...)
 	require.True(t, staged[7].RemovesUs())
@@ -218,7 +218,7 @@ func TestTreeFromOutsideTheWelcome(t *testing.T) {
 }
 
 func TestGroupContextExtensions(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	list := []Extension{{testExtension, []byte("one")}}
 	staged := spread(all[0], CommitParams{Proposals: []Proposal{GroupContextExtensionsProposal(list)}}, all[1])
 	require.Equal(t, list, staged[0].Extensions())
@@ -267,10 +267,10 @@ func TestSuites(t *testing.T) {
 
 // Proposals that cannot be committed, or not together, must not keep anybody from committing the rest (12.2).
 func TestUnusableProposalsDoNotStopACommit(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol", "dave")
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol", "dave")
 	alice, bob, carol, dave := all[0], all[1], all[2], all[3]
 	send := func(from *party, p Proposal) {
-		m, err := from.g.Propose(rand.Reader, p, FramePublic, nil)
+		m, err := from.g.Propose(rand.Reader, p, WirePublicMessage, nil)
 		require.NoError(t, err)
 		from.reload()
 		for _, to := range without(all, from) {
@@ -290,7 +290,7 @@ func TestUnusableProposalsDoNotStopACommit(t *testing.T) {
 	send(bob, GroupContextExtensionsProposal([]Extension{{testExtension, []byte("old")}}))
 	send(bob, GroupContextExtensionsProposal([]Extension{{testExtension, []byte("new")}}))
 	for range 2 {
-		update, err := carol.g.ProposeUpdate(rand.Reader, FramePublic, nil)
+		update, err := carol.g.ProposeUpdate(rand.Reader, WirePublicMessage, nil)
 		require.NoError(t, err)
 		carol.reload()
 		for _, to := range without(all, carol) {
@@ -298,7 +298,7 @@ func TestUnusableProposalsDoNotStopACommit(t *testing.T) {
 		}
 	}
 	latest := carol.g.updates[1].public
-	p := alice.commit(CommitParams{Framing: FramePublic})
+	p := alice.commit(CommitParams{Framing: WirePublicMessage})
 	for _, q := range []*party{bob, carol} {
 		s := q.apply(p.Message())
 		require.Len(t, s.Removed(), 1)
@@ -314,8 +314,8 @@ func TestUnusableProposalsDoNotStopACommit(t *testing.T) {
 
 // A removal by value goes before an update by reference of the same leaf.
 func TestRemoveGoesBeforeUpdate(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
-	update, err := all[1].g.ProposeUpdate(rand.Reader, FramePrivate, nil)
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
+	update, err := all[1].g.ProposeUpdate(rand.Reader, WirePrivateMessage, nil)
 	require.NoError(t, err)
 	for _, p := range []*party{all[0], all[2]} {
 		p.receiveProposal(update)
@@ -325,8 +325,8 @@ func TestRemoveGoesBeforeUpdate(t *testing.T) {
 }
 
 func TestSkipStored(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
-	m, err := all[1].g.Propose(rand.Reader, RemoveProposal(2), FramePrivate, nil)
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
+	m, err := all[1].g.Propose(rand.Reader, RemoveProposal(2), WirePrivateMessage, nil)
 	require.NoError(t, err)
 	all[0].receiveProposal(m)
 	all[2].receiveProposal(m)
@@ -337,7 +337,7 @@ func TestSkipStored(t *testing.T) {
 
 // Whoever was away for weeks reads the commits in order, although packages that they add have expired by then.
 func TestLateMemberFollowsAnOldAdd(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	kp := newParty(t, "carol").keyPackage()
 	p := all[0].commit(CommitParams{Proposals: []Proposal{AddProposal(kp.KeyPackage())}})
 	got, err := all[1].g.Process(parsed(t, p.Message()), testNow.Add(60*24*time.Hour))
@@ -352,7 +352,7 @@ func TestLateMemberFollowsAnOldAdd(t *testing.T) {
 
 // What others would refuse to read must not be sent.
 func TestExtensionTwice(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	twice := []Extension{{testExtension, []byte("a")}, {testExtension, []byte("b")}}
 	_, err := all[0].g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{GroupContextExtensionsProposal(twice)}, Now: testNow})
 	requireRule(t, err, "stands twice")
@@ -360,7 +360,7 @@ func TestExtensionTwice(t *testing.T) {
 
 // Newcomers find their path secret in the Welcome; the path of the commit that adds them has nothing for them (7.6).
 func TestPathLeavesOutNewcomers(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol")
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
 	kp := newParty(t, "dave").keyPackage()
 	count := func(m []byte) (n int) {
 		for _, node := range parsed(t, m).public.content.commit.path.nodes {
@@ -368,16 +368,16 @@ func TestPathLeavesOutNewcomers(t *testing.T) {
 		}
 		return n
 	}
-	plain := count(all[0].commit(CommitParams{Framing: FramePublic}).Message())
+	plain := count(all[0].commit(CommitParams{Framing: WirePublicMessage}).Message())
 	all[0].g.DropPending()
-	adding := count(all[0].commit(CommitParams{Framing: FramePublic, ForcePath: true, Proposals: []Proposal{AddProposal(kp.KeyPackage())}}).Message())
+	adding := count(all[0].commit(CommitParams{Framing: WirePublicMessage, ForcePath: true, Proposals: []Proposal{AddProposal(kp.KeyPackage())}}).Message())
 	require.Equal(t, plain, adding)
 }
 
 // A node has unmerged leaves of which the node above it knows only the later one: what the upper node signed is the lower one
 // without that leaf and with the earlier (7.9).
 func TestUnmergedLeavesOfTwoTimes(t *testing.T) {
-	all := newGroup(t, FramePrivate, names(9)...)
+	all := newGroup(t, WirePrivateMessage, names(9)...)
 	in := slices.Delete(slices.Clone(all), 2, 4)
 	spread(all[8], CommitParams{Proposals: []Proposal{RemoveProposal(2), RemoveProposal(3)}}, without(in, all[8])...)
 	spread(all[0], CommitParams{}, without(in, all[0])...) // sets node 7, above leaves 0 to 7

@@ -34,7 +34,7 @@ func (j *StagedJoin) Adder() Member {
 
 // GroupInfoExtensions are what the adder put into the Welcome besides the tree, for newcomers only.
 func (j *StagedJoin) GroupInfoExtensions() []Extension {
-	return slices.DeleteFunc(slices.Clone(j.extensions), func(e Extension) bool { return e.Type == ExtensionRatchetTree })
+	return slices.DeleteFunc(slices.Clone(j.extensions), func(e Extension) bool { return e.Type == extensionRatchetTree })
 }
 
 // Group takes the group.
@@ -168,7 +168,7 @@ func (w *welcome) openInfo(s *suite, member memberSecret) (*groupInfo, error) {
 // tree takes the ratchet tree from the extension or from outside, and checks it and the signature of the GroupInfo
 // against it. Neither check depends on where the tree came from.
 func (i *groupInfo) tree(s *suite, outside []byte) (*ratchetTree, error) {
-	data, ok := findExtension(i.extensions, ExtensionRatchetTree)
+	data, ok := findExtension(i.extensions, extensionRatchetTree)
 	if !ok {
 		data = outside
 	}

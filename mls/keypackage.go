@@ -75,7 +75,7 @@ func (kp *KeyPackage) Ref() []byte {
 
 // LastResort says whether the package may be handed out more than once (draft-ietf-mls-extensions). The extension is empty.
 func (kp *KeyPackage) LastResort() bool {
-	data, ok := findExtension(kp.Extensions, ExtensionLastResort)
+	data, ok := findExtension(kp.Extensions, extensionLastResort)
 	return ok && len(data) == 0
 }
 
@@ -98,13 +98,13 @@ func (kp *KeyPackage) check(s *suite, now time.Time, v *signatures) error {
 	switch {
 	case kp.version != version10:
 		return invalid("key package of version %d (10.1)", kp.version)
-	case kp.Leaf.Source != LeafFromKeyPackage:
+	case kp.Leaf.source != leafFromKeyPackage:
 		return invalid("key package with a leaf of another source (10.1)")
 	case bytes.Equal(kp.InitKey, kp.Leaf.EncryptionKey):
 		return invalid("init key is also the leaf's encryption key (10.1)")
 	case !kp.Leaf.Lifetime.covers(now):
 		return invalid("key package is not valid now (7.3)")
-	case kp.LastResort() && !kp.Leaf.Capabilities.supportsExtension(ExtensionLastResort):
+	case kp.LastResort() && !kp.Leaf.Capabilities.supportsExtension(extensionLastResort):
 		// Who makes a package is to name all its extensions in the leaf, but who reads it ignores those it does not know
 		// (section 10). mlspp puts GREASE here that its leaves do not name.
 		return invalid("last-resort key package whose leaf does not support them (10)")
@@ -161,14 +161,14 @@ func NewKeyPackage(rand io.Reader, p KeyPackageParams) (*KeyPackageSecret, error
 	}
 	caps, extensions := grease.capabilities(p.Capabilities.withDefaults(p.Suite)), grease.extensions(p.Extensions)
 	if p.LastResort {
-		caps.Extensions = append(caps.Extensions, ExtensionLastResort)
-		extensions = append(extensions, Extension{Type: ExtensionLastResort})
+		caps.Extensions = append(caps.Extensions, extensionLastResort)
+		extensions = append(extensions, Extension{Type: extensionLastResort})
 	}
 	kp := &KeyPackage{
 		version: version10, Suite: p.Suite, InitKey: initPub, Extensions: extensions,
 		Leaf: LeafNode{
 			EncryptionKey: leafPub, SignatureKey: p.Signer.Public(), Credential: p.Credential, Capabilities: caps,
-			Source: LeafFromKeyPackage, Lifetime: p.Lifetime, Extensions: grease.leafExtensions(p.LeafExtensions),
+			source: leafFromKeyPackage, Lifetime: p.Lifetime, Extensions: grease.leafExtensions(p.LeafExtensions),
 		},
 	}
 	if err := kp.Leaf.checkAdvertises(); err != nil {

@@ -71,13 +71,13 @@ func (c *Credential) add(b *cryptobyte.Builder) {
 type ExtensionType uint16
 
 const (
-	ExtensionApplicationID        ExtensionType = 1
-	ExtensionRatchetTree          ExtensionType = 2
+	extensionApplicationID        ExtensionType = 1
+	extensionRatchetTree          ExtensionType = 2
 	ExtensionRequiredCapabilities ExtensionType = 3
-	ExtensionExternalPub          ExtensionType = 4
+	extensionExternalPub          ExtensionType = 4
 	ExtensionExternalSenders      ExtensionType = 5
 	ExtensionAppDataDictionary    ExtensionType = 6 // draft-ietf-mls-extensions, as is the next
-	ExtensionLastResort           ExtensionType = 10
+	extensionLastResort           ExtensionType = 10
 )
 
 // Extension is one of a list; its data is not interpreted but for the types above.
@@ -195,13 +195,13 @@ func (l Lifetime) covers(now time.Time) bool {
 	return t >= 0 && l.NotBefore <= uint64(t)+maxLifetimeMargin && uint64(t) <= l.NotAfter
 }
 
-// LeafNodeSource says in what a leaf node was made (section 7.2).
-type LeafNodeSource uint8
+// leafSource says in what a leaf node was made (section 7.2).
+type leafSource uint8
 
 const (
-	LeafFromKeyPackage LeafNodeSource = 1
-	LeafFromUpdate     LeafNodeSource = 2
-	LeafFromCommit     LeafNodeSource = 3
+	leafFromKeyPackage leafSource = 1
+	leafFromUpdate     leafSource = 2
+	leafFromCommit     leafSource = 3
 )
 
 // LeafNode is a member's public half (section 7.2). It is not changed after it was read or signed.
@@ -210,7 +210,7 @@ type LeafNode struct {
 	SignatureKey  []byte
 	Credential    Credential
 	Capabilities  Capabilities
-	Source        LeafNodeSource
+	source        leafSource
 	Lifetime      Lifetime // from a key package
 	ParentHash    []byte   // from a commit
 	Extensions    []Extension
@@ -227,16 +227,16 @@ func (l *LeafNode) read(s *cryptobyte.String) bool {
 
 func (l *LeafNode) readUnsigned(s *cryptobyte.String) bool {
 	if !readOpaque(s, &l.EncryptionKey) || !readOpaque(s, &l.SignatureKey) || !l.Credential.read(s) ||
-		!l.Capabilities.read(s) || !s.ReadUint8((*uint8)(&l.Source)) {
+		!l.Capabilities.read(s) || !s.ReadUint8((*uint8)(&l.source)) {
 		return false
 	}
-	switch l.Source {
-	case LeafFromKeyPackage:
+	switch l.source {
+	case leafFromKeyPackage:
 		if !s.ReadUint64(&l.Lifetime.NotBefore) || !s.ReadUint64(&l.Lifetime.NotAfter) {
 			return false
 		}
-	case LeafFromUpdate:
-	case LeafFromCommit:
+	case leafFromUpdate:
+	case leafFromCommit:
 		if !readOpaque(s, &l.ParentHash) {
 			return false
 		}
@@ -251,12 +251,12 @@ func (l *LeafNode) addUnsigned(b *cryptobyte.Builder) {
 	addOpaque(b, l.SignatureKey)
 	l.Credential.add(b)
 	l.Capabilities.add(b)
-	b.AddUint8(uint8(l.Source))
-	switch l.Source {
-	case LeafFromKeyPackage:
+	b.AddUint8(uint8(l.source))
+	switch l.source {
+	case leafFromKeyPackage:
 		b.AddUint64(l.Lifetime.NotBefore)
 		b.AddUint64(l.Lifetime.NotAfter)
-	case LeafFromCommit:
+	case leafFromCommit:
 		addOpaque(b, l.ParentHash)
 	}
 	addExtensions(b, l.Extensions)
@@ -271,7 +271,7 @@ func (l *LeafNode) add(b *cryptobyte.Builder) {
 func (l *LeafNode) tbs(groupID []byte, at leafIndex) []byte {
 	return build(func(b *cryptobyte.Builder) {
 		l.addUnsigned(b)
-		if l.Source != LeafFromKeyPackage {
+		if l.source != leafFromKeyPackage {
 			addOpaque(b, groupID)
 			b.AddUint32(uint32(at))
 		}

@@ -128,7 +128,7 @@ func TestLeavesOfAGroup(t *testing.T) {
 
 // What nobody would read is not made, and costs no key.
 func TestTooLongIsNotMade(t *testing.T) {
-	bothFramings(t, func(t *testing.T, f Framing) {
+	bothFramings(t, func(t *testing.T, f WireFormat) {
 		all := newGroup(t, f, "alice", "bob")
 		g := all[0].g
 		long := make([]byte, maxMessage)
@@ -175,7 +175,7 @@ func TestUnreadableIsNotMade(t *testing.T) {
 	alice.create()
 	before := alice.g.Marshal()
 	for _, p := range []Proposal{{}, {Type: 99}, GroupContextExtensionsProposal(twice)} {
-		_, err := alice.g.Propose(rand.Reader, p, FramePrivate, nil)
+		_, err := alice.g.Propose(rand.Reader, p, WirePrivateMessage, nil)
 		require.ErrorIs(t, err, errSyntax)
 		_, err = alice.g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{p}, Now: testNow})
 		require.Error(t, err)
@@ -187,7 +187,7 @@ func FuzzExternalSenders(f *testing.F) {
 	f.Add(ExternalSendersExtension().Data)
 	f.Add(ExternalSendersExtension(ExternalSender{make([]byte, 32), BasicCredential([]byte("service"))}).Data)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		senders, err := ExternalSenders([]Extension{{ExtensionExternalSenders, raw}})
+		senders, err := externalSenders([]Extension{{ExtensionExternalSenders, raw}})
 		if err == nil {
 			require.Equal(t, raw, ExternalSendersExtension(senders...).Data)
 		}

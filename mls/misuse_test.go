@@ -20,7 +20,7 @@ func typed(err error) bool {
 		return true
 	}
 	for _, known := range []error{
-		ErrArgument, ErrUnsupported, ErrDecrypt, ErrReplay, ErrTooFarAhead, ErrOwnMessage, ErrWrongGroup, ErrPendingCommit, ErrNoPending,
+		ErrArgument, ErrUnsupported, ErrDecrypt, ErrReplay, ErrTooFarAhead, ErrOwnMessage, ErrWrongGroup, ErrPendingCommit, ErrStale,
 		ErrRemoved, ErrStale, ErrReInit, ErrUnknownPSK, ErrNotForUs, ErrDamaged, errSyntax, errNoRandomness,
 	} {
 		if errors.Is(err, known) {
@@ -62,7 +62,7 @@ func (list misuses) refused(t *testing.T, groups ...*Group) {
 func only[T any](_ T, err error) error { return err }
 
 func TestMisuseOfNothing(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob")
+	all := newGroup(t, WirePublicMessage, "alice", "bob")
 	alice, g := all[0], all[0].g
 	eve := newParty(t, "eve")
 	kp, k := eve.keyPackage(), eve.params()
@@ -147,12 +147,12 @@ func TestMisuseOfNothing(t *testing.T) {
 		"encrypting without randomness": {func() error { return only(g.Encrypt(nil, nil, nil, nil)) }, ErrArgument},
 		"committing without randomness": {func() error { return only(g.Commit(nil, CommitParams{Now: testNow})) }, ErrArgument},
 		"adding without randomness": {func() error {
-			return only(g.Commit(nil, CommitParams{Framing: FramePublic, Proposals: []Proposal{AddProposal(kpBytes)}, Now: testNow}))
+			return only(g.Commit(nil, CommitParams{Framing: WirePublicMessage, Proposals: []Proposal{AddProposal(kpBytes)}, Now: testNow}))
 		}, ErrArgument},
-		"proposing without randomness":      {func() error { return only(g.Propose(nil, RemoveProposal(1), FramePrivate, nil)) }, ErrArgument},
-		"updating without randomness":       {func() error { return only(g.ProposeUpdate(nil, FramePrivate, nil)) }, ErrArgument},
+		"proposing without randomness":      {func() error { return only(g.Propose(nil, RemoveProposal(1), WirePrivateMessage, nil)) }, ErrArgument},
+		"updating without randomness":       {func() error { return only(g.ProposeUpdate(nil, WirePrivateMessage, nil)) }, ErrArgument},
 		"pre-shared key without randomness": {func() error { return only(g.PSKProposal(nil, PSK{ID: []byte("x")})) }, ErrArgument},
-		"proposing nothing":                 {func() error { return only(g.Propose(rand.Reader, Proposal{}, FramePrivate, nil)) }, errSyntax},
+		"proposing nothing":                 {func() error { return only(g.Propose(rand.Reader, Proposal{}, WirePrivateMessage, nil)) }, errSyntax},
 		"committing nothing that can be": {func() error {
 			return only(g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{{}}, Now: testNow}))
 		}, nil},
@@ -174,7 +174,7 @@ func TestMisuseOfNothing(t *testing.T) {
 	}.refused(t, g)
 	for _, unfinished := range []ProposalType{ProposalAdd, ProposalUpdate, ProposalPreSharedKey, ProposalReInit} {
 		misuses{
-			"proposing": {func() error { return only(g.Propose(rand.Reader, Proposal{Type: unfinished}, FramePublic, nil)) }, ErrArgument},
+			"proposing": {func() error { return only(g.Propose(rand.Reader, Proposal{Type: unfinished}, WirePublicMessage, nil)) }, ErrArgument},
 			"committing": {func() error {
 				return only(g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{{Type: unfinished}}, Now: testNow}))
 			}, ErrArgument},
@@ -192,7 +192,7 @@ func TestMisuseOfNothing(t *testing.T) {
 // Zero values of what the package itself makes are of no use, and do no harm either.
 func TestMisuseOfAnEmptyGroup(t *testing.T) {
 	g := new(Group)
-	other := newGroup(t, FramePublic, "alice")[0].g
+	other := newGroup(t, WirePublicMessage, "alice")[0].g
 	m := func() *Message {
 		raw, err := other.GroupInfo(true)
 		require.NoError(t, err)
@@ -201,11 +201,11 @@ func TestMisuseOfAnEmptyGroup(t *testing.T) {
 	misuses{
 		"encrypting":   {func() error { return only(g.Encrypt(rand.Reader, nil, nil, nil)) }, ErrArgument},
 		"committing":   {func() error { return only(g.Commit(rand.Reader, CommitParams{})) }, ErrArgument},
-		"proposing":    {func() error { return only(g.Propose(rand.Reader, RemoveProposal(1), FramePublic, nil)) }, ErrArgument},
-		"updating":     {func() error { return only(g.ProposeUpdate(rand.Reader, FramePublic, nil)) }, ErrArgument},
+		"proposing":    {func() error { return only(g.Propose(rand.Reader, RemoveProposal(1), WirePublicMessage, nil)) }, ErrArgument},
+		"updating":     {func() error { return only(g.ProposeUpdate(rand.Reader, WirePublicMessage, nil)) }, ErrArgument},
 		"processing":   {func() error { return only(g.Process(m, testNow)) }, ErrArgument},
 		"applying":     {func() error { return g.Apply(new(StagedCommit)) }, ErrArgument},
-		"confirming":   {func() error { return g.ConfirmPending() }, ErrNoPending},
+		"confirming":   {func() error { return g.ConfirmPending() }, ErrStale},
 		"exporting":    {func() error { return only(g.Export("x", nil, 32)) }, ErrArgument},
 		"group info":   {func() error { return only(g.GroupInfo(true)) }, ErrArgument},
 		"branching":    {func() error { return only(g.Branch(rand.Reader, nil, nil, SuccessorParams{})) }, ErrArgument},
@@ -215,10 +215,10 @@ func TestMisuseOfAnEmptyGroup(t *testing.T) {
 }
 
 func TestMisuseOfOrder(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol")
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
 	alice, bob, carol := all[0], all[1], all[2]
 	misuses{
-		"confirming what was not committed": {func() error { return alice.g.ConfirmPending() }, ErrNoPending},
+		"confirming what was not committed": {func() error { return alice.g.ConfirmPending() }, ErrStale},
 		"re-initializing an open group":     {func() error { return only(alice.g.Reinitialize(rand.Reader, alice.successorOf())) }, ErrStale},
 		"our own message": {func() error {
 			m := forgeMessage(alice, ContentProposal, func(a *authenticatedContent) { p := RemoveProposal(1); a.content.proposal = &p })
@@ -227,7 +227,7 @@ func TestMisuseOfOrder(t *testing.T) {
 	}.refused(t, alice.g)
 	require.NotPanics(t, alice.g.DropPending, "nothing to drop")
 
-	pending := alice.commit(CommitParams{Framing: FramePublic})
+	pending := alice.commit(CommitParams{Framing: WirePublicMessage})
 	misuses{
 		"committing twice": {func() error { return only(alice.g.Commit(rand.Reader, CommitParams{Now: testNow})) }, ErrPendingCommit},
 		"our own commit":   {func() error { return only(alice.g.Process(parsed(t, pending.Message()), testNow)) }, ErrOwnMessage},
@@ -235,11 +235,11 @@ func TestMisuseOfOrder(t *testing.T) {
 	alice.g.DropPending()
 
 	// A staged commit is for one state of one group, once.
-	first := carol.stage(bob.aside().commit(CommitParams{Framing: FramePublic}).Message())
-	second := carol.stage(alice.aside().commit(CommitParams{Framing: FramePublic, Proposals: []Proposal{RemoveProposal(leafOf(carol))}}).Message())
-	third := carol.stage(bob.aside().commit(CommitParams{Framing: FramePublic}).Message())
-	stranger := newGroup(t, FramePublic, "alice", "bob", "carol")
-	elsewhere := stranger[1].stage(stranger[0].aside().commit(CommitParams{Framing: FramePublic}).Message())
+	first := carol.stage(bob.aside().commit(CommitParams{Framing: WirePublicMessage}).Message())
+	second := carol.stage(alice.aside().commit(CommitParams{Framing: WirePublicMessage, Proposals: []Proposal{RemoveProposal(leafOf(carol))}}).Message())
+	third := carol.stage(bob.aside().commit(CommitParams{Framing: WirePublicMessage}).Message())
+	stranger := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
+	elsewhere := stranger[1].stage(stranger[0].aside().commit(CommitParams{Framing: WirePublicMessage}).Message())
 	misuses{
 		"commit of another group":          {func() error { return carol.g.Apply(elsewhere) }, ErrStale},
 		"commit of another member's state": {func() error { return alice.g.Apply(first) }, ErrStale},
@@ -262,9 +262,9 @@ func TestMisuseOfOrder(t *testing.T) {
 }
 
 func TestMisuseAfterTheEnd(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol")
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
 	alice, bob, carol := all[0], all[1], all[2]
-	staged := bob.stage(carol.aside().commit(CommitParams{Framing: FramePublic}).Message())
+	staged := bob.stage(carol.aside().commit(CommitParams{Framing: WirePublicMessage}).Message())
 	late := parsed(t, carol.encrypt("late"))
 	p := alice.commit(CommitParams{Proposals: []Proposal{RemoveProposal(leafOf(bob))}})
 	removal := bob.stage(p.Message())
@@ -273,14 +273,14 @@ func TestMisuseAfterTheEnd(t *testing.T) {
 	misuses{
 		"encrypting":       {func() error { return only(g.Encrypt(rand.Reader, nil, nil, nil)) }, ErrRemoved},
 		"committing":       {func() error { return only(g.Commit(rand.Reader, CommitParams{Now: testNow})) }, ErrRemoved},
-		"proposing":        {func() error { return only(g.Propose(rand.Reader, RemoveProposal(0), FramePublic, nil)) }, ErrRemoved},
-		"updating":         {func() error { return only(g.ProposeUpdate(rand.Reader, FramePublic, nil)) }, ErrRemoved},
-		"leaving":          {func() error { return only(g.Propose(rand.Reader, SelfRemoveProposal(), FramePublic, nil)) }, ErrRemoved},
+		"proposing":        {func() error { return only(g.Propose(rand.Reader, RemoveProposal(0), WirePublicMessage, nil)) }, ErrRemoved},
+		"updating":         {func() error { return only(g.ProposeUpdate(rand.Reader, WirePublicMessage, nil)) }, ErrRemoved},
+		"leaving":          {func() error { return only(g.Propose(rand.Reader, SelfRemoveProposal(), WirePublicMessage, nil)) }, ErrRemoved},
 		"group info":       {func() error { return only(g.GroupInfo(true)) }, ErrRemoved},
 		"processing":       {func() error { return only(g.Process(late, testNow)) }, ErrRemoved},
 		"applying":         {func() error { return g.Apply(staged) }, ErrRemoved},
 		"applying again":   {func() error { return g.Apply(removal) }, ErrRemoved},
-		"confirming":       {func() error { return g.ConfirmPending() }, ErrNoPending},
+		"confirming":       {func() error { return g.ConfirmPending() }, ErrStale},
 		"branching":        {func() error { return only(g.Branch(rand.Reader, []byte("b"), nil, bob.successorOf())) }, ErrRemoved},
 		"next epoch's key": {func() error { return only(removal.Export("x", nil, 32)) }, ErrRemoved},
 	}.refused(t, g)
@@ -295,8 +295,8 @@ func TestMisuseAfterTheEnd(t *testing.T) {
 	misuses{
 		"encrypting after the group was closed": {func() error { return only(g.Encrypt(rand.Reader, nil, nil, nil)) }, ErrReInit},
 		"committing after the group was closed": {func() error { return only(g.Commit(rand.Reader, CommitParams{Now: testNow})) }, ErrReInit},
-		"proposing after the group was closed":  {func() error { return only(g.Propose(rand.Reader, RemoveProposal(0), FramePublic, nil)) }, ErrReInit},
-		"updating after the group was closed":   {func() error { return only(g.ProposeUpdate(rand.Reader, FramePublic, nil)) }, ErrReInit},
+		"proposing after the group was closed":  {func() error { return only(g.Propose(rand.Reader, RemoveProposal(0), WirePublicMessage, nil)) }, ErrReInit},
+		"updating after the group was closed":   {func() error { return only(g.ProposeUpdate(rand.Reader, WirePublicMessage, nil)) }, ErrReInit},
 		"a commit after the group was closed":   {func() error { return only(g.Process(commit, testNow)) }, ErrReInit},
 	}.refused(t, g)
 }
@@ -319,12 +319,14 @@ var _ io.Reader = new(failing)
 
 // Randomness may end at every byte: what was begun is not there then.
 func TestMisuseWithoutEnoughRandomness(t *testing.T) {
-	alice := newGroup(t, FramePrivate, "alice", "bob", "carol")[0]
+	alice := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")[0]
 	kp := newParty(t, "eve").keyPackage().KeyPackage()
 	for name, call := range map[string]func(*Group, io.Reader) error{
 		"encrypting": func(g *Group, r io.Reader) error { return only(g.Encrypt(r, []byte("x"), nil, nil)) },
-		"proposing":  func(g *Group, r io.Reader) error { return only(g.Propose(r, RemoveProposal(1), FramePrivate, nil)) },
-		"updating":   func(g *Group, r io.Reader) error { return only(g.ProposeUpdate(r, FramePrivate, nil)) },
+		"proposing": func(g *Group, r io.Reader) error {
+			return only(g.Propose(r, RemoveProposal(1), WirePrivateMessage, nil))
+		},
+		"updating": func(g *Group, r io.Reader) error { return only(g.ProposeUpdate(r, WirePrivateMessage, nil)) },
 		"committing": func(g *Group, r io.Reader) error {
 			return only(g.Commit(r, CommitParams{Proposals: []Proposal{AddProposal(kp)}, ForcePath: true, Now: testNow}))
 		},
@@ -370,7 +372,7 @@ func TestMisuseOfSlices(t *testing.T) {
 
 	kp := bob.keyPackage()
 	list := []Extension{{testExtension, []byte("by reference")}}
-	m, err := alice.g.Propose(rand.Reader, GroupContextExtensionsProposal(list), FramePublic, nil)
+	m, err := alice.g.Propose(rand.Reader, GroupContextExtensionsProposal(list), WirePublicMessage, nil)
 	require.NoError(t, err)
 	spoil(list[0].Data)
 	p := alice.commit(CommitParams{Proposals: []Proposal{AddProposal(kp.KeyPackage())}})

@@ -11,7 +11,7 @@ import (
 
 func TestKeyPackageRules(t *testing.T) {
 	p := newParty(t, "eve")
-	all := newGroup(t, FramePublic, "alice", "bob")
+	all := newGroup(t, WirePublicMessage, "alice", "bob")
 	signed := p.packageWith
 	require.NoError(t, signed(func(*KeyPackage) {}).Verify(testNow))
 	low := make([]byte, 32)
@@ -21,8 +21,8 @@ func TestKeyPackageRules(t *testing.T) {
 	}{
 		{"M30 key package of version 2", func(kp *KeyPackage) { kp.version = 2 }},
 		{"M30 key package of version 0", func(kp *KeyPackage) { kp.version = 0 }},
-		{"M31 leaf of an update in a key package", func(kp *KeyPackage) { kp.Leaf.Source = LeafFromUpdate }},
-		{"M31 leaf of a commit in a key package", func(kp *KeyPackage) { kp.Leaf.Source = LeafFromCommit }},
+		{"M31 leaf of an update in a key package", func(kp *KeyPackage) { kp.Leaf.source = leafFromUpdate }},
+		{"M31 leaf of a commit in a key package", func(kp *KeyPackage) { kp.Leaf.source = leafFromCommit }},
 		{"M1 init key that is short", func(kp *KeyPackage) { kp.InitKey = kp.InitKey[:31] }},
 		{"M1 init key that is empty", func(kp *KeyPackage) { kp.InitKey = nil }},
 		{"M1 leaf key that is short", func(kp *KeyPackage) { kp.Leaf.EncryptionKey = []byte("short") }},
@@ -30,7 +30,7 @@ func TestKeyPackageRules(t *testing.T) {
 		{"M2 init key of low order", func(kp *KeyPackage) { kp.InitKey = low }},
 		{"M2 leaf key of low order", func(kp *KeyPackage) { kp.Leaf.EncryptionKey = low }},
 		{"M32 init key that is the leaf's", func(kp *KeyPackage) { kp.InitKey = kp.Leaf.EncryptionKey }},
-		{"M35 last resort that the leaf does not name", func(kp *KeyPackage) { kp.Extensions = []Extension{{ExtensionLastResort, nil}} }},
+		{"M35 last resort that the leaf does not name", func(kp *KeyPackage) { kp.Extensions = []Extension{{extensionLastResort, nil}} }},
 		{"M37 leaf does not support mls10", func(kp *KeyPackage) { kp.Leaf.Capabilities.Versions = []uint16{7} }},
 		{"M37 leaf supports no version", func(kp *KeyPackage) { kp.Leaf.Capabilities.Versions = nil }},
 		{"M38 leaf does not support the suite", func(kp *KeyPackage) { kp.Leaf.Capabilities.CipherSuites = []CipherSuite{3} }},
@@ -65,9 +65,9 @@ func TestKeyPackageRules(t *testing.T) {
 			kp.signature = p.signer.signWithLabel("KeyPackageTBS", marshalUnsigned(kp))
 		}},
 		{"M36 leaf of a key package signed for a group", func(kp *KeyPackage) {
-			kp.Leaf.Source = LeafFromUpdate
+			kp.Leaf.source = leafFromUpdate
 			kp.Leaf.sign(p.signer, []byte("group"), 0)
-			kp.Leaf.Source = LeafFromKeyPackage
+			kp.Leaf.source = leafFromKeyPackage
 			kp.signature = p.signer.signWithLabel("KeyPackageTBS", marshalUnsigned(kp))
 		}},
 		{"M36 identity that the leaf did not sign", func(kp *KeyPackage) {

@@ -9,14 +9,14 @@ import (
 )
 
 func TestPathRules(t *testing.T) {
-	all := newGroup(t, FramePublic, names(5)...)
+	all := newGroup(t, WirePublicMessage, names(5)...)
 	alice, bob := all[0], all[1]
 	for _, c := range []struct {
 		name   string
 		change func(*newPath, *ratchetTree)
 	}{
 		{"M57 path with the leaf of an update", func(p *newPath, tree *ratchetTree) {
-			p.path.leaf.Source, p.path.leaf.ParentHash = LeafFromUpdate, nil
+			p.path.leaf.source, p.path.leaf.ParentHash = leafFromUpdate, nil
 			p.path.leaf.sign(alice.signer, alice.g.context.groupID, alice.g.own)
 		}},
 		{"M36 path leaf with a wrong bit in its signature", func(p *newPath, tree *ratchetTree) { p.path.leaf.signature[0] ^= 1 }},
@@ -80,7 +80,7 @@ func TestPathRules(t *testing.T) {
 			alice.resign(p, tree)
 		}},
 		{"M57 path with the leaf of a key package", func(p *newPath, tree *ratchetTree) {
-			p.path.leaf.Source, p.path.leaf.ParentHash = LeafFromKeyPackage, nil
+			p.path.leaf.source, p.path.leaf.ParentHash = leafFromKeyPackage, nil
 			p.path.leaf.sign(alice.signer, alice.g.context.groupID, alice.g.own)
 		}},
 		{"M2 path node with a key of low order", func(p *newPath, tree *ratchetTree) {
@@ -133,7 +133,7 @@ func TestPathRules(t *testing.T) {
 }
 
 func TestMessageRules(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol")
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
 	alice, bob := all[0], all[1]
 	// Somebody who is no member any more, or never was, cannot make a membership tag.
 	outsider := newParty(t, "eve")

@@ -8,7 +8,7 @@ import (
 )
 
 func TestProposalListRules(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol", "dave")
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol", "dave")
 	alice, bob := all[0], all[1]
 	eve := newParty(t, "eve")
 	other := func(p *party, change func(*KeyPackageParams)) Proposal {
@@ -107,11 +107,11 @@ func TestProposalListRules(t *testing.T) {
 		})
 	}
 	t.Run("M56 proposal of the epoch before", func(t *testing.T) {
-		m, err := carol.g.Propose(rand.Reader, RemoveProposal(3), FramePublic, nil)
+		m, err := carol.g.Propose(rand.Reader, RemoveProposal(3), WirePublicMessage, nil)
 		require.NoError(t, err)
 		bob.receiveProposal(m)
 		ref := parsed(t, m).public.ref(bob.g.suite)
-		spread(alice, CommitParams{Framing: FramePublic}, bob, carol, all[3])
+		spread(alice, CommitParams{Framing: WirePublicMessage}, bob, carol, all[3])
 		_, err = bob.process(forgeCommit(alice, &commit{proposals: []proposalOrRef{{ref: ref}}}))
 		requireCheck(t, err)
 	})
@@ -133,22 +133,22 @@ func (p *party) updateWith(change func(*LeafNode)) Proposal {
 	leaf := *p.g.tree.leaf(p.g.own)
 	pub, _, err := p.g.suite.generateKeyPair(rand.Reader)
 	require.NoError(p.t, err)
-	leaf.EncryptionKey, leaf.Source, leaf.ParentHash, leaf.Lifetime = pub, LeafFromUpdate, nil, Lifetime{}
+	leaf.EncryptionKey, leaf.source, leaf.ParentHash, leaf.Lifetime = pub, leafFromUpdate, nil, Lifetime{}
 	leaf.sign(p.signer, p.g.context.groupID, p.g.own)
 	change(&leaf)
 	return Proposal{Type: ProposalUpdate, update: &leaf}
 }
 
 func TestUpdateRules(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol")
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
 	alice, bob, carol := all[0], all[1], all[2]
 	resign := func(l *LeafNode) { l.sign(bob.signer, bob.g.context.groupID, bob.g.own) }
 	for _, c := range []struct {
 		name   string
 		change func(*LeafNode)
 	}{
-		{"M69 update with the leaf of a commit", func(l *LeafNode) { l.Source = LeafFromCommit; l.ParentHash = make([]byte, 32); resign(l) }},
-		{"M69 update with the leaf of a key package", func(l *LeafNode) { l.Source = LeafFromKeyPackage; resign(l) }},
+		{"M69 update with the leaf of a commit", func(l *LeafNode) { l.source = leafFromCommit; l.ParentHash = make([]byte, 32); resign(l) }},
+		{"M69 update with the leaf of a key package", func(l *LeafNode) { l.source = leafFromKeyPackage; resign(l) }},
 		{"M70 update that keeps the encryption key", func(l *LeafNode) {
 			l.EncryptionKey = bob.g.tree.leaf(bob.g.own).EncryptionKey
 			resign(l)
@@ -191,7 +191,7 @@ func TestUpdateRules(t *testing.T) {
 		})
 	}
 	t.Run("M71 update of ours whose key is lost", func(t *testing.T) {
-		m, err := bob.g.ProposeUpdate(rand.Reader, FramePublic, nil)
+		m, err := bob.g.ProposeUpdate(rand.Reader, WirePublicMessage, nil)
 		require.NoError(t, err)
 		alice.receiveProposal(m)
 		p := alice.commit(CommitParams{})

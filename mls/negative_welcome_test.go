@@ -9,7 +9,7 @@ import (
 )
 
 func TestWelcomeRules(t *testing.T) {
-	all := newGroup(t, FramePrivate, names(5)...)
+	all := newGroup(t, WirePrivateMessage, names(5)...)
 	alice, eve := all[0], newParty(t, "eve")
 	kp := eve.keyPackage()
 	alice.commit(CommitParams{Proposals: []Proposal{AddProposal(kp.KeyPackage())}, ForcePath: true})
@@ -18,7 +18,7 @@ func TestWelcomeRules(t *testing.T) {
 			changed := alice.g.pending.next.tree.clone()
 			change(changed)
 			clear(changed.hashes)
-			i.extensions = []Extension{{ExtensionRatchetTree, changed.marshal()}}
+			i.extensions = []Extension{{extensionRatchetTree, changed.marshal()}}
 			i.context.treeHash = changed.treeHash()
 		}
 	}
@@ -56,7 +56,7 @@ func TestWelcomeRules(t *testing.T) {
 		{"M26 group info in the name of a leaf beyond the tree", func(i *groupInfo) { i.signer = 1 << 30 }},
 		{"M36 leaves of another group", func(i *groupInfo) { i.context.groupID = []byte("other") }},
 		{"M41 group extension that nobody supports", func(i *groupInfo) { i.context.extensions = []Extension{{0x7777, nil}} }},
-		{"M87 tree that is empty", func(i *groupInfo) { i.extensions = []Extension{{ExtensionRatchetTree, nil}} }},
+		{"M87 tree that is empty", func(i *groupInfo) { i.extensions = []Extension{{extensionRatchetTree, nil}} }},
 		{"M87 tree with a byte too many", func(i *groupInfo) { i.extensions[0].Data = append(i.extensions[0].Data, 0) }},
 		{"M27 tree without us", tree(func(r *ratchetTree) { r.remove(5) })},
 		{"M88 root with another key", parentWith(rootNode, func(p *parentNode) { p.encryptionKey = bytes.Repeat([]byte{7}, 32) })},
@@ -107,7 +107,7 @@ func TestWelcomeRules(t *testing.T) {
 			var apart []byte
 			bare := reWelcome(t, alice, kp, func(i *groupInfo) {
 				c.change(i)
-				apart, _ = findExtension(i.extensions, ExtensionRatchetTree)
+				apart, _ = findExtension(i.extensions, extensionRatchetTree)
 				i.extensions = nil
 			})
 			_, err = JoinWelcome(parsed(t, bare), JoinParams{KeyPackage: kp, Signer: eve.signer, RatchetTree: append([]byte{}, apart...)})
@@ -181,7 +181,7 @@ func TestPathSecretOfNoPath(t *testing.T) {
 			leaf := kp.public.Leaf
 			alone := newTree(alice.g.suite, &leaf)
 			s.pathSecret = make([]byte, 32)
-			i.signer, i.extensions = 0, []Extension{{ExtensionRatchetTree, alone.marshal()}}
+			i.signer, i.extensions = 0, []Extension{{extensionRatchetTree, alone.marshal()}}
 			i.context.treeHash = alone.treeHash()
 			i.signature = eve.signer.signWithLabel("GroupInfoTBS", build(i.addUnsigned))
 		}))
@@ -190,7 +190,7 @@ func TestPathSecretOfNoPath(t *testing.T) {
 
 // Unmerged leaves that are out of order, nodes of the wrong kind, and trees that end with a blank are not trees.
 func TestTreeSyntax(t *testing.T) {
-	all := newGroup(t, FramePrivate, names(5)...)
+	all := newGroup(t, WirePrivateMessage, names(5)...)
 	s, good := all[0].g.suite, all[0].g.tree
 	_, err := parseTree(s, good.marshal())
 	require.NoError(t, err)

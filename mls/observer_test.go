@@ -19,7 +19,7 @@ func watch(t *testing.T, o *Observer, raw []byte) *ObservedCommit {
 }
 
 func TestObserver(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol")
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
 	alice, bob, carol := all[0], all[1], all[2]
 	info, err := alice.g.GroupInfo(true)
 	require.NoError(t, err)
@@ -34,7 +34,7 @@ func TestObserver(t *testing.T) {
 	}
 	same(alice)
 
-	p := alice.commit(CommitParams{Framing: FramePublic})
+	p := alice.commit(CommitParams{Framing: WirePublicMessage})
 	alice.confirm()
 	bob.apply(p.Message())
 	carol.apply(p.Message())
@@ -42,13 +42,13 @@ func TestObserver(t *testing.T) {
 	require.Equal(t, []Member{{0, alice.g.tree.leaf(0)}}, c.Updated)
 	same(alice)
 
-	proposed, err := bob.g.Propose(rand.Reader, RemoveProposal(leafOf(carol)), FramePublic, nil)
+	proposed, err := bob.g.Propose(rand.Reader, RemoveProposal(leafOf(carol)), WirePublicMessage, nil)
 	require.NoError(t, err)
 	alice.receiveProposal(proposed)
 	require.Nil(t, watch(t, o, proposed))
 	dave := newParty(t, "dave")
 	kp := dave.keyPackage()
-	p = alice.commit(CommitParams{Framing: FramePublic, Proposals: []Proposal{AddProposal(kp.KeyPackage())}})
+	p = alice.commit(CommitParams{Framing: WirePublicMessage, Proposals: []Proposal{AddProposal(kp.KeyPackage())}})
 	alice.confirm()
 	c = watch(t, o, p.Message())
 	require.Equal(t, leafOf(carol), c.Removed[0].Leaf)
@@ -67,7 +67,7 @@ func TestObserver(t *testing.T) {
 }
 
 func TestObserverRefuses(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob")
+	all := newGroup(t, WirePublicMessage, "alice", "bob")
 	alice := all[0]
 	info, err := alice.g.GroupInfo(false)
 	require.NoError(t, err)
@@ -77,7 +77,7 @@ func TestObserverRefuses(t *testing.T) {
 	require.NoError(t, err)
 	before := o.g
 
-	p := alice.commit(CommitParams{Framing: FramePublic})
+	p := alice.commit(CommitParams{Framing: WirePublicMessage})
 	m := parsed(t, p.Message())
 	m.public.signature[0] ^= 1
 	_, err = o.Process(m, testNow)
@@ -88,11 +88,11 @@ func TestObserverRefuses(t *testing.T) {
 	_, err = o.Process(m, testNow)
 	require.Error(t, err)
 	alice.g.DropPending()
-	private := alice.commit(CommitParams{Framing: FramePrivate})
+	private := alice.commit(CommitParams{Framing: WirePrivateMessage})
 	_, err = o.Process(parsed(t, private.Message()), testNow)
 	require.ErrorIs(t, err, ErrWrongGroup, "what is encrypted cannot be followed")
 	alice.confirm()
-	late := alice.commit(CommitParams{Framing: FramePublic})
+	late := alice.commit(CommitParams{Framing: WirePublicMessage})
 	var epoch *WrongEpochError
 	_, err = o.Process(parsed(t, late.Message()), testNow)
 	require.ErrorAs(t, err, &epoch)

@@ -89,7 +89,7 @@ var goBugs = map[string]func(*testing.T){
 		require.Less(t, large, 6*small, "four times the members, not sixteen times the work")
 	},
 	"thomas, a committer that removes itself": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		before := all[0].g.Marshal()
 		_, err := all[0].g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{RemoveProposal(leafOf(all[0]))}, Now: testNow})
 		requireRule(t, err, "removes its own sender")
@@ -98,7 +98,7 @@ var goBugs = map[string]func(*testing.T){
 		requireRule(t, err, "removes its own sender")
 	},
 	"trevex, a message that is sent again": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		m := all[0].encrypt("once")
 		all[1].read(m, "once")
 		_, err := all[1].process(m)
@@ -108,7 +108,7 @@ var goBugs = map[string]func(*testing.T){
 		require.ErrorIs(t, err, ErrReplay, "nor in the next epoch")
 	},
 	"trevex, a key package of 1970": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		kp := newParty(t, "eve").keyPackageWith(func(k *KeyPackageParams) { k.Lifetime = Lifetime{0, 100} }).KeyPackage()
 		requireRule(t, kp.Verify(testNow), "not valid now")
 		_, err := all[0].g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{AddProposal(kp)}, Now: testNow})
@@ -116,14 +116,14 @@ var goBugs = map[string]func(*testing.T){
 		require.NoError(t, kp.Verify(time.Unix(50, 0)))
 	},
 	"emersion, every message at generation 0": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		for i := range uint32(20) {
 			d := headerOf(t, all[1], all[0].encrypt("x"))
 			require.Equal(t, i+1, d.generation) // one was sent to agree
 		}
 	},
 	"emersion, used keys stay": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		m := all[0].encrypt("secret")
 		d := headerOf(t, all[1], m)
 		u, err := all[1].g.messages.peek(leafIndex(leafOf(all[0])))
@@ -140,7 +140,7 @@ var goBugs = map[string]func(*testing.T){
 		}
 	},
 	"emersion, a ratchet that goes on for ever": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		for _, generation := range []uint32{maxForward + 10, 1 << 20, 1<<32 - 1} {
 			_, err := all[1].process(forgePrivate(t, all[0], ContentApplication, senderData{leaf: 0, generation: generation}))
 			require.ErrorIs(t, err, ErrTooFarAhead)
@@ -152,7 +152,7 @@ var otherBugs = map[string]func(*testing.T){
 	// BouncyCastle #2316 compared its tags byte by byte: it is the same as mls-rs #320.
 	"BouncyCastle #2316 tags compared in constant time": mlsRsBugs["#320 tags compared in constant time"],
 	"Amethyst #2202 reuse guard": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		copied := all[0].aside() // a state that was restored from a copy encrypts twice under one key
 		one, two := all[0].encrypt("x"), copied.encrypt("x")
 		a, b := headerOf(t, all[1], one), headerOf(t, all[1], two)
@@ -164,7 +164,7 @@ var otherBugs = map[string]func(*testing.T){
 		require.Equal(t, make([]byte, 12), k.nonce)
 	},
 	"Amethyst #2202 authenticated data": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		real := all[0].encrypt("x")
 		m := parsed(t, real)
 		m.private.authenticatedData = []byte("something else")
@@ -188,7 +188,7 @@ var otherBugs = map[string]func(*testing.T){
 		}
 	},
 	"Amethyst #2471 removes before adds": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, names(4)...)
+		all := newGroup(t, WirePrivateMessage, names(4)...)
 		eve := newParty(t, "eve")
 		kp := eve.keyPackage()
 		p := all[0].commit(CommitParams{Proposals: []Proposal{AddProposal(kp.KeyPackage()), RemoveProposal(1)}})
@@ -199,7 +199,7 @@ var otherBugs = map[string]func(*testing.T){
 		agree(t, all[0], all[2], eve)
 	},
 	"Amethyst #2471 commit secret": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, names(4)...)
+		all := newGroup(t, WirePrivateMessage, names(4)...)
 		s := all[0].g.suite
 		_, path := mergedPath(t, all[0])
 		last := path.secrets[len(path.secrets)-1]
@@ -207,7 +207,7 @@ var otherBugs = map[string]func(*testing.T){
 		require.NotEqual(t, last, path.commit)
 	},
 	"Amethyst #2493 own commit after a restart": func(t *testing.T) {
-		bothFramings(t, func(t *testing.T, f Framing) {
+		bothFramings(t, func(t *testing.T, f WireFormat) {
 			all := newGroup(t, f, "alice", "bob")
 			p := all[0].commit(CommitParams{Framing: f})
 			raw := p.Message()
@@ -220,7 +220,7 @@ var otherBugs = map[string]func(*testing.T){
 			_, err = all[0].process(raw)
 			var epoch *WrongEpochError
 			require.ErrorAs(t, err, &epoch)
-			require.ErrorIs(t, all[0].g.ConfirmPending(), ErrNoPending)
+			require.ErrorIs(t, all[0].g.ConfirmPending(), ErrStale)
 			require.Equal(t, authenticator, all[0].g.EpochAuthenticator())
 			agree(t, all...)
 		})
@@ -237,7 +237,7 @@ var otherBugs = map[string]func(*testing.T){
 		}
 	},
 	"Amethyst #2493 keys of the epoch that a commit is sent in": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		now, err := all[0].g.Export("outer", nil, 32)
 		require.NoError(t, err)
 		p := all[0].commit(CommitParams{})
@@ -253,7 +253,7 @@ var otherBugs = map[string]func(*testing.T){
 		require.Equal(t, now, others)
 	},
 	"CoreCrypto, kalium #3305, a message that comes before its commit": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 		p := all[0].commit(CommitParams{})
 		all[1].apply(p.Message())
 		early := all[1].encrypt("in the next epoch")
@@ -268,7 +268,7 @@ var otherBugs = map[string]func(*testing.T){
 		all[2].read(early, "in the next epoch")
 	},
 	"protocol #373, a path that only some can read": func(t *testing.T) {
-		all := newGroup(t, FramePublic, "alice", "bob", "carol", "dave")
+		all := newGroup(t, WirePublicMessage, "alice", "bob", "carol", "dave")
 		alice, bob, carol := all[0], all[1], all[2]
 		// Alice's commit is right but for the ciphertext that carol's side of the tree gets: only carol and dave can know.
 		staged, confirm := halfReadable(t, alice)

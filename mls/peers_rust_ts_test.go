@@ -15,7 +15,7 @@ import (
 
 var mlsRsBugs = map[string]func(*testing.T){
 	"#315 parent hashes are checked to the end": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, names(8)...)
+		all := newGroup(t, WirePrivateMessage, names(8)...)
 		tree := all[0].g.tree
 		require.NoError(t, tree.checkParentHashes())
 		for i := 1; i < len(tree.nodes); i += 2 {
@@ -46,7 +46,7 @@ var mlsRsBugs = map[string]func(*testing.T){
 		require.Contains(t, string(code), "len(tag) == s.nh && hmac.Equal(s.mac(key, data), tag)")
 	},
 	"#321 order of unmerged leaves": func(t *testing.T) {
-		tree := newGroup(t, FramePrivate, names(4)...)[0].g.tree
+		tree := newGroup(t, WirePrivateMessage, names(4)...)[0].g.tree
 		for _, list := range [][]leafIndex{{1, 0}, {1, 1}, {0, 1, 0}, {3, 2, 1}} {
 			p := *tree.nodes[tree.root()].parent
 			p.unmerged = list
@@ -101,7 +101,7 @@ var mlsRsBugs = map[string]func(*testing.T){
 		require.EqualValues(t, 2, listed.Extensions[2])
 	},
 	"#286 leaves beyond 24 bits": func(t *testing.T) {
-		all := newGroup(t, FramePublic, "alice", "bob")
+		all := newGroup(t, WirePublicMessage, "alice", "bob")
 		for _, leaf := range []uint32{1 << 24, 1<<24 + 1, 1 << 30, 1 << 31, 1<<31 + 1, 1<<32 - 1} {
 			_, there := all[0].g.Member(leaf)
 			require.False(t, there)
@@ -116,7 +116,7 @@ var mlsRsBugs = map[string]func(*testing.T){
 		}
 	},
 	"#342 parent hash across blank nodes": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, names(8)...)
+		all := newGroup(t, WirePrivateMessage, names(8)...)
 		spread(all[0], CommitParams{Proposals: []Proposal{RemoveProposal(5), RemoveProposal(6)}}, all[1], all[2], all[3], all[4], all[7])
 		in := []*party{all[0], all[1], all[2], all[3], all[4], all[7]}
 		for _, p := range in { // each with nodes of the others and blanks above it
@@ -129,7 +129,7 @@ var mlsRsBugs = map[string]func(*testing.T){
 		zoe.join(kp, p.Welcome())
 	},
 	"#352 unmerged below a blank": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, names(8)...)
+		all := newGroup(t, WirePrivateMessage, names(8)...)
 		tree := all[0].g.tree.clone()
 		tree.remove(5)
 		at, err := tree.add(&newParty(t, "zoe").keyPackage().public.Leaf)
@@ -143,7 +143,7 @@ var mlsRsBugs = map[string]func(*testing.T){
 		require.Error(t, tree.checkParentHashes(), "a leaf that was there when the node was made is not unmerged")
 	},
 	"#360 parent hash that is empty": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob") // nothing else of such a tree is bound to the leaves
+		all := newGroup(t, WirePrivateMessage, "alice", "bob") // nothing else of such a tree is bound to the leaves
 		tree := all[0].g.tree.clone()
 		require.NoError(t, tree.checkParentHashes())
 		for _, empty := range [][]byte{nil, {}} {
@@ -156,7 +156,7 @@ var mlsRsBugs = map[string]func(*testing.T){
 		}
 	},
 	"#361 sender of a past epoch whose leaf has another member": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 		late := all[1].encrypt("from bob")
 		eve := newParty(t, "eve")
 		kp := eve.keyPackage()
@@ -168,7 +168,7 @@ var mlsRsBugs = map[string]func(*testing.T){
 		require.Equal(t, eve.signer.Public(), all[2].read(eve.encrypt("x"), "x").Sender.Node.SignatureKey)
 	},
 	"#228 a replay costs no other key": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		first, second, third := all[0].encrypt("1"), all[0].encrypt("2"), all[0].encrypt("3")
 		all[1].read(first, "1")
 		for range 3 {
@@ -183,16 +183,16 @@ var mlsRsBugs = map[string]func(*testing.T){
 		require.ErrorIs(t, err, ErrReplay, "nor from among those that were passed over")
 	},
 	"#201 removed while a commit of ours is pending": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		won := all[0].commit(CommitParams{Proposals: []Proposal{RemoveProposal(1)}})
 		all[1].commit(CommitParams{Proposals: []Proposal{RemoveProposal(0)}})
 		all[1].apply(won.Message())
 		require.True(t, all[1].g.Removed())
 		require.Nil(t, all[1].g.Pending())
-		require.ErrorIs(t, all[1].g.ConfirmPending(), ErrNoPending)
+		require.ErrorIs(t, all[1].g.ConfirmPending(), ErrStale)
 	},
 	"#308 external commit while a commit of ours is pending": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		all[0].commit(CommitParams{})
 		all[1].commit(CommitParams{Proposals: []Proposal{RemoveProposal(0)}})
 		eve, old := newParty(t, "bob"), leafOf(all[1])
@@ -229,18 +229,18 @@ var mlsRsBugs = map[string]func(*testing.T){
 
 var tsMLSBugs = map[string]func(*testing.T){
 	"#436 one remove or one update has a path": func(t *testing.T) {
-		all := newGroup(t, FramePublic, "alice", "bob", "carol")
+		all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
 		path := func(params CommitParams) *updatePath {
 			p := all[0].aside()
-			params.Framing = FramePublic
+			params.Framing = WirePublicMessage
 			return parsed(t, p.commit(params).Message()).public.content.commit.path
 		}
 		require.NotNil(t, path(CommitParams{Proposals: []Proposal{RemoveProposal(2)}}))
-		m, err := all[1].g.ProposeUpdate(rand.Reader, FramePublic, nil)
+		m, err := all[1].g.ProposeUpdate(rand.Reader, WirePublicMessage, nil)
 		require.NoError(t, err)
 		all[0].receiveProposal(m)
 		require.NotNil(t, path(CommitParams{}))
-		m, err = all[1].g.Propose(rand.Reader, RemoveProposal(2), FramePublic, nil)
+		m, err = all[1].g.Propose(rand.Reader, RemoveProposal(2), WirePublicMessage, nil)
 		require.NoError(t, err)
 		all[0].receiveProposal(m)
 		require.NotNil(t, path(CommitParams{}))
@@ -249,15 +249,15 @@ var tsMLSBugs = map[string]func(*testing.T){
 		requireRule(t, commitOfReferences(t, all[2], all[0], all[1].aside(), all[2].newUpdate()), "without the path")
 	},
 	"1.6.4 new extensions alone have a path": func(t *testing.T) {
-		all := newGroup(t, FramePublic, "alice", "bob")
+		all := newGroup(t, WirePublicMessage, "alice", "bob")
 		gce := GroupContextExtensionsProposal([]Extension{{testExtension, []byte("x")}})
-		p := all[0].commit(CommitParams{Framing: FramePublic, Proposals: []Proposal{gce}})
+		p := all[0].commit(CommitParams{Framing: WirePublicMessage, Proposals: []Proposal{gce}})
 		require.NotNil(t, parsed(t, p.Message()).public.content.commit.path)
 		_, err := all[1].process(forgeCommit(all[0], &commit{proposals: byValue(gce)}))
 		requireRule(t, err, "without the path")
 	},
 	"#647 update from leaf 0": func(t *testing.T) {
-		bothFramings(t, func(t *testing.T, f Framing) {
+		bothFramings(t, func(t *testing.T, f WireFormat) {
 			all := newGroup(t, f, "alice", "bob", "carol")
 			m, err := all[0].g.ProposeUpdate(rand.Reader, f, nil)
 			require.NoError(t, err)
@@ -270,7 +270,7 @@ var tsMLSBugs = map[string]func(*testing.T){
 		})
 	},
 	"#627 keys of a path are new": func(t *testing.T) {
-		all := newGroup(t, FramePublic, names(5)...)
+		all := newGroup(t, WirePublicMessage, names(5)...)
 		taken := slices.Concat(all[0].g.tree.nodes)
 		for _, n := range taken {
 			if n.blank() {
@@ -304,7 +304,7 @@ var tsMLSBugs = map[string]func(*testing.T){
 		requireRule(t, err, "lacks required extension")
 	},
 	"#505, #481 and #468 a path for the tree and the extensions after the proposals": func(t *testing.T) {
-		bothFramings(t, func(t *testing.T, f Framing) {
+		bothFramings(t, func(t *testing.T, f WireFormat) {
 			all := newGroup(t, f, names(6)...)
 			eve := newParty(t, "eve")
 			kp := eve.keyPackage()
@@ -321,7 +321,7 @@ var tsMLSBugs = map[string]func(*testing.T){
 		})
 	},
 	"#484 resync without a leaf to replace": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		eve := newParty(t, "eve")
 		info, err := all[0].g.GroupInfo(true)
 		require.NoError(t, err)
@@ -352,7 +352,7 @@ var tsMLSBugs = map[string]func(*testing.T){
 		alice.create()
 		raw, err := alice.g.GroupInfo(true)
 		require.NoError(t, err)
-		data, ok := findExtension(parsed(t, raw).groupInfo.extensions, ExtensionExternalPub)
+		data, ok := findExtension(parsed(t, raw).groupInfo.extensions, extensionExternalPub)
 		require.True(t, ok)
 		pub, _ := alice.g.suite.deriveKeyPair(alice.g.secrets.external)
 		require.Equal(t, append([]byte{32}, pub...), data)

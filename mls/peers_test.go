@@ -90,7 +90,7 @@ var openmlsBugs = map[string]func(*testing.T){
 		}
 	},
 	"#1846 a key used before a restart": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		m := all[0].encrypt("once")
 		all[1].read(m, "once") // stores and restores
 		_, err := all[1].process(m)
@@ -102,7 +102,7 @@ var openmlsBugs = map[string]func(*testing.T){
 		require.ErrorIs(t, err, ErrReplay)
 	},
 	"#1944 credential of a past epoch": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 		late := all[1].encrypt("from bob")
 		twin := &party{t: t, name: "bob2", suite: all[1].suite, signer: all[1].signer}
 		kp := twin.keyPackage()
@@ -123,7 +123,7 @@ var openmlsBugs = map[string]func(*testing.T){
 		require.Equal(t, want, got)
 	},
 	"#2143 signer of a group info after a change of keys": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, "alice", "bob")
+		all := newGroup(t, WirePrivateMessage, "alice", "bob")
 		old, again := leafOf(all[1]), newParty(t, "bob") // a new key comes in with a new appearance
 		j := again.enter(all[0], func(p *ExternalJoinParams) { p.Replace = &old })
 		all[0].apply(j.Message())
@@ -178,8 +178,8 @@ var openmlsBugs = map[string]func(*testing.T){
 			requireRule(t, err, rule)
 		}
 		last := eve.packageWith(func(kp *KeyPackage) {
-			kp.Leaf.Capabilities.Extensions = []ExtensionType{ExtensionLastResort}
-			kp.Extensions = []Extension{{ExtensionLastResort, []byte{0}}}
+			kp.Leaf.Capabilities.Extensions = []ExtensionType{extensionLastResort}
+			kp.Extensions = []Extension{{extensionLastResort, []byte{0}}}
 		})
 		require.False(t, last.LastResort())
 		required := Extension{ExtensionRequiredCapabilities, []byte{0, 0, 0, 0}}
@@ -188,7 +188,7 @@ var openmlsBugs = map[string]func(*testing.T){
 		require.NoError(t, alice.g.tree.leaf(0).checkSupports([]Extension{required}))
 	},
 	"#1928 one pre-shared key twice": func(t *testing.T) {
-		all := newGroup(t, FramePublic, "alice", "bob")
+		all := newGroup(t, WirePublicMessage, "alice", "bob")
 		for _, p := range all {
 			p.psks = shared("a", "x")
 			p.reload()
@@ -238,7 +238,7 @@ func hashesOfACommit(t *testing.T, n int) int {
 
 var mlsppBugs = map[string]func(*testing.T){
 	"#430 parent hash when the root's left subtree is empty": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, names(4)...)
+		all := newGroup(t, WirePrivateMessage, names(4)...)
 		spread(all[2], CommitParams{Proposals: []Proposal{RemoveProposal(0), RemoveProposal(1)}}, all[3])
 		tree := all[2].g.tree
 		require.Nil(t, tree.leaf(0))
@@ -253,7 +253,7 @@ var mlsppBugs = map[string]func(*testing.T){
 		agree(t, all[2], all[3], zoe)
 	},
 	"#365 the only member is not at leaf 0": func(t *testing.T) {
-		all := newGroup(t, FramePrivate, names(3)...)
+		all := newGroup(t, WirePrivateMessage, names(3)...)
 		spread(all[2], CommitParams{Proposals: []Proposal{RemoveProposal(0), RemoveProposal(1)}})
 		spread(all[2], CommitParams{})
 		agree(t, all[2])
@@ -264,7 +264,7 @@ var mlsppBugs = map[string]func(*testing.T){
 		agree(t, all[2], zoe)
 	},
 	"#447 a follower from outside and a member who comes back": func(t *testing.T) {
-		all := newGroup(t, FramePublic, "alice", "bob", "carol")
+		all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
 		o, old := all[0].observer(), leafOf(all[1])
 		again := &party{t: t, name: "bob", suite: all[1].suite, signer: all[1].signer}
 		j := again.enter(all[0], func(p *ExternalJoinParams) { p.Replace = &old })
@@ -274,7 +274,7 @@ var mlsppBugs = map[string]func(*testing.T){
 		all[0].apply(j.Message())
 		again.take(j)
 		require.Equal(t, all[0].g.context, o.g.context)
-		p := again.commit(CommitParams{Framing: FramePublic})
+		p := again.commit(CommitParams{Framing: WirePublicMessage})
 		_, err = o.Process(parsed(t, p.Message()), testNow)
 		require.NoError(t, err)
 	},

@@ -380,7 +380,7 @@ func (g *Group) resolve(c *commit, from leafIndex) ([]storedProposal, error) {
 // mergeCommitPath checks the new leaf of a committer and puts its path into the changed tree.
 func (g *Group) mergeCommitPath(c *change, path *updatePath, from leafIndex) ([]step, error) {
 	leaf := &path.leaf
-	if leaf.Source != LeafFromCommit {
+	if leaf.source != leafFromCommit {
 		return nil, invalid("update path with a leaf of another source (12.4.2)")
 	}
 	if err := leaf.check(g.suite, g.context.groupID, from); err != nil {

@@ -169,7 +169,7 @@ func (h *delivery) commit() {
 	if len(h.pool) > 1 {
 		h.seen.concurrent++
 	}
-	params := CommitParams{Framing: Framing(h.draw(2, "framing")), ForcePath: h.draw(2, "path") == 0}
+	params := CommitParams{Framing: WirePublicMessage + WireFormat(h.draw(2, "framing")), ForcePath: h.draw(2, "path") == 0}
 	switch members := by.g.Members(); h.draw(4, "kind") {
 	case 0:
 		for range 1 + h.draw(3, "adds") {
@@ -193,7 +193,7 @@ func (h *delivery) propose() {
 	h.catchUp(p)
 	var m []byte
 	var err error
-	framing := Framing(h.draw(2, "framing"))
+	framing := WirePublicMessage + WireFormat(h.draw(2, "framing"))
 	switch members := p.g.Members(); h.draw(4, "proposal") {
 	case 0:
 		m, err = p.g.ProposeUpdate(rand.Reader, framing, nil)

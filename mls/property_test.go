@@ -33,8 +33,8 @@ func (h *history) member(label string) *party {
 	return h.in[rapid.IntRange(0, len(h.in)-1).Draw(h.t, label)]
 }
 
-func (h *history) framing() Framing {
-	return Framing(rapid.IntRange(0, 1).Draw(h.t, "framing"))
+func (h *history) framing() WireFormat {
+	return WireFormat(rapid.IntRange(1, 2).Draw(h.t, "framing"))
 }
 
 // commit lets a random member commit, with somebody else losing the race now and then.
@@ -190,7 +190,7 @@ func (h *history) crash() {
 			require.True(h.t, err == nil || errors.Is(err, ErrPendingCommit))
 		case 3:
 			err := g.ConfirmPending()
-			require.True(h.t, err == nil || errors.Is(err, ErrNoPending))
+			require.True(h.t, err == nil || errors.Is(err, ErrStale))
 		case 4:
 			for _, m := range h.late {
 				if slices.Contains(m.to, p) {
@@ -248,7 +248,7 @@ func (t *ratchetTree) flat() *keyIndex {
 
 func TestRandomHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := &history{t: t, in: newGroup(t, FramePrivate, "a", "b"), made: 0}
+		h := &history{t: t, in: newGroup(t, WirePrivateMessage, "a", "b"), made: 0}
 		for range rapid.IntRange(1, 20).Draw(t, "steps") {
 			for _, p := range h.in {
 				p.up = rapid.Bool().Draw(t, "stays up")

@@ -11,7 +11,7 @@ const (
 	ProposalRemove                 ProposalType = 3
 	ProposalPreSharedKey           ProposalType = 4
 	ProposalReInit                 ProposalType = 5
-	ProposalExternalInit           ProposalType = 6
+	proposalExternalInit           ProposalType = 6
 	ProposalGroupContextExtensions ProposalType = 7
 	ProposalAppDataUpdate          ProposalType = 8 // draft-ietf-mls-extensions, as are the next
 	ProposalAppEphemeral           ProposalType = 9
@@ -64,7 +64,7 @@ func (p *Proposal) read(s *cryptobyte.String) bool {
 	case ProposalReInit:
 		p.reInit = new(reInit)
 		return p.reInit.read(s)
-	case ProposalExternalInit:
+	case proposalExternalInit:
 		return readOpaque(s, &p.kemOutput)
 	case ProposalGroupContextExtensions:
 		return readExtensions(s, &p.extensions)
@@ -91,7 +91,7 @@ func (p *Proposal) add(b *cryptobyte.Builder) {
 		p.psk.add(b)
 	case ProposalReInit:
 		p.reInit.add(b)
-	case ProposalExternalInit:
+	case proposalExternalInit:
 		addOpaque(b, p.kemOutput)
 	case ProposalGroupContextExtensions:
 		addExtensions(b, p.extensions)

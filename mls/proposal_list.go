@@ -46,7 +46,7 @@ func (g *Group) applyProposals(list []storedProposal, committer leafIndex, now t
 			c.psks = append(c.psks, *p.proposal.psk)
 		case ProposalReInit:
 			c.reInit = p.proposal.reInit
-		case ProposalExternalInit:
+		case proposalExternalInit:
 			c.kemOutput, c.needsPath = p.proposal.kemOutput, true
 		default:
 			c.needsPath = c.needsPath || p.proposal.Type.custom()
@@ -137,7 +137,7 @@ func (g *Group) checkList(list []storedProposal, committer leafIndex) error {
 				return invalid("a re-initialization to an older version (12.1.5)")
 			}
 			continue
-		case ProposalExternalInit:
+		case proposalExternalInit:
 			return invalid("external init in the commit of a member (12.2)")
 		default:
 			if p.proposal.Type.forApplication() {
@@ -196,7 +196,7 @@ func checkDistinct(list []Extension) error {
 
 func (g *Group) applyUpdate(c *change, p storedProposal) error {
 	leaf := p.proposal.update
-	if leaf.Source != LeafFromUpdate {
+	if leaf.source != leafFromUpdate {
 		return invalid("update with a leaf of another source (12.1.2)")
 	}
 	if err := leaf.check(g.suite, g.context.groupID, p.sender); err != nil {

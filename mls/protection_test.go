@@ -9,7 +9,7 @@ import (
 )
 
 func TestOutOfOrderAndReplay(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	var sent [][]byte
 	for i := range 8 {
@@ -33,7 +33,7 @@ func TestOutOfOrderAndReplay(t *testing.T) {
 }
 
 func TestForwardLimit(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	next := bob.read(alice.encrypt("x"), "x").Generation + 1
 	r, err := alice.g.messages.of(alice.g.own, applicationRatchet)
@@ -63,7 +63,7 @@ func TestForwardLimit(t *testing.T) {
 }
 
 func TestPastEpochs(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 	alice, bob, carol := all[0], all[1], all[2]
 	var late [][]byte
 	for range maxPastEpochs + 2 {
@@ -89,7 +89,7 @@ func TestPastEpochs(t *testing.T) {
 
 // A late message has the sender of its own epoch, although somebody else sits in that leaf now.
 func TestPastSenderIsOfItsEpoch(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 	alice, bob, carol := all[0], all[1], all[2]
 	late := bob.encrypt("bob says")
 	eve := newParty(t, "eve")
@@ -106,7 +106,7 @@ func TestPastSenderIsOfItsEpoch(t *testing.T) {
 
 // A forgery that anybody on the way can make must not cost the key of the real message.
 func TestForgeryDoesNotConsumeAKey(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	real := alice.encrypt("real")
 	for i := range real {
@@ -125,7 +125,7 @@ func TestForgeryDoesNotConsumeAKey(t *testing.T) {
 }
 
 func TestTamperedHandshakes(t *testing.T) {
-	bothFramings(t, func(t *testing.T, f Framing) {
+	bothFramings(t, func(t *testing.T, f WireFormat) {
 		all := newGroup(t, f, "alice", "bob", "carol")
 		kp := newParty(t, "dave").keyPackage()
 		p := all[0].commit(CommitParams{Framing: f, Proposals: []Proposal{AddProposal(kp.KeyPackage())}, ForcePath: true, AuthenticatedData: []byte("aad")})
@@ -172,9 +172,9 @@ func TestTamperedWelcome(t *testing.T) {
 
 // Tags that are a prefix of the right one, or empty, or longer.
 func TestTruncatedTags(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob")
+	all := newGroup(t, WirePublicMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
-	real := parsed(t, alice.commit(CommitParams{Framing: FramePublic}).Message())
+	real := parsed(t, alice.commit(CommitParams{Framing: WirePublicMessage}).Message())
 	for n := range 34 {
 		if n == 32 {
 			continue
@@ -196,7 +196,7 @@ func TestTruncatedTags(t *testing.T) {
 }
 
 func TestPadding(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	var sizes []int
 	for _, text := range []string{"", "short", string(make([]byte, 150))} {
 		m, err := all[0].g.Encrypt(rand.Reader, []byte(text), nil, func(int) int { return 256 })
@@ -218,7 +218,7 @@ func (p *party) read2(raw []byte, text string) {
 }
 
 func TestPaddingThatIsNotZero(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	m := sealRaw(t, all[0], ContentApplication, func(a *authenticatedContent) []byte {
 		a.content.application = []byte("x")
 		a.sign(all[0].signer, marshal(&all[0].g.context))
@@ -230,7 +230,7 @@ func TestPaddingThatIsNotZero(t *testing.T) {
 }
 
 func TestNoTwoMessagesWithOneKey(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	seen := map[uint32]bool{}
 	for range 50 {
 		m := all[1].read(all[0].encrypt("x"), "x")
@@ -250,7 +250,7 @@ func TestNoTwoMessagesWithOneKey(t *testing.T) {
 }
 
 func TestExport(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	g := all[0].g
 	seen := map[string]bool{}
 	for _, c := range []struct{ label, context string }{{"a", ""}, {"a", "x"}, {"b", ""}, {"", ""}} {

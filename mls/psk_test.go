@@ -37,7 +37,7 @@ func shared(id, secret string) PSKs {
 }
 
 func TestExternalPSK(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 	alice, bob, carol := all[0], all[1], all[2]
 	alice.psks, bob.psks, carol.psks = shared("door", "knock"), shared("door", "knock"), shared("door", "another knock")
 	dave := newParty(t, "dave")
@@ -78,7 +78,7 @@ func (w *welcome) pathSecretOf(t *testing.T, p *party, kp *KeyPackageSecret) []b
 }
 
 func TestResumptionPSK(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob")
+	all := newGroup(t, WirePublicMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	first := alice.g.Epoch()
 	for range maxResumptions {
@@ -103,7 +103,7 @@ func TestResumptionPSK(t *testing.T) {
 }
 
 func TestPSKRules(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob")
+	all := newGroup(t, WirePublicMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	alice.psks, bob.psks = shared("a", "x"), shared("a", "x")
 	alice.reload()

@@ -107,7 +107,7 @@ func TestWhatACommitWrites(t *testing.T) {
 
 // What late messages need of the tree of their epoch are the leaves that have changed, once.
 func TestPastEpochsAreWrittenOnce(t *testing.T) {
-	all := newGroup(t, FramePrivate, names(4)...)
+	all := newGroup(t, WirePrivateMessage, names(4)...)
 	p := all[1]
 	late := all[2].encrypt("before")
 	spread(all[0], CommitParams{}, all[1:]...)
@@ -129,7 +129,7 @@ func TestPastEpochsAreWrittenOnce(t *testing.T) {
 
 // A leaf that was blank, or outside the tree, in an epoch has no sender there, whoever sits in it now.
 func TestPastLeaves(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	var joined []*KeyPackageSecret
 	for _, name := range []string{"carol", "dave", "erin"} {
 		joined = append(joined, newParty(t, name).keyPackage())
@@ -149,7 +149,7 @@ func TestPastLeaves(t *testing.T) {
 
 // No record has anything of a key that was used, or of a secret that it came from.
 func TestUsedKeysAreInNoRecord(t *testing.T) {
-	all := newGroup(t, FramePrivate, names(5)...)
+	all := newGroup(t, WirePrivateMessage, names(5)...)
 	alice, bob := all[0], all[1]
 	step := func(p *party, kind ratchetKind, sender leafIndex, f func()) {
 		before := map[string][]byte{}
@@ -211,7 +211,7 @@ func (p *party) storesNone(t *testing.T, used [][]byte) {
 
 // After a crash a message that was read and stored is a replay; one that was read and not stored is read again.
 func TestReplayAfterACrash(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	m := all[0].encrypt("x")
 	bob := all[1]
 	_, err := bob.g.Process(parsed(t, m), testNow)
@@ -226,7 +226,7 @@ func TestReplayAfterACrash(t *testing.T) {
 
 // A commit that is judged on a copy can be processed again as long as nothing of the copy was stored.
 func TestCloneGoesItsOwnWay(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 	alice, bob := all[0], all[1]
 	p := alice.commit(CommitParams{Proposals: []Proposal{RemoveProposal(2)}})
 	before := bob.g.Marshal()
@@ -240,12 +240,12 @@ func TestCloneGoesItsOwnWay(t *testing.T) {
 	}
 	// Nor do proposals of the one get to the other, from whichever they came.
 	for range 3 { // a list of three has room for a fourth
-		_, err := bob.g.ProposeUpdate(rand.Reader, FramePublic, nil)
+		_, err := bob.g.ProposeUpdate(rand.Reader, WirePublicMessage, nil)
 		require.NoError(t, err)
 	}
 	one, two := bob.g.Clone(), bob.g.Clone()
 	for i, g := range []*Group{bob.g, one, two} {
-		_, err := g.Propose(rand.Reader, GroupContextExtensionsProposal([]Extension{{testExtension, []byte{byte(i)}}}), FramePublic, nil)
+		_, err := g.Propose(rand.Reader, GroupContextExtensionsProposal([]Extension{{testExtension, []byte{byte(i)}}}), WirePublicMessage, nil)
 		require.NoError(t, err)
 	}
 	for i, g := range []*Group{bob.g, one, two} {
@@ -256,7 +256,7 @@ func TestCloneGoesItsOwnWay(t *testing.T) {
 
 // Nor does what is done in the epoch that a commit opens reach another copy that has still to go there.
 func TestClonesOfAPendingCommit(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	p := alice.commit(CommitParams{})
 	before := alice.g.Marshal()
@@ -282,7 +282,7 @@ func parsedGeneration(t *testing.T, reader, sender *party) uint32 {
 
 // Groups that have nothing to do with each other differ in all that makes them differ.
 func TestChangesToAnotherGroup(t *testing.T) {
-	one, two := newGroup(t, FramePrivate, names(3)...), newGroup(t, FramePrivate, names(6)...)
+	one, two := newGroup(t, WirePrivateMessage, names(3)...), newGroup(t, WirePrivateMessage, names(6)...)
 	other := &party{t: t, name: "one", g: one[0].g.Clone()}
 	for _, p := range []*party{one[0], other, other, one[0]} { // the same two epochs, which were not the same
 		p.encrypt("x")
@@ -290,7 +290,7 @@ func TestChangesToAnotherGroup(t *testing.T) {
 		p.confirm()
 	}
 	for _, p := range []*party{one[0], other} {
-		_, err := p.g.ProposeUpdate(rand.Reader, FramePublic, nil)
+		_, err := p.g.ProposeUpdate(rand.Reader, WirePublicMessage, nil)
 		require.NoError(t, err)
 	}
 	two[4].commit(CommitParams{})
@@ -314,12 +314,12 @@ func TestChangesToAnotherGroup(t *testing.T) {
 
 // eventful has records of every kind.
 func eventful(t require.TestingT) *party {
-	all := newGroup(t, FramePrivate, names(4)...)
+	all := newGroup(t, WirePrivateMessage, names(4)...)
 	alice := all[0]
 	alice.read(all[1].encrypt("x"), "x")
 	all[1].encrypt("lost")
 	alice.read(all[1].encrypt("y"), "y")
-	m, err := alice.g.ProposeUpdate(rand.Reader, FramePublic, nil)
+	m, err := alice.g.ProposeUpdate(rand.Reader, WirePublicMessage, nil)
 	require.NoError(t, err)
 	alice.reload()
 	all[1].receiveProposal(m)
@@ -392,7 +392,7 @@ func (p *party) restoredBefore(t *testing.T) *party { return eventful(t) }
 
 // An old record beside newer ones: the tree is not that of the context.
 func TestOldNodeRecord(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	old := all[0].stored[nodeKey(0)]
 	spread(all[0], CommitParams{}, all[1])
 	all[0].stored[nodeKey(0)] = old

@@ -21,7 +21,7 @@ func (p *party) successorOf(others ...*KeyPackageSecret) SuccessorParams {
 func (p *party) in(cs CipherSuite) *party { return newPartyOf(p.t, cs, p.name) }
 
 func TestReInit(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	extensions := []Extension{{testExtension, []byte("new")}}
 	p := alice.commit(CommitParams{Proposals: []Proposal{ReInitProposal([]byte("next"), P256AES128GCMSHA256P256, extensions)}})
@@ -38,7 +38,7 @@ func TestReInit(t *testing.T) {
 		require.ErrorIs(t, err, ErrReInit)
 		_, err = x.g.Commit(rand.Reader, CommitParams{})
 		require.ErrorIs(t, err, ErrReInit)
-		_, err = x.g.Propose(rand.Reader, RemoveProposal(0), FramePublic, nil)
+		_, err = x.g.Propose(rand.Reader, RemoveProposal(0), WirePublicMessage, nil)
 		require.ErrorIs(t, err, ErrReInit)
 	}
 	newAlice, newBob := alice.in(P256AES128GCMSHA256P256), bob.in(P256AES128GCMSHA256P256)
@@ -57,13 +57,13 @@ func TestReInit(t *testing.T) {
 		return err
 	}
 	t.Run("M22 the group that was closed is not named", func(t *testing.T) { requireCheck(t, join(nil)) })
-	require.ErrorIs(t, join(newGroup(t, FramePrivate, "alice")[0].g), ErrUnknownPSK, "another group has not its secret")
+	require.ErrorIs(t, join(newGroup(t, WirePrivateMessage, "alice")[0].g), ErrUnknownPSK, "another group has not its secret")
 	require.NoError(t, join(alice.g))
 	agree(t, newAlice, newBob)
 }
 
 func TestReInitRules(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	re := ReInitProposal([]byte("next"), alice.suite, nil)
 	older := ReInitProposal([]byte("next"), alice.suite, nil)
@@ -117,7 +117,7 @@ func TestReInitRules(t *testing.T) {
 }
 
 func TestBranch(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 	alice, bob, carol := all[0], all[1], all[2]
 	kp := carol.keyPackage()
 	g, err := alice.g.Branch(rand.Reader, []byte("aside"), nil, alice.successorOf(kp))
@@ -160,7 +160,7 @@ func TestBranch(t *testing.T) {
 }
 
 func TestBranchTreeOutside(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	kp := bob.keyPackage()
 	params := alice.successorOf(kp)

@@ -11,7 +11,7 @@ import (
 // A committer whose new leaf has a credential type that somebody does not support: every leaf's credential must be supported by
 // all members (7.3), also one that comes with a path.
 func TestCredentialTypeOfAPath(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol")
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
 	alice, bob := all[0], all[1]
 	x509 := func(l *LeafNode) {
 		l.Credential = Credential{Type: CredentialX509, Certificates: [][]byte{{1}}}
@@ -40,7 +40,7 @@ func TestCredentialTypeOfAPath(t *testing.T) {
 // Members below other nodes than ours get as many path secrets as they need, of the right form, or the commit is invalid for us,
 // too (7.6): all have to agree on it.
 func TestPathSecretsOfOthers(t *testing.T) {
-	all := newGroup(t, FramePublic, names(5)...)
+	all := newGroup(t, WirePublicMessage, names(5)...)
 	alice, bob := all[0], all[1]
 	for _, c := range []struct {
 		name  string
@@ -69,21 +69,21 @@ func TestPathSecretsOfOthers(t *testing.T) {
 
 // Anybody on the way can send a PublicMessage again. A proposal is kept once, and is still good for the commit that names it.
 func TestReplayedProposal(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol")
-	m, err := all[1].g.Propose(rand.Reader, RemoveProposal(2), FramePublic, nil)
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
+	m, err := all[1].g.Propose(rand.Reader, RemoveProposal(2), WirePublicMessage, nil)
 	require.NoError(t, err)
 	for range 3 {
 		all[0].receiveProposal(m)
 	}
 	all[2].receiveProposal(m)
 	require.Len(t, all[0].g.proposals, 1)
-	spread(all[0], CommitParams{Framing: FramePublic}, all[1], all[2])
+	spread(all[0], CommitParams{Framing: WirePublicMessage}, all[1], all[2])
 	require.True(t, all[2].g.Removed())
 }
 
 // One sender cannot take the place for the proposals of all; nor can those who are no members, who need nobody's leave to send.
 func TestProposalsOfOneSender(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol")
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
 	alice, bob, carol := all[0], all[1], all[2]
 	propose := func(i int) []byte {
 		return forgeMessage(bob, ContentProposal, func(a *authenticatedContent) {
@@ -109,31 +109,31 @@ func TestProposalsOfOneSender(t *testing.T) {
 		_, err := alice.process(fromOutside())
 		requireCheck(t, err)
 	})
-	m, err := carol.g.Propose(rand.Reader, RemoveProposal(1), FramePublic, nil)
+	m, err := carol.g.Propose(rand.Reader, RemoveProposal(1), WirePublicMessage, nil)
 	require.NoError(t, err)
 	alice.receiveProposal(m) // there is room for who has not used it
 	for i := range maxRefsOfOne {
-		_, err = bob.g.Propose(rand.Reader, GroupContextExtensionsProposal([]Extension{{testExtension, []byte{byte(i)}}}), FramePublic, nil)
+		_, err = bob.g.Propose(rand.Reader, GroupContextExtensionsProposal([]Extension{{testExtension, []byte{byte(i)}}}), WirePublicMessage, nil)
 		require.NoError(t, err)
 	}
 	t.Run("M53 one proposal of our own too many", func(t *testing.T) {
-		_, err := bob.g.Propose(rand.Reader, RemoveProposal(0), FramePublic, nil)
+		_, err := bob.g.Propose(rand.Reader, RemoveProposal(0), WirePublicMessage, nil)
 		requireCheck(t, err)
 	})
 }
 
 // A proposal with a key that we do not have keeps the one who sent it from nothing but its own wish.
 func TestUnknownPSKDoesNotStopACommit(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol")
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
 	psk, err := all[1].g.PSKProposal(rand.Reader, PSK{ID: []byte("nobody has it")})
 	require.NoError(t, err)
 	for _, p := range []Proposal{psk, RemoveProposal(2)} {
-		m, err := all[1].g.Propose(rand.Reader, p, FramePublic, nil)
+		m, err := all[1].g.Propose(rand.Reader, p, WirePublicMessage, nil)
 		require.NoError(t, err)
 		all[0].receiveProposal(m)
 		all[2].receiveProposal(m)
 	}
-	staged := spread(all[0], CommitParams{Framing: FramePublic}, all[1], all[2])
+	staged := spread(all[0], CommitParams{Framing: WirePublicMessage}, all[1], all[2])
 	require.Equal(t, []ProposalType{ProposalRemove}, staged[0].ProposalTypes())
 	require.True(t, all[2].g.Removed())
 	// By value it is our own mistake, and we are told.
@@ -144,7 +144,7 @@ func TestUnknownPSKDoesNotStopACommit(t *testing.T) {
 // Whatever came first: other proposals go before a re-initialization, which can be sent again (12.2).
 func TestReInitComesLast(t *testing.T) {
 	for _, reInitFirst := range []bool{true, false} {
-		all := newGroup(t, FramePublic, "alice", "bob")
+		all := newGroup(t, WirePublicMessage, "alice", "bob")
 		carol := newParty(t, "carol")
 		kp := carol.keyPackage()
 		list := []Proposal{ReInitProposal([]byte("next"), all[0].suite, nil), AddProposal(kp.KeyPackage())}
@@ -152,18 +152,18 @@ func TestReInitComesLast(t *testing.T) {
 			list[0], list[1] = list[1], list[0]
 		}
 		for _, p := range list {
-			m, err := all[1].g.Propose(rand.Reader, p, FramePublic, nil)
+			m, err := all[1].g.Propose(rand.Reader, p, WirePublicMessage, nil)
 			require.NoError(t, err)
 			all[0].receiveProposal(m)
 		}
-		staged := spread(all[0], CommitParams{Framing: FramePublic}, all[1])
+		staged := spread(all[0], CommitParams{Framing: WirePublicMessage}, all[1])
 		require.Equal(t, []ProposalType{ProposalAdd}, staged[0].ProposalTypes())
 	}
 }
 
 // When the tree is cut in half, the old root goes with its key: what stands nowhere is not counted.
 func TestKeyOfACutRoot(t *testing.T) {
-	all := newGroup(t, FramePrivate, names(5)...)
+	all := newGroup(t, WirePrivateMessage, names(5)...)
 	tree := all[0].g.tree.clone()
 	ghost := &parentNode{encryptionKey: bytes.Repeat([]byte{7}, 32)}
 	for _, l := range []leafIndex{2, 3} {

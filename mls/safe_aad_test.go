@@ -17,7 +17,7 @@ func framedGroup(t require.TestingT, names ...string) []*party {
 }
 
 func TestSafeAAD(t *testing.T) {
-	bothFramings(t, func(t *testing.T, f Framing) {
+	bothFramings(t, func(t *testing.T, f WireFormat) {
 		all := framedGroup(t, "alice", "bob")
 		alice, bob := all[0], all[1]
 		agree(t, all...)
@@ -47,9 +47,9 @@ func TestSafeAADRules(t *testing.T) {
 		aad := []byte(bad)
 		_, err := alice.g.Encrypt(rand.Reader, nil, aad, nil)
 		breach(t, "M114 message of ours", err)
-		_, err = alice.g.Propose(rand.Reader, RemoveProposal(1), FramePublic, aad)
+		_, err = alice.g.Propose(rand.Reader, RemoveProposal(1), WirePublicMessage, aad)
 		breach(t, "M114 proposal of ours", err)
-		_, err = alice.g.ProposeUpdate(rand.Reader, FramePublic, aad)
+		_, err = alice.g.ProposeUpdate(rand.Reader, WirePublicMessage, aad)
 		breach(t, "M114 update of ours", err)
 		require.Empty(t, alice.g.updates)
 		breach(t, "M114 commit of ours", alice.appCommit(CommitParams{AuthenticatedData: aad}))

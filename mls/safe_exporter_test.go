@@ -55,7 +55,7 @@ func TestExporterTree(t *testing.T) {
 
 // All members get the same secret, each once, and other ones for other components and epochs.
 func TestSafeExport(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 	secrets := map[string]bool{}
 	for range 2 {
 		for _, c := range []ComponentID{1, 0x8001, 0xFFFF} {
@@ -78,7 +78,7 @@ func TestSafeExport(t *testing.T) {
 
 // What was taken is gone from the state, and what was not is still there after a restart.
 func TestSafeExportSurvivesARestart(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	first, err := alice.g.SafeExport(1)
 	require.NoError(t, err)
@@ -113,7 +113,7 @@ func TestSafeExportSurvivesARestart(t *testing.T) {
 
 // Newcomers of both kinds have the tree of the epoch that they enter.
 func TestSafeExportOfNewcomers(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	stranger := newParty(t, "stranger")
 	j := stranger.enter(all[0])
 	for _, p := range all {

@@ -13,7 +13,7 @@ func TestComponentLabel(t *testing.T) {
 }
 
 func TestSafeSign(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	text := []byte("text")
 	sig := alice.g.SafeSign(journal, "label", text)
@@ -27,7 +27,7 @@ func TestSafeSign(t *testing.T) {
 }
 
 func TestSafeEncrypt(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 	alice, bob, carol := all[0], all[1], all[2]
 	text, context := []byte("text"), []byte("context")
 	kem, ct, err := alice.g.SafeEncrypt(rand.Reader, leafOf(bob), journal, "label", context, text)
@@ -55,7 +55,7 @@ func TestSafeEncrypt(t *testing.T) {
 
 // A pre-shared key of a component is another one than the key of that name of nobody or of another component.
 func TestComponentPSK(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	know := func(k PSK) ([]byte, bool) {
 		return []byte("secret"), bytes.Equal(k.ID, []byte("id")) && (k.Component == journal || k.Component == 0)

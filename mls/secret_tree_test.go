@@ -61,7 +61,7 @@ func (n *secretNode) unused(x nodeIndex) (places []nodeIndex) {
 
 // Whoever the forged message names, and whatever was received before: the state stays byte for byte what it was.
 func TestForgeryLeavesTheSecretTree(t *testing.T) {
-	all := newGroup(t, FramePrivate, names(6)...)
+	all := newGroup(t, WirePrivateMessage, names(6)...)
 	reader, heard, forger := all[0], all[1], all[5]
 	spread(all[2], CommitParams{}, without(all, all[2])...) // a secret tree that nobody has taken anything from
 	for _, prepare := range []func(){
@@ -87,7 +87,7 @@ func TestForgeryLeavesTheSecretTree(t *testing.T) {
 
 // A message that opens and whose content is not valid leaves no trace either.
 func TestBadContentLeavesTheSecretTree(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	spread(all[1], CommitParams{}, all[0])
 	before := all[1].g.Marshal()
 	for _, plain := range []func(*authenticatedContent) []byte{
@@ -118,7 +118,7 @@ func init() {
 // A thousand messages that name generations near and far: each costs at most the steps of one ratchet to its limit, those beyond
 // it next to nothing, and none a byte of memory.
 func TestForgedGenerationsCostBoundedWork(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 	reader, forger := all[0], all[2]
 	counted := *reader.g.suite
 	counted.hash = countingHash

@@ -9,12 +9,12 @@ import (
 // epoch; so it is a proposal, which others have to take along, newcomers from outside included. All members have to name it in their
 // capabilities, and it travels as a PublicMessage.
 
-// SelfRemoveProposal is for the sender to be removed. It is sent with Propose in FramePublic, and committed by somebody else.
+// SelfRemoveProposal is for the sender to be removed. It is sent with Propose in WirePublicMessage, and committed by somebody else.
 func SelfRemoveProposal() Proposal { return Proposal{Type: ProposalSelfRemove} }
 
 // maySelfRemove says whether we can ask to be removed, in that framing and now.
-func (g *Group) maySelfRemove(framing Framing) error {
-	if framing != FramePublic {
+func (g *Group) maySelfRemove(framing WireFormat) error {
+	if framing != WirePublicMessage {
 		return invalid("a self-remove that is not a member's PublicMessage (SelfRemove)")
 	}
 	if slices.ContainsFunc(g.proposals, func(p storedProposal) bool { return p.sender == g.own && p.proposal.Type == ProposalSelfRemove }) {

@@ -30,7 +30,7 @@ func leavers(t *testing.T, names ...string) []*party {
 }
 
 func (p *party) leave() []byte {
-	m, err := p.g.Propose(rand.Reader, SelfRemoveProposal(), FramePublic, nil)
+	m, err := p.g.Propose(rand.Reader, SelfRemoveProposal(), WirePublicMessage, nil)
 	require.NoError(p.t, err)
 	p.reload()
 	return m
@@ -43,7 +43,7 @@ func TestSelfRemove(t *testing.T) {
 	alice.receiveProposal(m)
 	carol.receiveProposal(m)
 	// A removal of the same member by somebody else gives way.
-	other, err := carol.g.Propose(rand.Reader, RemoveProposal(leafOf(bob)), FramePublic, nil)
+	other, err := carol.g.Propose(rand.Reader, RemoveProposal(leafOf(bob)), WirePublicMessage, nil)
 	require.NoError(t, err)
 	alice.receiveProposal(other)
 	p := alice.commit(CommitParams{})
@@ -65,7 +65,7 @@ func TestSelfRemoveWithANewcomer(t *testing.T) {
 	dave.leaves = true
 	j := dave.enter(alice, func(p *ExternalJoinParams) { p.SelfRemoves = []*Message{parsed(t, m)} })
 	s := alice.apply(j.Message())
-	require.Equal(t, []ProposalType{ProposalExternalInit, ProposalSelfRemove}, s.ProposalTypes())
+	require.Equal(t, []ProposalType{proposalExternalInit, ProposalSelfRemove}, s.ProposalTypes())
 	carol.apply(j.Message())
 	dave.take(j)
 	require.True(t, bob.stage(j.Message()).RemovesUs())
@@ -84,7 +84,7 @@ func TestSelfRemoveRules(t *testing.T) {
 		return err
 	}
 	expect("M52 self-remove of our own in private", func() error {
-		_, err := bob.g.Propose(rand.Reader, SelfRemoveProposal(), FramePrivate, nil)
+		_, err := bob.g.Propose(rand.Reader, SelfRemoveProposal(), WirePrivateMessage, nil)
 		return err
 	})
 	hidden := bob.private(ContentProposal, func(a *authenticatedContent) { a.content.proposal = &Proposal{Type: ProposalSelfRemove} })
@@ -94,10 +94,10 @@ func TestSelfRemoveRules(t *testing.T) {
 
 	m := bob.leave()
 	expect("M84 second self-remove", func() error {
-		_, err := bob.g.Propose(rand.Reader, SelfRemoveProposal(), FramePublic, nil)
+		_, err := bob.g.Propose(rand.Reader, SelfRemoveProposal(), WirePublicMessage, nil)
 		return err
 	})
-	p := bob.commit(CommitParams{Framing: FramePublic})
+	p := bob.commit(CommitParams{Framing: WirePublicMessage})
 	require.Empty(t, parsed(t, p.Message()).public.content.commit.proposals, "not for us to commit")
 	bob.g.DropPending()
 	alice.receiveProposal(m)
@@ -150,7 +150,7 @@ func TestSelfRemoveRules(t *testing.T) {
 		return join(forged)
 	})
 	expect("M52 remove in place of a self-remove", func() error {
-		remove, err := carol.g.Propose(rand.Reader, RemoveProposal(0), FramePublic, nil)
+		remove, err := carol.g.Propose(rand.Reader, RemoveProposal(0), WirePublicMessage, nil)
 		require.NoError(t, err)
 		return join(parsed(t, remove))
 	})
@@ -171,10 +171,10 @@ func TestSelfRemoveRules(t *testing.T) {
 }
 
 func TestSelfRemoveNeedsEverybody(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol") // who do not know it
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol") // who do not know it
 	alice, bob := all[0], all[1]
 	t.Run("M85 self-remove that others do not know", func(t *testing.T) {
-		_, err := bob.g.Propose(rand.Reader, SelfRemoveProposal(), FramePublic, nil)
+		_, err := bob.g.Propose(rand.Reader, SelfRemoveProposal(), WirePublicMessage, nil)
 		requireCheck(t, err)
 	})
 	m := forgeMessage(bob, ContentProposal, func(a *authenticatedContent) { a.content.proposal = &Proposal{Type: ProposalSelfRemove} })

@@ -8,7 +8,7 @@ import (
 )
 
 func TestPendingCommitSurvivesARestart(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	alice, bob := all[0], all[1]
 	carol := newParty(t, "carol")
 	kp := carol.keyPackage()
@@ -33,7 +33,7 @@ func TestPendingCommitSurvivesARestart(t *testing.T) {
 	bob.apply(message)
 	alice.confirm()
 	require.Nil(t, alice.g.Pending())
-	require.ErrorIs(t, alice.g.ConfirmPending(), ErrNoPending)
+	require.ErrorIs(t, alice.g.ConfirmPending(), ErrStale)
 	carol.join(kp, welcome)
 	again, err := alice.g.Export("label", nil, 16)
 	require.NoError(t, err)
@@ -42,7 +42,7 @@ func TestPendingCommitSurvivesARestart(t *testing.T) {
 }
 
 func TestDropPending(t *testing.T) {
-	bothFramings(t, func(t *testing.T, f Framing) {
+	bothFramings(t, func(t *testing.T, f WireFormat) {
 		all := newGroup(t, f, "alice", "bob")
 		first := all[0].commit(CommitParams{Framing: f})
 		dropped := first.Message()
@@ -59,7 +59,7 @@ func TestDropPending(t *testing.T) {
 
 // Two members commit at once; the one that was ordered second drops its own and follows.
 func TestLostRace(t *testing.T) {
-	bothFramings(t, func(t *testing.T, f Framing) {
+	bothFramings(t, func(t *testing.T, f WireFormat) {
 		all := newGroup(t, f, "alice", "bob", "carol")
 		alice, bob, carol := all[0], all[1], all[2]
 		won := alice.commit(CommitParams{Framing: f})
@@ -82,19 +82,19 @@ func TestLostRace(t *testing.T) {
 
 // A commit that removes us while one of ours is pending.
 func TestRemovedWithAPendingCommit(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	won := all[0].commit(CommitParams{Proposals: []Proposal{RemoveProposal(1)}})
 	all[1].commit(CommitParams{})
 	all[1].apply(won.Message())
 	require.True(t, all[1].g.Removed())
 	require.Nil(t, all[1].g.Pending())
-	require.ErrorIs(t, all[1].g.ConfirmPending(), ErrNoPending)
+	require.ErrorIs(t, all[1].g.ConfirmPending(), ErrStale)
 }
 
 func TestStagedCommitIsForOneState(t *testing.T) {
-	all := newGroup(t, FramePublic, "alice", "bob", "carol")
-	one := all[0].commit(CommitParams{Framing: FramePublic})
-	two := all[1].commit(CommitParams{Framing: FramePublic})
+	all := newGroup(t, WirePublicMessage, "alice", "bob", "carol")
+	one := all[0].commit(CommitParams{Framing: WirePublicMessage})
+	two := all[1].commit(CommitParams{Framing: WirePublicMessage})
 	a, b := all[2].stage(one.Message()), all[2].stage(two.Message())
 	before := all[2].g.Epoch()
 	require.Equal(t, before, all[2].g.Epoch(), "staging moves nothing")
@@ -110,7 +110,7 @@ func TestStagedCommitIsForOneState(t *testing.T) {
 
 // What arrives between the staging of a commit and its application is not lost and its keys do not come back.
 func TestMessagesBetweenStageAndApply(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob", "carol")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob", "carol")
 	first, second := all[1].encrypt("first"), all[1].encrypt("second")
 	p := all[0].commit(CommitParams{})
 	staged := all[2].stage(p.Message())
@@ -126,7 +126,7 @@ func TestMessagesBetweenStageAndApply(t *testing.T) {
 
 // A state that was stored between the two cannot process the commit again: its key is gone. A copy from before can.
 func TestStateBetweenProcessAndApply(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	p := all[0].commit(CommitParams{})
 	before := reloaded(t, all[1].g)
 	all[1].stage(p.Message())
@@ -139,7 +139,7 @@ func TestStateBetweenProcessAndApply(t *testing.T) {
 }
 
 func TestOwnMessagesComeBack(t *testing.T) {
-	bothFramings(t, func(t *testing.T, f Framing) {
+	bothFramings(t, func(t *testing.T, f WireFormat) {
 		all := newGroup(t, f, "alice", "bob")
 		alice := all[0]
 		_, err := alice.process(alice.encrypt("x"))
@@ -152,7 +152,7 @@ func TestOwnMessagesComeBack(t *testing.T) {
 }
 
 func TestStoredStateIsRefusedWhenDamaged(t *testing.T) {
-	all := newGroup(t, FramePrivate, "alice", "bob")
+	all := newGroup(t, WirePrivateMessage, "alice", "bob")
 	raw := all[0].g.Marshal()
 	for n := range raw {
 		_, err := UnmarshalGroup(raw[:n])

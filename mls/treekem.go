@@ -102,7 +102,7 @@ func (t *ratchetTree) makePath(rand io.Reader, own leafIndex, leaf LeafNode, sig
 		secret = s.deriveSecret(secret, "path")
 	}
 	p.commit = secret
-	leaf.EncryptionKey, leaf.Source, leaf.Lifetime = leafPub, LeafFromCommit, Lifetime{}
+	leaf.EncryptionKey, leaf.source, leaf.Lifetime = leafPub, leafFromCommit, Lifetime{}
 	leaf.ParentHash = t.setPath(p.steps, p.path.nodes)
 	leaf.sign(signer, groupID, own)
 	t.set(own.node(), node{leaf: &leaf})

@@ -427,7 +427,7 @@ func TestVectorsMessages(t *testing.T) {
 			case "re_init_proposal":
 				proposal(ProposalReInit)
 			case "external_init_proposal":
-				proposal(ProposalExternalInit)
+				proposal(proposalExternalInit)
 			case "group_context_extensions_proposal":
 				proposal(ProposalGroupContextExtensions)
 			default:

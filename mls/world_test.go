@@ -228,7 +228,7 @@ func spread(committer *party, params CommitParams, others ...*party) []*StagedCo
 }
 
 // newGroup makes a group of parties with those names. The tree is filled in as the members commit in turn.
-func newGroup(t require.TestingT, framing Framing, names ...string) []*party {
+func newGroup(t require.TestingT, framing WireFormat, names ...string) []*party {
 	var all, joining []*party
 	for _, name := range names {
 		all = append(all, newParty(t, name))
@@ -311,8 +311,8 @@ func parsed(t require.TestingT, raw []byte) *Message {
 	return m
 }
 
-func bothFramings(t *testing.T, run func(t *testing.T, f Framing)) {
-	for name, f := range map[string]Framing{"private": FramePrivate, "public": FramePublic} {
+func bothFramings(t *testing.T, run func(t *testing.T, f WireFormat)) {
+	for name, f := range map[string]WireFormat{"private": WirePrivateMessage, "public": WirePublicMessage} {
 		t.Run(name, func(t *testing.T) { run(t, f) })
 	}
 }

@@ -124,7 +124,7 @@ func TestXWingKeys(t *testing.T) {
 
 // A group of several, whose messages are much larger than those of other suites, through both framings and a restart.
 func TestXWingGroup(t *testing.T) {
-	bothFramings(t, func(t *testing.T, f Framing) {
+	bothFramings(t, func(t *testing.T, f WireFormat) {
 		var all []*party
 		var adds []Proposal
 		var kps []*KeyPackageSecret

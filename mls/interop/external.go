@@ -99,11 +99,11 @@ func (s *server) AddExternalSigner(_ context.Context, r *harness.AddExternalSign
 		return nil, err
 	}
 	list := m.group.Extensions()
-	senders, err := mls.ExternalSenders(list)
+	senders, err := sendersOf(list)
 	if err != nil {
 		return nil, err
 	}
-	added, err := mls.ExternalSenders([]mls.Extension{{Type: mls.ExtensionExternalSenders, Data: vectorOf(r.ExternalSender)}})
+	added, err := mls.Extension{Type: mls.ExtensionExternalSenders, Data: vectorOf(r.ExternalSender)}.ExternalSenders()
 	if err != nil || len(added) != 1 {
 		return nil, errors.Join(fmt.Errorf("external sender of %d bytes is not one", len(r.ExternalSender)), err)
 	}
@@ -125,7 +125,7 @@ func (s *server) ExternalSignerProposal(_ context.Context, r *harness.ExternalSi
 	if err != nil {
 		return nil, err
 	}
-	senders, err := mls.ExternalSenders(seen.Extensions())
+	senders, err := sendersOf(seen.Extensions())
 	if err != nil {
 		return nil, err
 	}
@@ -160,4 +160,12 @@ func vectorOf(item []byte) []byte {
 		length = binary.BigEndian.AppendUint32(nil, uint32(n)|1<<31)
 	}
 	return append(length, item...)
+}
+
+func sendersOf(list []mls.Extension) ([]mls.ExternalSender, error) {
+	i := slices.IndexFunc(list, func(e mls.Extension) bool { return e.Type == mls.ExtensionExternalSenders })
+	if i < 0 {
+		return nil, nil
+	}
+	return list[i].ExternalSenders()
 }

@@ -38,7 +38,7 @@ func newServer() *server {
 // A member is one state. Its number stays the same from epoch to epoch.
 type member struct {
 	group   *mls.Group
-	framing mls.Framing
+	framing mls.WireFormat
 	psks    psks
 	heard   map[string]bool // proposals of this epoch, our own ones among them
 }
@@ -102,7 +102,7 @@ func find[T any](all map[uint32]*T, what string, id uint32) (*T, error) {
 func (s *server) member(id uint32) (*member, error) { return find(s.members, "state", id) }
 
 // enter keeps the state of somebody who is in a group from now on.
-func (s *server) enter(g *mls.Group, framing mls.Framing, known psks) uint32 {
+func (s *server) enter(g *mls.Group, framing mls.WireFormat, known psks) uint32 {
 	m := &member{group: g, framing: framing, psks: known, heard: map[string]bool{}}
 	g.UsePSKs(m.psks.find)
 	id := s.number()
@@ -110,11 +110,11 @@ func (s *server) enter(g *mls.Group, framing mls.Framing, known psks) uint32 {
 	return id
 }
 
-func framing(encrypted bool) mls.Framing {
+func framing(encrypted bool) mls.WireFormat {
 	if encrypted {
-		return mls.FramePrivate
+		return mls.WirePrivateMessage
 	}
-	return mls.FramePublic
+	return mls.WirePublicMessage
 }
 
 // suite takes a number that does not fit for one that is not known.

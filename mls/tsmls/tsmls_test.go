@@ -137,7 +137,7 @@ func (m *member) parse(raw []byte) *mls.Message {
 	return parsed
 }
 
-func (m *member) commit(framing mls.Framing, proposals ...mls.Proposal) *mls.PendingCommit {
+func (m *member) commit(framing mls.WireFormat, proposals ...mls.Proposal) *mls.PendingCommit {
 	m.t.Helper()
 	p, err := m.g.Commit(rand.Reader, mls.CommitParams{Proposals: proposals, Framing: framing, Now: time.Now()})
 	require.NoError(m.t, err)
@@ -192,18 +192,18 @@ func TestTSMLS(t *testing.T) {
 	peers(t)
 	for cs := mls.CipherSuite(1); cs <= 7; cs++ {
 		t.Run(cs.String(), func(t *testing.T) {
-			t.Run("we create", func(t *testing.T) { weCreate(t, cs, mls.FramePrivate) })
+			t.Run("we create", func(t *testing.T) { weCreate(t, cs, mls.WirePrivateMessage) })
 			t.Run("they create", func(t *testing.T) { theyCreate(t, cs, false) })
 			if cs == 1 {
-				t.Run("we create, in public", func(t *testing.T) { weCreate(t, cs, mls.FramePublic) })
+				t.Run("we create, in public", func(t *testing.T) { weCreate(t, cs, mls.WirePublicMessage) })
 				t.Run("they create, in public", func(t *testing.T) { theyCreate(t, cs, true) })
 			}
 		})
 	}
 }
 
-func weCreate(t *testing.T, cs mls.CipherSuite, framing mls.Framing) {
-	asPublic := framing == mls.FramePublic
+func weCreate(t *testing.T, cs mls.CipherSuite, framing mls.WireFormat) {
+	asPublic := framing == mls.WirePublicMessage
 	alice, bob, carol := newMember(t, cs, "alice"), newPeer(t, cs, "bob"), newPeer(t, cs, "carol")
 	alice.create()
 	c := alice.commit(framing, alice.added(bob.keyPackage))
@@ -239,9 +239,9 @@ func weCreate(t *testing.T, cs mls.CipherSuite, framing mls.Framing) {
 }
 
 func theyCreate(t *testing.T, cs mls.CipherSuite, asPublic bool) {
-	framing := mls.FramePrivate
+	framing := mls.WirePrivateMessage
 	if asPublic {
-		framing = mls.FramePublic
+		framing = mls.WirePublicMessage
 	}
 	alice, bob, carol := newPeer(t, cs, "alice"), newMember(t, cs, "bob"), newPeer(t, cs, "carol")
 	alice.call("create", map[string]any{"group": []byte("group")})
