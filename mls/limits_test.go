@@ -18,7 +18,6 @@ func TestTooLongIsRefusedUnread(t *testing.T) {
 	}{
 		"message":     {maxMessage, func(b []byte) error { _, err := ParseMessage(b); return err }},
 		"key package": {maxKeyPackage, func(b []byte) error { _, err := ParseKeyPackage(b); return err }},
-		"group":       {maxState, func(b []byte) error { _, err := UnmarshalGroup(b); return err }},
 		"secret":      {maxSecret, func(b []byte) error { _, err := UnmarshalKeyPackageSecret(b); return err }},
 	} {
 		t.Run(what, func(t *testing.T) {

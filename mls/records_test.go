@@ -373,6 +373,7 @@ func TestDamagedRecords(t *testing.T) {
 			require.Equal(t, r, again)
 		}
 	}
+	refused("another version", func(r records) { r[groupKey][0]++ })
 	refused("a node of another state", func(r records) { r[nodeKey(0)] = p.restoredBefore(t).stored[nodeKey(0)] })
 	refused("a secret above others", func(r records) { r[secretKey(p.g.Epoch(), root(4))] = make([]byte, 32) })
 	refused("a ratchet below a secret", func(r records) { r[ratchetKey(p.g.Epoch(), 9, 0)] = r[ratchetKey(p.g.Epoch(), 1, 0)] })

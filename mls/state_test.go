@@ -150,17 +150,3 @@ func TestOwnMessagesComeBack(t *testing.T) {
 		require.NotNil(t, alice.g.Pending())
 	})
 }
-
-func TestStoredStateIsRefusedWhenDamaged(t *testing.T) {
-	all := newGroup(t, WirePrivateMessage, "alice", "bob")
-	raw := all[0].g.Marshal()
-	for n := range raw {
-		_, err := UnmarshalGroup(raw[:n])
-		require.Error(t, err, "cut after %d bytes", n)
-	}
-	_, err := UnmarshalGroup(append(append([]byte{}, raw...), 0))
-	require.Error(t, err)
-	raw[0]++
-	_, err = UnmarshalGroup(raw)
-	require.Error(t, err, "another version")
-}

@@ -12,7 +12,7 @@ import (
 // The values of a group's records. They come from our own disk, and are still read as if anybody had written them: limits before
 // memory, and what does not fit together is refused.
 
-// stateVersion is the first byte of the record that every group has.
+// stateVersion is the first byte of the record that every group has, and of a stored key package.
 const stateVersion = 2
 
 // load reads everything, what others hang on first. It returns the name of what it could not read.
