@@ -3,6 +3,7 @@ module github.com/waxwing-dm/waxwing
 go 1.26.0
 
 require (
+	filippo.io/edwards25519 v1.2.0
 	github.com/cloudflare/circl v1.6.5
 	github.com/danielgtaylor/huma/v2 v2.37.2
 	github.com/go-ap/activitypub v0.0.0-20250810115208-cb73b20a1742
