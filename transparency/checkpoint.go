@@ -13,6 +13,9 @@ import (
 
 const maxNote = 16 << 10 // bytes of a signed checkpoint, with room for cosignatures
 
+// maxTree is the largest tree whose proofs can be computed in 63 bits: above it the arithmetic of package tlog does not end.
+const maxTree = 1 << 62
+
 // Checkpoint is a log's statement of its size and root (C2SP tlog-checkpoint).
 type Checkpoint struct {
 	Origin string
@@ -47,8 +50,8 @@ func OpenCheckpoint(signed []byte, v note.Verifier) (Checkpoint, error) {
 		return Checkpoint{}, Failed("A1", "checkpoint of %d lines", len(lines)-1)
 	}
 	size, err := strconv.ParseInt(lines[1], 10, 64)
-	if err != nil || size < 0 {
-		return Checkpoint{}, Failed("A1", "size %q", lines[1])
+	if err != nil || size < 0 || size > maxTree {
+		return Checkpoint{}, Failed("A1", "size %.30q", lines[1])
 	}
 	root, err := base64.StdEncoding.DecodeString(lines[2])
 	if err != nil || len(root) != tlog.HashSize {
