@@ -90,3 +90,83 @@ func FuzzOpenCheckpoint(f *testing.F) {
 		require.Equal(t, signed, again, "one checkpoint, one spelling")
 	})
 }
+
+func FuzzParseCosignerKey(f *testing.F) {
+	for _, made := range kinds {
+		f.Add(made(f, "witness.example/w1", 7).Key().String())
+	}
+	f.Add("a+00000000+BAAA")
+	f.Fuzz(func(t *testing.T, vkey string) {
+		key, err := transparency.ParseCosignerKey(vkey)
+		if err != nil {
+			require.Nil(t, key)
+			return
+		}
+		require.Equal(t, vkey, key.String(), "one key, one spelling")
+	})
+}
+
+// FuzzCosignature verifies what comes, and holds that whatever can be cosigned verifies.
+func FuzzCosignature(f *testing.F) {
+	cosigners := []*transparency.Cosigner{ed(f, "witness.example/w1", 7), pq(f, "witness.example/w1", 7)}
+	for _, c := range cosigners {
+		sig, err := c.At(sofaTime).Sign([]byte(behindTheSofa))
+		require.NoError(f, err)
+		f.Add([]byte(behindTheSofa), sig, int64(sofaTime))
+	}
+	f.Add([]byte("a\n0\n\n"), []byte{}, int64(-1))
+	f.Fuzz(func(t *testing.T, text, sig []byte, at int64) {
+		for _, c := range cosigners {
+			if c.Key().Verify(text, sig) {
+				require.Equal(t, behindTheSofa, string(text), "a cosignature that was never made")
+			}
+			if made, err := c.At(at).Sign(text); err == nil {
+				require.True(t, c.Key().Verify(text, made))
+			}
+		}
+	})
+}
+
+func FuzzParsePolicy(f *testing.F) {
+	a, b, c := ed(f, "w.example/a", 1), pq(f, "x.example/b", 2), ed(f, "y.example/c", 3)
+	l := newLog(f, origin).grow(3)
+	signed := l.cosigned(f, 3, a.At(noon), b.At(noon), c.At(noon))
+	f.Add([]byte(fill("# all\nwitness a {0} https://w.example/\nwitness b {1}\ngroup g 2 a b\nwitness c {2}\ngroup h any g c\nquorum h\n", a, b, c)))
+	f.Add([]byte("log " + l.key + "\nquorum none\n"))
+	f.Add([]byte("group g all g\nquorum g\n"))
+	v := verifier(f, l)
+	f.Fuzz(func(t *testing.T, file []byte) {
+		p, err := transparency.ParsePolicy(file)
+		if err != nil {
+			require.Nil(t, p)
+			return
+		}
+		verdict, err := p.Evaluate(signed, v)
+		if err != nil {
+			requireCheck(t, "A1", err)
+			return
+		}
+		require.Len(t, p.Witnesses, len(verdict.Cosigned)+len(verdict.Missing))
+		require.LessOrEqual(t, verdict.AsOf, verdict.Newest)
+	})
+}
+
+func FuzzParseProof(f *testing.F) {
+	l := newLog(f, origin).grow(9)
+	pol, v := policy(f, "quorum none\n"), verifier(f, l)
+	f.Add([]byte(exampleProof))
+	for _, index := range []int64{0, 3, 8} {
+		f.Add(transparency.Proof{Index: index, Extra: []byte("x"), Inclusion: inclusion(index, l.leaves(9)), Checkpoint: l.checkpoint(f, 9)}.Marshal())
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := transparency.ParseProof(text)
+		if err != nil {
+			require.Zero(t, p)
+			return
+		}
+		require.Equal(t, string(text), string(p.Marshal()), "one proof, one spelling")
+		if _, err := p.Verify(transparency.LeafHash(l.entries[3]), pol, v); err == nil {
+			require.Equal(t, int64(3), p.Index, "an entry at a place where it is not")
+		}
+	})
+}
