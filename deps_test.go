@@ -40,6 +40,8 @@ var rooms = map[string][]string{
 	"transparency/vrf":                 nil,
 	"transparency/sequencer":           {"transparency", "keydir"},
 	"transparency/sequencer/storetest": {"transparency", "transparency/sequencer", "keydir"},
+	"transparency/witness":             {"transparency"},
+	"transparency/witness/storetest":   {"transparency/witness"},
 	"keydir":                           {"transparency"},
 
 	"internal/receipt":    nil,
