@@ -80,7 +80,7 @@ func TestW13Evaluate(t *testing.T) {
 	require.Equal(t, []int64{noon - 60, noon}, []int64{v.AsOf, v.Newest}, "y.example does not count, for the time neither")
 	require.False(t, v.Cosigned[2].Counts)
 
-	v, err = two.Evaluate(l.cosigned(t, 5, a.At(noon), c.At(noon)), log, "W.example:8443")
+	v, err = two.Evaluate(l.cosigned(t, 5, a.At(noon), c.At(noon)), log, "W.example:8443", origin)
 	require.NoError(t, err)
 	require.False(t, v.Met)
 	require.Equal(t, []string{"b"}, v.Missing)

@@ -52,7 +52,7 @@ func Endpoints(p *transparency.Policy) []Endpoint {
 	return all
 }
 
-// Round asks witnesses for cosignatures of one checkpoint.
+// Round asks witnesses for cosignatures of one checkpoint. Prove and Transport are called by many goroutines at once.
 type Round struct {
 	Checkpoint []byte // signed by the log, and durable: what was once sent cannot be taken back
 	Log        note.Verifier
@@ -61,7 +61,7 @@ type Round struct {
 	Endpoints  []Endpoint
 	Prove      func(ctx context.Context, from, to int64) ([]tlog.Hash, error) // consistency; 0 < from < to
 	Transport  Transport
-	Timeout    time.Duration // for the whole round
+	Timeout    time.Duration // for the whole round, above 0
 }
 
 // Outcome is what became of one endpoint.
@@ -83,7 +83,7 @@ type Result struct {
 
 // Collect asks all endpoints at once and returns as soon as the policy is satisfied, or nobody is left to answer, or ctx or the
 // timeout ends. The others go on meanwhile; rest waits for them under the same limits and gives the whole result. Whoever does not
-// want it need not call it.
+// want it need not call it. It is not for use by several goroutines.
 func (r Round) Collect(ctx context.Context) (result Result, rest func() Result, err error) {
 	c, n, err := transparency.OpenCosigned(r.Checkpoint, []note.Verifier{r.Log}, nil)
 	if err != nil {

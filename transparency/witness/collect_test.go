@@ -339,6 +339,9 @@ func TestW10OnlyVerifiedCosignaturesCount(t *testing.T) {
 				return
 			}
 			require.Error(t, got.Outcomes[0].Err)
+			if strings.HasPrefix(name, "409 with") || name == "409 negative" {
+				require.ErrorContains(t, got.Outcomes[0].Err, "does not say which one it has")
+			}
 			require.Empty(t, got.Outcomes[0].Signed)
 			require.Equal(t, []string{"w0"}, v.Missing)
 		})

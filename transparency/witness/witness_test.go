@@ -256,13 +256,14 @@ func TestW9Auditor(t *testing.T) {
 		}})
 	require.NoError(t, err)
 	old := int64(0)
-	for name, c := range map[string]struct {
+	for _, c := range []struct {
+		name    string
 		size    int64
 		root    tlog.Hash
 		audited bool
 	}{
-		"nothing": {}, "up to here": {10, log.root(t, 10), true}, "less": {9, log.root(t, 9), false}, "more": {11, log.root(t, 11), false},
-		"another root": {10, tlog.Hash{1}, false}, "another size": {9, log.root(t, 10), false},
+		{"nothing", 0, tlog.Hash{}, false}, {"up to here", 10, log.root(t, 10), true}, {"less", 9, log.root(t, 9), false}, {"more", 11, log.root(t, 11), false},
+		{"another root", 10, tlog.Hash{1}, false}, {"another size", 9, log.root(t, 10), false}, {"up to here again", 10, log.root(t, 10), true},
 	} {
 		b.now++
 		size, root = c.size, c.root
@@ -276,7 +277,7 @@ func TestW9Auditor(t *testing.T) {
 		size = 0
 		monitor, err := b.Checkpoint(ctx, hashOf(origin))
 		require.NoError(t, err)
-		require.Equal(t, string(log.checkpoint(t, 10))+string(r.Body), string(monitor.Body), "%s: the same lines for monitors, whatever was audited since", name)
+		require.Equal(t, string(log.checkpoint(t, 10))+string(r.Body), string(monitor.Body), "%s: the same lines for monitors, whatever was audited since", c.name)
 	}
 }
 
