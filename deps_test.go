@@ -38,6 +38,7 @@ var rooms = map[string][]string{
 	"mls/tsmls":                        nil, // tests only: talks to another implementation
 	"transparency":                     nil,
 	"transparency/vrf":                 nil,
+	"transparency/prefixtree":          nil,
 	"transparency/sequencer":           {"transparency", "keydir"},
 	"transparency/sequencer/storetest": {"transparency", "transparency/sequencer", "keydir"},
 	"transparency/witness":             {"transparency"},
@@ -74,7 +75,7 @@ var rooms = map[string][]string{
 }
 
 // pure packages get time, randomness, network and disk from outside.
-var pure = []string{"mls", "transparency", "transparency/vrf", "keydir", "device", "internal/receipt"}
+var pure = []string{"mls", "transparency", "transparency/prefixtree", "transparency/vrf", "keydir", "device", "internal/receipt"}
 
 var outside = map[string]bool{"net": true, "net/http": true, "database/sql": true, "os": true, "log": true, "log/slog": true, "os/exec": true, "syscall": true}
 
