@@ -65,27 +65,42 @@ var goBugs = map[string]func(*testing.T){
 		}
 	},
 	"thomas, parent hashes with many unmerged leaves": func(t *testing.T) {
+		first := newParty(t, "first")
+		leaf := first.keyPackage().public.Leaf
+		made := 0
+		another := func() *LeafNode {
+			l := leaf
+			made++
+			l.EncryptionKey = []byte{byte(made), byte(made >> 8), 1}
+			return &l
+		}
+		// Every second leaf comes when all others have made their paths: it is unmerged in every node above it.
 		hashes := func(n int) int {
 			s := counted(t, suites[1])
-			tree := newTree(s, &newParty(t, "first").keyPackage().public.Leaf)
-			signer := newParty(t, "first").signer
-			for i := range n - 1 {
-				if i == n/2 { // a path over the half; the rest is unmerged in all its nodes
-					_, err := tree.makePath(rand.Reader, 0, *tree.leaf(0), signer, []byte("g"))
-					require.NoError(t, err)
-				}
-				leaf := *tree.leaf(0)
-				leaf.EncryptionKey = []byte{byte(i), byte(i >> 8)}
-				_, err := tree.add(&leaf)
+			tree := newTree(s, another())
+			for range n - 1 {
+				_, err := tree.add(another())
+				require.NoError(t, err)
+			}
+			for l := leafIndex(0); int(l) < n; l += 2 {
+				tree.remove(l)
+			}
+			for l := leafIndex(1); int(l) < n; l += 2 {
+				_, err := tree.makePath(rand.Reader, l, *tree.leaf(l), first.signer, []byte("g"))
+				require.NoError(t, err)
+			}
+			for range n / 2 {
+				_, err := tree.add(another())
 				require.NoError(t, err)
 			}
 			fresh, err := parseTree(s, tree.marshal())
 			require.NoError(t, err)
+			require.Len(t, fresh.nodes[fresh.root()].parent.unmerged, n/2)
 			hashesMade = 0
 			require.NoError(t, fresh.checkParentHashes())
 			return hashesMade
 		}
-		small, large := hashes(256), hashes(1024)
+		small, large := hashes(128), hashes(512)
 		require.Less(t, large, 6*small, "four times the members, not sixteen times the work")
 	},
 	"thomas, a committer that removes itself": func(t *testing.T) {
