@@ -60,7 +60,7 @@ func (g *Group) Pending() *PendingCommit { return g.pending }
 // ConfirmPending moves the group to the state of our pending commit: it has been ordered.
 func (g *Group) ConfirmPending() error {
 	if g.pending == nil {
-		return ErrStale
+		return fmt.Errorf("mls: confirming: no commit of ours is pending: %w", ErrStale)
 	}
 	g.moveTo(g.pending.next)
 	return nil
