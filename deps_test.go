@@ -36,10 +36,10 @@ const module = "github.com/waxwing-dm/waxwing/"
 var rooms = map[string][]string{
 	"mls":                              nil,
 	"mls/tsmls":                        nil, // tests only: talks to another implementation
-	"transparency":                     nil,
+	"transparency":                     {"transparency/prefixtree", "transparency/vrf"},
 	"transparency/vrf":                 nil,
 	"transparency/prefixtree":          nil,
-	"transparency/sequencer":           {"transparency", "keydir"},
+	"transparency/sequencer":           {"transparency", "transparency/prefixtree", "transparency/vrf", "keydir"},
 	"transparency/sequencer/storetest": {"transparency", "transparency/sequencer", "keydir"},
 	"transparency/witness":             {"transparency"},
 	"transparency/witness/storetest":   {"transparency/witness"},
@@ -52,7 +52,7 @@ var rooms = map[string][]string{
 	"internal/sqlite":     nil,
 	"internal/clientapi":  {"internal/problem", "internal/safehttp", "internal/strictjson"},
 
-	"federation":               {"federation/httpsig", "internal/problem", "internal/safehttp", "internal/strictjson"},
+	"federation":               {"transparency", "federation/httpsig", "internal/problem", "internal/safehttp", "internal/strictjson"},
 	"federation/httpsig":       {"internal/problem"},
 	"federation/hub":           {"internal/receipt"},
 	"federation/hub/storetest": {"federation/hub", "internal/receipt"},
@@ -60,7 +60,7 @@ var rooms = map[string][]string{
 	"device": {"mls", "keydir", "transparency", "internal/receipt", "internal/strictjson"},
 
 	"sidecar/store": {"federation", "federation/hub", "transparency", "transparency/sequencer", "keydir", "internal/sqlite", "internal/receipt"},
-	"sidecar": {"sidecar/store", "federation", "federation/httpsig", "federation/hub", "transparency", "transparency/sequencer",
+	"sidecar": {"sidecar/store", "federation", "federation/httpsig", "federation/hub", "transparency", "transparency/sequencer", "transparency/vrf",
 		"keydir", "mls", "internal/clientapi", "internal/problem", "internal/receipt", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
 	"agent/store":    {"device", "internal/sqlite"},
 	"agent/client":   {"internal/problem"},

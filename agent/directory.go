@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -40,6 +39,7 @@ type discovery struct {
 	Log      struct {
 		Origin string `json:"origin"`
 		Key    string `json:"key"`
+		VRF    []byte `json:"vrf"`
 	} `json:"log"`
 	Hub struct {
 		Key []byte `json:"key"`
@@ -192,7 +192,7 @@ func (a *Agent) lookup(ctx context.Context, actor string) error {
 	}
 	answer, err := sidecar.Lookup(ctx, actor, from)
 	var refused *problem.Problem
-	if errors.As(err, &refused) && (refused.Code == "no_such_label" || refused.Code == "no_such_recipient") {
+	if errors.As(err, &refused) && (refused.Code == "erased" || refused.Code == "no_such_recipient") {
 		return a.device.Unknown(actor)
 	}
 	if err != nil {
@@ -225,10 +225,5 @@ func (a *Agent) pin(ctx context.Context, actor string) error {
 	if err != nil {
 		return err
 	}
-	return a.device.PinLog(d.Instance, d.Log.Origin, d.Log.Key)
-}
-
-// ownAnswer takes the lookup answer out of a refused publication.
-func ownAnswer(p *problem.Problem) ([]byte, error) {
-	return json.Marshal(p.Extra["answer"])
+	return a.device.PinLog(d.Instance, d.Log.Origin, d.Log.Key, d.Log.VRF)
 }

@@ -42,7 +42,7 @@ func (a *Agent) Login(ctx context.Context, handle, code string) (device.Account,
 	if err != nil {
 		return device.Account{}, err
 	}
-	if err := errors.Join(a.device.PinLog(d.Instance, d.Log.Origin, d.Log.Key), a.device.PinHub(d.Hub.Key)); err != nil {
+	if err := errors.Join(a.device.PinLog(d.Instance, d.Log.Origin, d.Log.Key, d.Log.VRF), a.device.PinHub(d.Hub.Key)); err != nil {
 		return device.Account{}, err
 	}
 	if err := a.publish(ctx, account); err != nil {
@@ -94,8 +94,16 @@ func (a *Agent) enrol(ctx context.Context, d discovery, name, host, code string)
 	return a.device.Bind(in.Actor, "@"+name+"@"+host, d.Instance, in.Token)
 }
 
-// publish puts the device into the directory and learns the answer like anybody's.
+// publish puts the device into the directory, unless it is there, and does not rest until the log proves that to us as it would to
+// anybody.
 func (a *Agent) publish(ctx context.Context, account device.Account) error {
+	if err := a.lookup(ctx, account.Actor); err != nil {
+		return err
+	}
+	c, _, err := a.device.Contact(account.Actor)
+	if err != nil || c.State == device.ContactReady {
+		return errors.Join(err, a.requireListed(account))
+	}
 	p, err := a.device.DeviceList()
 	if err != nil {
 		return err
@@ -104,28 +112,15 @@ func (a *Agent) publish(ctx context.Context, account device.Account) error {
 	if err != nil {
 		return err
 	}
-	var answer []byte
-	answer, err = sidecar.Publish(ctx, clientapi.Publication{Entry: p.Entry, Opening: p.Opening, Devices: p.Devices})
+	_, err = sidecar.Publish(ctx, clientapi.Publication{Statement: p.Statement, Opening: p.Opening, Content: p.Content})
 	var refused *problem.Problem
-	if errors.As(err, &refused) && refused.Code == "version_conflict" {
-		// A list is there already: ours, whose answer was lost, or another device's.
-		answer, err = ownAnswer(refused)
-	}
-	if err != nil {
+	if err != nil && (!errors.As(err, &refused) || refused.Code != "version_conflict") { // a list came in between; the lookup says whose
 		return away(err)
 	}
-	record, err := a.device.Learn(account.Actor, answer)
-	if err != nil {
-		// The answer to a publication proves nothing about the log's past, a lookup does.
-		if err := a.lookup(ctx, account.Actor); err != nil {
-			return err
-		}
-		return a.requireListed(account)
+	if err := a.lookup(ctx, account.Actor); err != nil {
+		return err
 	}
-	if !record.List.Has(account.SignatureKey) {
-		return ErrHasDevice
-	}
-	return nil
+	return a.requireListed(account)
 }
 
 func (a *Agent) requireListed(account device.Account) error {

@@ -21,6 +21,7 @@ type contactRow struct {
 	Record  []byte    `json:"record,omitempty"`
 	Checked time.Time `json:"checked,omitzero"` // of the newest lookup that proved a list
 	Lookup  uint64    `json:"lookup"`           // number of the newest lookup, whatever it gave
+	Label   []byte    `json:"label,omitempty"`  // in the actor's log
 	Resets  int       `json:"resets,omitempty"`
 }
 
@@ -48,15 +49,17 @@ func instanceOf(actor string) (string, error) {
 	return origin, err
 }
 
-// PinLog remembers the log of an instance. It must come from that instance itself. Once pinned it does not change.
-func (d *Device) PinLog(instance, origin, key string) error {
+// PinLog remembers the log of an instance: its origin, the key of its checkpoints and that of its labels. They must come from that
+// instance itself. Once pinned they do not change.
+func (d *Device) PinLog(instance, origin, key string, vrfKey []byte) error {
 	home, err := originOf(instance)
 	if err != nil {
 		return err
 	}
 	_, host, _ := strings.Cut(home, "://")
-	if origin != host+"/waxwing/log" {
-		return fmt.Errorf("device: pinning the log of %s: its origin is %.80q", home, origin)
+	log, err := transparency.Pin(host, origin, key, vrfKey)
+	if err != nil {
+		return fmt.Errorf("device: pinning the log of %s: %w", home, err)
 	}
 	return d.update(func(t *txn) error {
 		pinned, ok, err := t.log(home)
@@ -64,12 +67,12 @@ func (d *Device) PinLog(instance, origin, key string) error {
 			return err
 		}
 		if ok {
-			if pinned.Origin != origin || pinned.Key != key {
+			if pinned.Origin != origin || pinned.Key != key { // the origin names the VRF key
 				return fmt.Errorf("device: pinning the log of %s: %w", home, ErrLogKeyChanged)
 			}
 			return nil
 		}
-		return t.putLog(home, transparency.Log{Origin: origin, Key: key})
+		return t.putLog(home, log)
 	})
 }
 
@@ -96,11 +99,12 @@ func (d *Device) LogOf(actor string) (pinned bool, size int64, err error) {
 	return pinned, size, err
 }
 
-// Learn checks a lookup answer (A1 to A6 of spec/log-entry.md) and remembers what it proves. On error nothing is remembered.
-func (d *Device) Learn(actor string, answer []byte) (record keydir.Record, err error) {
+// Learn checks a lookup answer (A1 to A8 of spec/log-entry.md) and remembers what it proves; the record is nil if that is that the
+// actor has no keys. On error nothing is remembered.
+func (d *Device) Learn(actor string, answer []byte) (record *keydir.Record, err error) {
 	instance, err := instanceOf(actor)
 	if err != nil {
-		return record, err
+		return nil, err
 	}
 	err = d.update(func(t *txn) error {
 		log, ok, err := t.log(instance)
@@ -118,26 +122,32 @@ func (d *Device) Learn(actor string, answer []byte) (record keydir.Record, err e
 		if err != nil {
 			return err
 		}
-		if log, record, err = keydir.Verify(log, c.record, actor, a, millis(t.now)); err != nil {
+		var label [32]byte
+		if log, record, label, err = keydir.Verify(log, c.record, actor, a, millis(t.now)); err != nil {
 			return fmt.Errorf("device: learning the keys of %s: %w", actor, err)
 		}
+		c.Label = label[:]
 		if err := t.putLog(instance, log); err != nil {
 			return err
 		}
-		return t.learned(c, record)
+		return t.learned(actor, c, record)
 	})
 	return record, err
 }
 
-func (t *txn) learned(c contact, record keydir.Record) error {
-	if c.record != nil && record.Reset {
-		c.Resets++
-		if err := t.emit(Event{Type: EventContactReset, Actor: record.Actor}); err != nil {
-			return err
+// learned takes over what was proven: a record, or that there is none.
+func (t *txn) learned(actor string, c contact, record *keydir.Record) error {
+	if record != nil {
+		if c.record != nil && record.Reset {
+			c.Resets++
+			if err := t.emit(Event{Type: EventContactReset, Actor: actor}); err != nil {
+				return err
+			}
 		}
+		c.Record = record.Marshal()
 	}
-	c.Checked, c.Record = t.now, record.Marshal()
-	return t.lookedUp(record.Actor, c)
+	c.Checked = t.now
+	return t.lookedUp(actor, c)
 }
 
 // lookedUp stores c as the result of a lookup made now.
@@ -159,8 +169,8 @@ func (t *txn) lookups() (n uint64, err error) {
 	return n, err
 }
 
-// Unknown remembers that the directory has nothing for the actor. It is not proven (spec/log-entry.md, version 1), so what was
-// proven before is kept, but no longer counts as fresh.
+// Unknown remembers that nothing was to be learned of an actor, as when their instance has no directory or has erased them. It is
+// not proven, so what was proven before is kept, but no longer counts as fresh.
 func (d *Device) Unknown(actor string) error {
 	if _, err := instanceOf(actor); err != nil {
 		return err

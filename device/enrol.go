@@ -3,6 +3,9 @@ package device
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -30,7 +33,7 @@ const suite = mls.X25519AES128GCMSHA256Ed25519
 // keyRow holds the two private keys that everything else hangs on.
 type keyRow struct {
 	Signature []byte `json:"signature"` // seed of the device's MLS signature key
-	Account   []byte `json:"account"`   // seed of the account key that signs device lists
+	Account   []byte `json:"account"`   // what the account keys come from that sign device lists
 }
 
 type accountRow struct {
@@ -41,8 +44,8 @@ type accountRow struct {
 }
 
 type publicationRow struct {
-	Entry, Opening, Devices []byte
-	Made                    time.Time
+	Statement, Opening, Content []byte
+	Made                        time.Time
 }
 
 // Prepare makes the device's signature key and the account key, once, and returns the public half of the first.
@@ -179,9 +182,9 @@ func (t *txn) account() (Account, error) {
 	}, nil
 }
 
-// DeviceList returns what to publish in the directory: a first device list with this device. Asked again it returns the same bytes, so that a
-// publication whose answer was lost is repeated and not contradicted; only an entry that the log has not shown for minutes is
-// signed anew, since check L4 would refuse it by then.
+// DeviceList returns what to publish in the directory: a first device list with this device. The actor has been looked up before, and
+// has none. Asked again it returns the same bytes, so that a publication whose answer was lost is repeated and not contradicted; only a
+// statement that the log has not shown for minutes is signed anew, since check L7 would refuse it by then.
 func (d *Device) DeviceList() (publication Publication, err error) {
 	err = d.update(func(t *txn) error {
 		account, err := t.account()
@@ -204,7 +207,7 @@ func (d *Device) DeviceList() (publication Publication, err error) {
 				}
 			}
 		}
-		publication = Publication{Entry: row.Entry, Opening: row.Opening, Devices: row.Devices}
+		publication = Publication{Statement: row.Statement, Opening: row.Opening, Content: row.Content}
 		return nil
 	})
 	return publication, err
@@ -221,14 +224,34 @@ func (t *txn) firstList(account Account) (publicationRow, error) {
 	if err != nil {
 		return publicationRow{}, err
 	}
+	c, err := t.contact(account.Actor)
+	if err != nil {
+		return publicationRow{}, err
+	}
+	if len(c.Label) != 32 {
+		return publicationRow{}, fmt.Errorf("device: making the first device list: the log's label of %s has not been looked up", account.Actor)
+	}
 	opening, err := t.random(32)
 	if err != nil {
 		return publicationRow{}, err
 	}
 	dev := keydir.Device{Added: millis(t.now)}
 	copy(dev.SignatureKey[:], account.SignatureKey)
-	list := keydir.DeviceList{Actor: account.Actor, Devices: []keydir.Device{dev}}
-	entry := keydir.NewEntry(transparency.KindFirst, nil, list, [32]byte(opening), ed25519.NewKeyFromSeed(keys.Account), millis(t.now))
-	row := publicationRow{Entry: entry.Marshal(), Opening: opening, Devices: list.Marshal(), Made: t.now}
+	change := keydir.Change{
+		Kind: transparency.KindFirst, Label: [32]byte(c.Label), Opening: [32]byte(opening),
+		List: keydir.DeviceList{Actor: account.Actor, Devices: []keydir.Device{dev}},
+	}
+	first, next := keys.accountKey(0), keys.accountKey(1)
+	change.Next = [32]byte(next.Public().(ed25519.PublicKey))
+	statement, content := change.Sign(nil, first, millis(t.now))
+	row := publicationRow{Statement: statement.Marshal(), Opening: opening, Content: content, Made: t.now}
 	return row, t.putRow(bucketDevice, keyPublication, row)
+}
+
+// accountKey is the account's key number n. Each signs one change and promises the one after it, so a key that has been used is
+// worth nothing to whoever finds it.
+func (k keyRow) accountKey(n uint32) ed25519.PrivateKey {
+	m := hmac.New(sha256.New, k.Account)
+	m.Write(binary.BigEndian.AppendUint32([]byte("waxwing account key v1\x00"), n))
+	return ed25519.NewKeyFromSeed(m.Sum(nil))
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/waxwing-dm/waxwing/device"
 	"github.com/waxwing-dm/waxwing/keydir"
@@ -59,6 +60,9 @@ func TestEnrolment(t *testing.T) {
 func TestDeviceListIsTheSameWhenAskedAgain(t *testing.T) {
 	w := newWorld(t, 4)
 	p := w.unlisted(alice)
+	_, err := p.DeviceList()
+	require.ErrorContains(t, err, "looked up")
+	require.NoError(t, p.lookUp(alice))
 	first, err := p.DeviceList()
 	require.NoError(t, err)
 	p.restart()
@@ -66,20 +70,18 @@ func TestDeviceListIsTheSameWhenAskedAgain(t *testing.T) {
 	second, err := p.DeviceList()
 	require.NoError(t, err)
 	require.Equal(t, first, second)
-	entry, err := transparency.ParseEntry(first.Entry)
+	statement, err := transparency.ParseStatement(first.Statement)
 	require.NoError(t, err)
-	require.NoError(t, entry.Follows(nil))
-	require.NoError(t, entry.Opens([32]byte(first.Opening), first.Devices))
-	list, err := keydir.ParseDeviceList(first.Devices)
+	require.NoError(t, statement.Follows(nil))
+	state, err := keydir.Open(alice, statement, [32]byte(first.Opening), first.Content)
 	require.NoError(t, err)
-	require.True(t, list.Has(p.key))
+	require.True(t, state.List.Has(p.key))
 
-	w.now = w.now.Add(time.Hour) // the log would refuse the entry for its time (L4)
+	w.now = w.now.Add(time.Hour) // the log would refuse the statement for its time (L7)
 	later, err := p.DeviceList()
 	require.NoError(t, err)
 	require.NotEqual(t, first, later)
-	_, err = w.instance(alice).log.Append(t.Context(), later.Entry, [32]byte(later.Opening), later.Devices)
-	require.NoError(t, err)
+	require.NoError(t, w.publish(alice, later))
 	require.NoError(t, p.lookUp(alice))
 	w.now = w.now.Add(time.Hour)
 	published, err := p.DeviceList()
@@ -90,16 +92,25 @@ func TestDeviceListIsTheSameWhenAskedAgain(t *testing.T) {
 func TestPinLog(t *testing.T) {
 	w := newWorld(t, 5)
 	p := w.enrol(alice)
-	key := w.instance(bob).logKey
+	in := w.instance(bob)
+	origin, key, labels := in.log.Origin(), in.logKey, in.log.VRFKey()
 	pinned, _, err := p.LogOf(bob)
 	require.NoError(t, err)
 	require.False(t, pinned)
 	_, err = p.Learn(bob, []byte("{}"))
 	require.ErrorIs(t, err, device.ErrLogNotPinned)
-	require.Error(t, p.PinLog("https://b.example", "a.example/waxwing/log", key))
-	require.NoError(t, p.PinLog("https://b.example", "b.example/waxwing/log", key))
-	require.NoError(t, p.PinLog("https://b.example", "b.example/waxwing/log", key))
-	require.ErrorIs(t, p.PinLog("https://b.example", "b.example/waxwing/log", w.instance(alice).logKey), device.ErrLogKeyChanged)
+	other := w.instance(alice)
+	require.Error(t, p.PinLog("https://b.example", other.log.Origin(), key, labels))
+	require.Error(t, p.PinLog("https://b.example", origin, key, other.log.VRFKey()), "the origin names another VRF key")
+	require.NoError(t, p.PinLog("https://b.example", origin, key, labels))
+	require.NoError(t, p.PinLog("https://b.example", origin, key, labels))
+	_, forged, err := note.GenerateKey(nil, origin)
+	require.NoError(t, err)
+	require.ErrorIs(t, p.PinLog("https://b.example", origin, forged, labels), device.ErrLogKeyChanged)
+	another := transparency.Origin("b.example", other.log.VRFKey())
+	_, forged, err = note.GenerateKey(nil, another)
+	require.NoError(t, err)
+	require.ErrorIs(t, p.PinLog("https://b.example", another, forged, other.log.VRFKey()), device.ErrLogKeyChanged)
 	for _, bad := range []string{"", "bob", "ftp://b.example/bob", "https://u:p@b.example/bob", "https://B.example/bob", "https://b.example"} {
 		_, _, err := p.LogOf(bad)
 		require.ErrorIs(t, err, device.ErrActor, bad)
@@ -109,18 +120,13 @@ func TestPinLog(t *testing.T) {
 func TestLearnBelievesNothingUnproven(t *testing.T) {
 	w := newWorld(t, 6)
 	a, _ := w.enrol(alice), w.enrol(bob)
-	require.NoError(t, a.PinLog("https://b.example", "b.example/waxwing/log", w.instance(bob).logKey))
+	require.NoError(t, w.instance(bob).pin(a, "https://b.example"))
 	answer, err := w.instance(bob).log.Answer(t.Context(), bob, 0)
 	require.NoError(t, err)
-	raw, err := json.Marshal(answer)
-	require.NoError(t, err)
+	raw := answer.Marshal()
 	for i := 0; i < len(raw); i += 7 {
 		bad := append([]byte{}, raw...)
-		if bad[i] == 'A' {
-			bad[i] = 'B'
-		} else {
-			bad[i] = 'A'
-		}
+		bad[i] ^= 1
 		_, err := a.Learn(bob, bad)
 		require.Error(t, err, "byte %d", i)
 	}
@@ -144,12 +150,14 @@ func TestResetIsTold(t *testing.T) {
 	known, err := keydir.ParseRecord(mustContact(t, a, bob))
 	require.NoError(t, err)
 	other := newWorld(t, 99).unlisted(bob) // a new device under a new account key
-	list := keydir.DeviceList{Actor: bob, Seq: known.Seq + 1, Devices: []keydir.Device{{SignatureKey: [32]byte(other.key), Added: 1}}}
 	account := ed25519.NewKeyFromSeed(make([]byte, 32))
 	w.now = w.now.Add(25 * time.Hour)
-	entry := keydir.NewEntry(transparency.KindReset, &known, list, [32]byte{1}, account, uint64(w.now.UnixMilli()))
-	_, err = w.instance(bob).log.Append(t.Context(), entry.Marshal(), [32]byte{1}, list.Marshal())
-	require.NoError(t, err)
+	reset := keydir.Change{
+		Kind: transparency.KindReset, Label: known.Statement.Label, Opening: [32]byte{1},
+		List: keydir.DeviceList{Actor: bob, Devices: []keydir.Device{{SignatureKey: [32]byte(other.key), Added: 1}}},
+	}
+	statement, content := reset.Sign(&known.Statement, account, uint64(w.now.UnixMilli()))
+	require.NoError(t, w.publish(bob, device.Publication{Statement: statement.Marshal(), Opening: reset.Opening[:], Content: content}))
 	require.NoError(t, a.lookUp(bob))
 	require.Len(t, a.codes(device.EventContactReset), 1)
 	c, _, err := a.Contact(bob)

@@ -129,10 +129,10 @@ func TestUnloggedDeviceAddedByAdmin(t *testing.T) {
 	require.ErrorIs(t, b.AddMembers(id, []string{carol}), device.ErrPaused)
 
 	// Once the device is in the log, the very same commit is fine.
+	require.NoError(t, d.lookUp(dave))
 	pub, err := d.DeviceList()
 	require.NoError(t, err)
-	_, err = w.instance(dave).log.Append(t.Context(), pub.Entry, [32]byte(pub.Opening), pub.Devices)
-	require.NoError(t, err)
+	require.NoError(t, w.publish(dave, pub))
 	require.NoError(t, b.Resume(id))
 	b.work()
 	require.Equal(t, device.StateActive, b.conversation(id).State)

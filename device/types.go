@@ -14,7 +14,7 @@ type Account struct {
 
 // Publication is what POST /directory takes.
 type Publication struct {
-	Entry, Opening, Devices []byte
+	Statement, Opening, Content []byte
 }
 
 // ContactState says what is known of an actor's keys.

@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -19,6 +18,7 @@ import (
 	"github.com/waxwing-dm/waxwing/keydir"
 	"github.com/waxwing-dm/waxwing/transparency/sequencer"
 	"github.com/waxwing-dm/waxwing/transparency/sequencer/storetest"
+	"github.com/waxwing-dm/waxwing/transparency/vrf"
 )
 
 // A world is everything outside the devices: the instances' logs and hubs, mailboxes, key packages, blobs. What is signed is signed for real.
@@ -90,16 +90,15 @@ func (w *world) instance(actor string) *instance {
 	}
 	seed := make([]byte, 64)
 	_, _ = w.random.Read(seed)
-	key := ed25519.NewKeyFromSeed(seed[:32])
-	name := host + "/waxwing/log"
-	signer, err := sequencer.NewSigner(name, key)
+	labels, err := vrf.GenerateKey(w.random)
 	require.NoError(w.t, err)
-	text, err := sequencer.VerifierKey(name, key.Public().(ed25519.PublicKey))
+	log, err := sequencer.New(context.Background(), sequencer.Config{
+		Store: new(storetest.Memory), Host: host, Key: ed25519.NewKeyFromSeed(seed[:32]), VRF: labels, Now: w.clock, Alone: true,
+	})
 	require.NoError(w.t, err)
-	in := &instance{
-		log: sequencer.New(new(storetest.Memory), signer, w.clock), logKey: text, hubKey: ed25519.NewKeyFromSeed(seed[32:]),
-		hubs: map[string]*register{},
-	}
+	text, err := log.VerifierKey()
+	require.NoError(w.t, err)
+	in := &instance{log: log, logKey: text, hubKey: ed25519.NewKeyFromSeed(seed[32:]), hubs: map[string]*register{}}
 	w.instances[origin] = in
 	return in
 }
@@ -111,10 +110,10 @@ func (w *world) unlisted(actor string) *person {
 	var err error
 	p.key, err = p.Prepare()
 	require.NoError(w.t, err)
-	origin, host := originOf(actor)
+	origin, _ := originOf(actor)
 	in := w.instance(actor)
 	require.NoError(w.t, p.Bind(actor, "@"+actor, origin, "token"))
-	require.NoError(w.t, p.PinLog(origin, host+"/waxwing/log", in.logKey))
+	require.NoError(w.t, in.pin(p, origin))
 	require.NoError(w.t, p.PinHub(in.hubKey.Public().(ed25519.PublicKey)))
 	w.people[actor] = p
 	return p
@@ -122,17 +121,25 @@ func (w *world) unlisted(actor string) *person {
 
 func (w *world) enrol(actor string) *person {
 	p := w.unlisted(actor)
+	require.NoError(w.t, p.lookUp(actor))
 	pub, err := p.DeviceList()
 	require.NoError(w.t, err)
-	answer, err := w.instance(actor).log.Append(context.Background(), pub.Entry, [32]byte(pub.Opening), pub.Devices)
-	require.NoError(w.t, err)
-	raw, err := json.Marshal(answer)
-	require.NoError(w.t, err)
-	_, err = p.Learn(actor, raw)
-	require.NoError(w.t, err)
+	require.NoError(w.t, w.publish(actor, pub))
+	require.NoError(w.t, p.lookUp(actor))
 	require.NoError(w.t, p.TopUp(0))
 	p.work()
 	return p
+}
+
+func (in *instance) pin(p *person, origin string) error {
+	return p.PinLog(origin, in.log.Origin(), in.logKey, in.log.VRFKey())
+}
+
+func (w *world) publish(actor string, p device.Publication) error {
+	_, err := w.instance(actor).log.Append(context.Background(), sequencer.Submission{
+		Actor: actor, Statement: p.Statement, Opening: [32]byte(p.Opening), Content: p.Content,
+	})
+	return err
 }
 
 // restart throws the process away and starts another on the same store.
@@ -267,14 +274,14 @@ func (p *person) open(j *device.OpenJob) error {
 }
 
 func (p *person) lookUp(actor string) error {
-	origin, host := originOf(actor)
+	origin, _ := originOf(actor)
 	in := p.w.instance(actor)
 	pinned, size, err := p.LogOf(actor)
 	if err != nil {
 		return err
 	}
 	if !pinned {
-		if err := p.PinLog(origin, host+"/waxwing/log", in.logKey); err != nil {
+		if err := in.pin(p, origin); err != nil {
 			return err
 		}
 	}
@@ -282,11 +289,7 @@ func (p *person) lookUp(actor string) error {
 	if err != nil {
 		return p.Unknown(actor)
 	}
-	raw, err := json.Marshal(answer)
-	if err != nil {
-		return err
-	}
-	_, err = p.Learn(actor, raw)
+	_, err = p.Learn(actor, answer.Marshal())
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/waxwing-dm/waxwing/internal/strictjson"
+	"github.com/waxwing-dm/waxwing/transparency"
 )
 
 // Paths below an instance's origin.
@@ -40,6 +41,7 @@ type Discovery struct {
 	Log       struct {
 		Origin string `json:"origin"`
 		Key    string `json:"key"`
+		VRF    []byte `json:"vrf"`
 		URL    string `json:"url"`
 	} `json:"log"`
 	Hub struct {
@@ -48,20 +50,14 @@ type Discovery struct {
 }
 
 // NewDiscovery fills in the document of an instance, given as its origin without a slash at the end.
-func NewDiscovery(instance, logKey string, hubKey []byte) Discovery {
+func NewDiscovery(instance, logKey string, vrfKey, hubKey []byte) Discovery {
 	d := Discovery{
 		Version: 1, Instance: instance, Actor: instance + PathActor, API: instance + PathAPI,
 		Claim: instance + PathClaim, Directory: instance + PathDirectory,
 	}
-	d.Log.Origin, d.Log.Key, d.Log.URL = LogOrigin(instance), logKey, instance+PathLog
+	d.Log.Origin, d.Log.Key, d.Log.VRF, d.Log.URL = transparency.Origin(Host(instance), vrfKey), logKey, vrfKey, instance+PathLog
 	d.Hub.Key = hubKey
 	return d
-}
-
-// LogOrigin is the origin line of an instance's log.
-func LogOrigin(instance string) string {
-	_, host, _ := strings.Cut(instance, "://")
-	return host + "/waxwing/log"
 }
 
 const maxLogKey = 1 << 10 // bytes of a note verifier key; its name is the origin
@@ -74,7 +70,8 @@ func ParseDiscovery(data []byte, instance string) (Discovery, error) {
 	if err := strictjson.Unmarshal(data, &d); err != nil {
 		return Discovery{}, fmt.Errorf("federation: reading the discovery document of %s: %w: %w", instance, errDiscovery, err)
 	}
-	if want := NewDiscovery(instance, d.Log.Key, d.Hub.Key); d.Version != 1 || d.Instance != instance || d.Log.Origin != want.Log.Origin || len(d.Hub.Key) != 32 || len(d.Log.Key) > maxLogKey {
+	want := NewDiscovery(instance, d.Log.Key, d.Log.VRF, d.Hub.Key)
+	if d.Version != 1 || d.Instance != instance || d.Log.Origin != want.Log.Origin || len(d.Log.VRF) != 32 || len(d.Hub.Key) != 32 || len(d.Log.Key) > maxLogKey {
 		return Discovery{}, fmt.Errorf("federation: discovery document of %s: not one of version 1 for that instance: %w", instance, errDiscovery)
 	}
 	for _, u := range []string{d.Actor, d.API, d.Claim, d.Directory, d.Log.URL} {

@@ -12,7 +12,7 @@ import (
 
 func discovery(t testing.TB, instance string, change func(d, log map[string]any)) string {
 	t.Helper()
-	doc, err := json.Marshal(federation.NewDiscovery(instance, "b.example+1234+AAAA", make([]byte, 32)))
+	doc, err := json.Marshal(federation.NewDiscovery(instance, "b.example+1234+AAAA", make([]byte, 32), make([]byte, 32)))
 	require.NoError(t, err)
 	var m map[string]any
 	require.NoError(t, json.Unmarshal(doc, &m))
@@ -24,7 +24,7 @@ func discovery(t testing.TB, instance string, change func(d, log map[string]any)
 
 func TestDiscoveryReadsBack(t *testing.T) {
 	for _, instance := range []string{"https://b.example", "http://b.test:8080", "https://[2606:4700::1]"} {
-		want := federation.NewDiscovery(instance, "b.example+1234+AAAA", make([]byte, 32))
+		want := federation.NewDiscovery(instance, "b.example+1234+AAAA", make([]byte, 32), make([]byte, 32))
 		got, err := federation.ParseDiscovery([]byte(discovery(t, instance, func(d, _ map[string]any) { d["more"] = 1 })), instance)
 		require.NoError(t, err)
 		require.Equal(t, want, got)

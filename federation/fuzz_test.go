@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/waxwing-dm/waxwing/transparency"
 )
 
 func FuzzParseActivity(f *testing.F) {
@@ -52,7 +54,7 @@ func FuzzParseActor(f *testing.F) {
 }
 
 func FuzzParseDiscovery(f *testing.F) {
-	doc, err := json.Marshal(NewDiscovery("https://b.example", "key", make([]byte, 32)))
+	doc, err := json.Marshal(NewDiscovery("https://b.example", "key", make([]byte, 32), make([]byte, 32)))
 	require.NoError(f, err)
 	f.Add(doc, "https://b.example")
 	f.Add([]byte(strings.Replace(string(doc), "b.example/waxwing/claim", "c.example/", 1)), "https://b.example")
@@ -66,7 +68,7 @@ func FuzzParseDiscovery(f *testing.F) {
 		for _, u := range []string{d.Actor, d.API, d.Claim, d.Directory, d.Log.URL} {
 			require.True(t, on(instance, u), u)
 		}
-		require.Equal(t, LogOrigin(instance), d.Log.Origin)
+		require.Equal(t, transparency.Origin(Host(instance), d.Log.VRF), d.Log.Origin)
 		again, err := json.Marshal(d)
 		require.NoError(t, err)
 		same, err := ParseDiscovery(again, instance)

@@ -18,12 +18,12 @@ import (
 	"github.com/waxwing-dm/waxwing/internal/problem"
 	"github.com/waxwing-dm/waxwing/internal/safehttp"
 	"github.com/waxwing-dm/waxwing/internal/strictjson"
+	"github.com/waxwing-dm/waxwing/transparency"
 )
 
 const (
 	maxAnswer = 1 << 20  // bytes of another sidecar's answer (spec/wire.md)
 	maxBlob   = 32 << 20 // bytes of a file
-	maxLookup = 64 << 10 // bytes of a directory answer
 	keepFor   = 10 * time.Minute
 	askAgain  = 10 * time.Second // a document fetched more recently is not fetched anew because a signature fails
 	maxCached = 10_000
@@ -219,7 +219,7 @@ func (r *Remote) Directory(ctx context.Context, actor string, from int64) ([]byt
 		return nil, err
 	}
 	q := url.Values{"actor": {actor}, "from": {fmt.Sprint(from)}}
-	res, err := r.ask(ctx, r.service, http.MethodGet, d.Directory+"?"+q.Encode(), nil, jsonType, maxLookup)
+	res, err := r.ask(ctx, r.service, http.MethodGet, d.Directory+"?"+q.Encode(), nil, transparency.AnswerType, transparency.MaxAnswer)
 	if err != nil {
 		return nil, err
 	}

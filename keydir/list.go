@@ -14,10 +14,11 @@ import (
 )
 
 const (
-	listVersion = 1
+	listVersion = 2 // each kind of content has a number of its own; see content.go
 	// MaxDevices is the most devices one actor's list may have.
 	MaxDevices = 100
-	maxActor   = 2048
+	// MaxActor is the most bytes an actor URL may have.
+	MaxActor   = 2048
 	deviceSize = 40
 )
 
@@ -39,6 +40,7 @@ func (d Device) ID() string { return DeviceID(d.SignatureKey[:]) }
 // DeviceList says which devices speak for an actor. Seq is that of its log entry.
 type DeviceList struct {
 	Actor   string
+	Former  string // the actor that the account was before it moved here, or nothing
 	Seq     uint32
 	Devices []Device // strictly ascending by key
 }
@@ -48,12 +50,10 @@ func ParseDeviceList(b []byte) (DeviceList, error) {
 	var l DeviceList
 	s := cryptobyte.String(b)
 	var version uint8
-	var actor, devices cryptobyte.String
-	if !s.ReadUint8(&version) || version != listVersion || !s.ReadUint16LengthPrefixed(&actor) || len(actor) == 0 || len(actor) > maxActor ||
-		!s.ReadUint32(&l.Seq) || !s.ReadUint16LengthPrefixed(&devices) || len(devices) > MaxDevices*deviceSize || !s.Empty() {
+	var devices cryptobyte.String
+	if !s.ReadUint8(&version) || version != listVersion || !readActor(&s, 1, &l.Actor) || !readActor(&s, 0, &l.Former) || !s.ReadUint32(&l.Seq) || !s.ReadUint16LengthPrefixed(&devices) || len(devices) > MaxDevices*deviceSize || !s.Empty() {
 		return DeviceList{}, fmt.Errorf("keydir: reading a device list of %d bytes: malformed", len(b))
 	}
-	l.Actor = string(actor)
 	for !devices.Empty() {
 		var d Device
 		if !devices.CopyBytes(d.SignatureKey[:]) || !devices.ReadUint64(&d.Added) {
@@ -71,7 +71,8 @@ func ParseDeviceList(b []byte) (DeviceList, error) {
 func (l DeviceList) Marshal() []byte {
 	var b cryptobyte.Builder
 	b.AddUint8(listVersion)
-	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(l.Actor)) })
+	addActor(&b, l.Actor)
+	addActor(&b, l.Former)
 	b.AddUint32(l.Seq)
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
 		for _, d := range l.Devices {
@@ -82,6 +83,19 @@ func (l DeviceList) Marshal() []byte {
 	return b.BytesOrPanic()
 }
 
+func addActor(b *cryptobyte.Builder, actor string) {
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(actor)) })
+}
+
+func readActor(s *cryptobyte.String, least int, out *string) bool {
+	var actor cryptobyte.String
+	if !s.ReadUint16LengthPrefixed(&actor) || len(actor) < least || len(actor) > MaxActor {
+		return false
+	}
+	*out = string(actor)
+	return true
+}
+
 // Has says whether the key is of a device in the list.
 func (l DeviceList) Has(signatureKey []byte) bool {
 	for _, d := range l.Devices {
@@ -90,4 +104,16 @@ func (l DeviceList) Has(signatureKey []byte) bool {
 		}
 	}
 	return false
+}
+
+// without returns the list less one device; false if it has none with that key.
+func (l DeviceList) without(signatureKey []byte) (DeviceList, bool) {
+	less := l
+	less.Devices = nil
+	for _, d := range l.Devices {
+		if !bytes.Equal(d.SignatureKey[:], signatureKey) {
+			less.Devices = append(less.Devices, d)
+		}
+	}
+	return less, len(less.Devices) == len(l.Devices)-1
 }

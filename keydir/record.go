@@ -4,37 +4,34 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/waxwing-dm/waxwing/transparency"
 )
 
-// Record is what an agent remembers of one actor: the newest list that was proven to it.
+// Record is what an agent remembers of one actor: the newest statement that was proven to it, and what it comes to.
 type Record struct {
 	Actor     string
-	Seq       uint32
-	LastReset uint32
-	AuthNext  [32]byte
-	EntryHash [32]byte
-	List      DeviceList
-	Checked   uint64 // milliseconds: when it was last proven
+	Statement transparency.Statement // the newest
+	List      DeviceList             // with no device after a move or an erase
+	MovedTo   string                 // actor
+	Checked   uint64                 // milliseconds: when it was last proven
 	// Reset says that this lookup showed a reset since what was remembered before: the keys are not vouched for by the old ones.
 	Reset bool
 }
 
 type recordJSON struct {
-	Seq       uint32 `json:"seq"`
-	LastReset uint32 `json:"last_reset"`
-	AuthNext  []byte `json:"auth_next"`
-	EntryHash []byte `json:"entry_hash"`
+	Statement []byte `json:"statement"`
 	List      []byte `json:"list"`
+	MovedTo   string `json:"moved_to,omitempty"`
 	Checked   uint64 `json:"checked"`
 	Reset     bool   `json:"reset,omitempty"`
 }
 
 // Marshal for storage.
 func (r Record) Marshal() []byte {
-	b, err := json.Marshal(recordJSON{r.Seq, r.LastReset, r.AuthNext[:], r.EntryHash[:], r.List.Marshal(), r.Checked, r.Reset})
+	b, err := json.Marshal(recordJSON{r.Statement.Marshal(), r.List.Marshal(), r.MovedTo, r.Checked, r.Reset})
 	if err != nil {
 		panic("keydir: encoding a record: " + err.Error())
 	}
@@ -44,77 +41,126 @@ func (r Record) Marshal() []byte {
 // ParseRecord reads what Marshal wrote.
 func ParseRecord(b []byte) (Record, error) {
 	var j recordJSON
-	if err := json.Unmarshal(b, &j); err != nil || len(j.AuthNext) != 32 || len(j.EntryHash) != 32 {
+	if err := json.Unmarshal(b, &j); err != nil {
 		return Record{}, fmt.Errorf("keydir: reading a stored record: malformed")
+	}
+	s, err := transparency.ParseStatement(j.Statement)
+	if err != nil {
+		return Record{}, err
 	}
 	list, err := ParseDeviceList(j.List)
 	if err != nil {
 		return Record{}, err
 	}
-	return Record{list.Actor, j.Seq, j.LastReset, [32]byte(j.AuthNext), [32]byte(j.EntryHash), list, j.Checked, j.Reset}, nil
+	return Record{list.Actor, s, list, j.MovedTo, j.Checked, j.Reset}, nil
 }
 
-// Verify checks an answer about an actor, A1 to A6 of spec/log-entry.md, against the log as remembered and, if the actor is
-// known, the record of it. It returns both as they are to be remembered next; on an error neither has changed. now is in
-// milliseconds.
-func Verify(log transparency.Log, known *Record, actor string, a transparency.Answer, now uint64) (transparency.Log, Record, error) {
-	fail := func(err error) (transparency.Log, Record, error) {
-		return log, Record{}, fmt.Errorf("keydir: verifying the directory's answer about %s: %w", actor, err)
+// Verify checks an answer about an actor, A1 to A8 of spec/log-entry.md, against the log as remembered and, if the actor is
+// known, the record of it. It returns both as they are to be remembered next, and the label; the record is nil if the
+// answer proves that the actor has none. On an error neither has changed. now is in milliseconds.
+func Verify(log transparency.Log, known *Record, actor string, a transparency.Answer, now uint64) (transparency.Log, *Record, [32]byte, error) {
+	fail := func(err error) (transparency.Log, *Record, [32]byte, error) {
+		return log, nil, [32]byte{}, fmt.Errorf("keydir: verifying the directory's answer about %s: %w", actor, err)
 	}
-	next, e, err := log.Check(a)
+	next, found, err := log.Check(actor, a)
 	if err != nil {
 		return fail(err)
 	}
-	list, err := ParseDeviceList(a.Devices)
+	if found.Statement == nil {
+		if known != nil {
+			return fail(transparency.Failed("A8", "the list of seq %d is gone", known.Statement.Seq))
+		}
+		return next, nil, found.Label, nil
+	}
+	s := *found.Statement
+	state, err := Open(actor, s, a.Found.Opening, a.Found.Content)
 	if err != nil {
 		return fail(err)
 	}
-	if list.Seq != e.Seq || list.Actor != actor {
-		return fail(transparency.Failed("L5", "the list is of another actor or seq"))
+	r := Record{Actor: actor, Statement: s, List: state.List, MovedTo: state.MovedTo, Checked: now}
+	if known != nil {
+		if err := follows(known.Statement, state.Since); err != nil {
+			return fail(err)
+		}
+		r.Reset = s.LastReset > known.Statement.Seq
 	}
-	if e.Label != transparency.Label(actor) {
-		return fail(transparency.Failed("A5", "the entry is of another label"))
-	}
-	r := Record{actor, e.Seq, e.LastReset, e.AuthNext, sha256.Sum256(a.Entry), list, now, false}
-	if err := r.follows(known, e); err != nil {
-		return fail(err)
-	}
-	r.Reset = known != nil && e.LastReset > known.Seq
-	return next, r, nil
+	return next, &r, found.Label, nil
 }
 
-// follows is A6.
-func (r Record) follows(known *Record, e transparency.Entry) error {
-	if known == nil {
-		return nil
-	}
+// follows is A8: what is known of an actor and what was shown of it now are of one history. since is as State has it.
+func follows(known transparency.Statement, since []transparency.Statement) error {
+	newest := since[len(since)-1]
 	switch {
-	case e.Seq < known.Seq || e.LastReset < known.LastReset:
-		return transparency.Failed("A6", "the list went back from seq %d to %d", known.Seq, e.Seq)
-	case e.Seq == known.Seq && r.EntryHash != known.EntryHash:
-		return transparency.Failed("A6", "two entries with seq %d", e.Seq)
-	case e.Seq > known.Seq && e.LastReset > known.LastReset && e.LastReset <= known.Seq:
-		return transparency.Failed("A6", "a reset at seq %d appears that was not there before", e.LastReset)
-	case e.Seq == known.Seq+1 && e.Kind == transparency.KindUpdate && transparency.AccountKeyHash(e.AuthKey) != known.AuthNext:
-		return transparency.Failed("A6", "the update is not by the account key promised before")
+	case newest.Seq < known.Seq || newest.LastReset < known.LastReset:
+		return transparency.Failed("A8", "the list went back from seq %d to %d", known.Seq, newest.Seq)
+	case newest.LastReset > known.LastReset && newest.LastReset <= known.Seq:
+		return transparency.Failed("A8", "a reset at seq %d appears that was not there before", newest.LastReset)
+	case newest.Time < known.Time:
+		return transparency.Failed("A8", "time goes backwards")
+	}
+	for _, s := range since {
+		if s.Seq == known.Seq && s != known {
+			return transparency.Failed("A8", "two entries with seq %d", s.Seq)
+		}
+		if s.Seq == known.Seq+1 {
+			if err := s.Follows(&known); err != nil {
+				return transparency.Failed("A8", "%v", err)
+			}
+		}
 	}
 	return nil
 }
 
-// NewEntry builds and signs the entry that publishes list. previous is the actor's record, nil for the first entry; kind
-// is first, update or reset. The same account key is promised for the next update. now is in milliseconds.
-func NewEntry(kind transparency.Kind, previous *Record, list DeviceList, opening [32]byte, account ed25519.PrivateKey, now uint64) transparency.Entry {
-	e := transparency.Entry{
-		Kind: kind, Time: now, Label: transparency.Label(list.Actor), Seq: list.Seq,
-		AuthNext:   transparency.AccountKeyHash([32]byte(account.Public().(ed25519.PublicKey))),
-		Commitment: transparency.Commit(opening, list.Marshal()),
+func asCheck(number string, err error) error {
+	var check *transparency.CheckError
+	if errors.As(err, &check) {
+		return err
 	}
-	switch {
-	case kind == transparency.KindReset:
-		e.LastReset = e.Seq
-	case previous != nil:
-		e.LastReset = previous.LastReset
-	}
-	e.Sign(account)
-	return e
+	return transparency.Failed(number, "%v", err)
 }
+
+// Change is what an account says next: a list of devices, or with MovedTo that it goes on elsewhere.
+type Change struct {
+	Kind    transparency.Kind // first, update, reset or move
+	Label   [32]byte
+	List    DeviceList // Seq is filled in
+	MovedTo string
+	Next    [32]byte // the account key that is promised for the change after this
+	Opening [32]byte
+}
+
+// Sign makes the statement of a change and the content that it commits to. previous is the newest statement, nil for the first.
+// now is in milliseconds.
+func (c Change) Sign(previous *transparency.Statement, account ed25519.PrivateKey, now uint64) (transparency.Statement, []byte) {
+	s := transparency.Statement{Kind: c.Kind, Time: now, Label: c.Label, AuthNext: transparency.AccountKeyHash(c.Next)}
+	if previous != nil {
+		s.Seq, s.LastReset, s.Time = previous.Seq+1, previous.LastReset, max(now, previous.Time)
+	}
+	if c.Kind == transparency.KindReset {
+		s.LastReset = s.Seq
+	}
+	c.List.Seq = s.Seq
+	content := c.List.Marshal()
+	if c.Kind == transparency.KindMove {
+		content = Move{c.List.Actor, s.Seq, c.MovedTo}.Marshal()
+	}
+	s.Commitment = transparency.Commit(c.Opening, content)
+	s.Sign(account, nil)
+	return s, content
+}
+
+// RevokeDevice makes the statement by which a device key takes itself off the list, whoever holds it, and the content that it
+// commits to. state and the opening are those of the newest statement.
+func RevokeDevice(state State, opening, newOpening [32]byte, device ed25519.PrivateKey, now uint64) (transparency.Statement, []byte) {
+	last := state.Since[len(state.Since)-1]
+	content := state.Revoke(opening).Marshal()
+	s := transparency.Statement{
+		Kind: transparency.KindRevoke, Time: max(now, last.Time), Label: last.Label, Seq: last.Seq + 1, LastReset: last.LastReset,
+		AuthNext: last.AuthNext, Commitment: transparency.Commit(newOpening, content),
+	}
+	s.Sign(device, &last)
+	return s, content
+}
+
+// StatementHash names a statement in what is shown to people.
+func StatementHash(s transparency.Statement) [32]byte { return sha256.Sum256(s.Marshal()) }

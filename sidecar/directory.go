@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
 	"github.com/waxwing-dm/waxwing/internal/problem"
@@ -13,6 +14,9 @@ import (
 	"github.com/waxwing-dm/waxwing/transparency/sequencer"
 )
 
+// witnessWait is how long a publication waits to be witnessed before it is answered all the same.
+const witnessWait = 10 * time.Second
+
 // publish is POST /directory (D1 to D3).
 func (s *Sidecar) publish(w http.ResponseWriter, r *http.Request, d store.Device) error {
 	var p clientapi.Publication
@@ -20,44 +24,48 @@ func (s *Sidecar) publish(w http.ResponseWriter, r *http.Request, d store.Device
 		return err
 	}
 	if len(p.Opening) != 32 {
-		return transparency.Failed("L5", "an opening has 32 bytes")
+		return transparency.Failed("L6", "an opening has 32 bytes")
 	}
-	list, err := keydir.ParseDeviceList(p.Devices)
+	statement, err := transparency.ParseStatement(p.Statement)
 	if err != nil {
-		return transparency.Failed("L5", "the device list cannot be read")
+		return transparency.Failed("L6", "the statement cannot be read")
 	}
-	if list.Actor != d.Actor {
-		return notAllowed("the device list is of another actor than the token")
-	}
-	if err := s.maySpeakFor(r.Context(), d, p.Entry, list); err != nil {
-		return err
-	}
-	answer, err := s.log.Append(r.Context(), p.Entry, [32]byte(p.Opening), p.Devices)
+	state, err := keydir.Open(d.Actor, statement, [32]byte(p.Opening), p.Content)
 	if err != nil {
 		return err
 	}
-	if err := s.store.Accounts.Listed(r.Context(), d.Actor, deviceIDs(list)); err != nil { // a crash before it is mended by asking again
+	if err := s.maySpeakFor(r.Context(), d, statement, state.List); err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, answer)
+	return s.append(w, r, sequencer.Submission{Actor: d.Actor, Statement: p.Statement, Opening: [32]byte(p.Opening), Content: p.Content}, state.List)
+}
+
+func (s *Sidecar) append(w http.ResponseWriter, r *http.Request, sub sequencer.Submission, list keydir.DeviceList) error {
+	index, err := s.log.Append(r.Context(), sub)
+	if err != nil {
+		return err
+	}
+	if err := s.store.Accounts.Listed(r.Context(), sub.Actor, deviceIDs(list)); err != nil { // a crash before it is mended by asking again
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), witnessWait)
+	defer cancel()
+	witnessed := s.log.Wait(ctx, index) == nil
+	return writeJSON(w, http.StatusOK, clientapi.Published{Index: index, Witnessed: witnessed})
 }
 
 // maySpeakFor keeps a token alone from adding a device. An update is signed by the account key; a first entry and a reset are
 // signed by a key that nobody knows yet, so they may name only the device that has just proven the login code and its own
 // signature key. A device that is in the list already has no use for a reset; whoever has only its token is refused.
-func (s *Sidecar) maySpeakFor(ctx context.Context, d store.Device, entry []byte, list keydir.DeviceList) error {
-	e, err := transparency.ParseEntry(entry)
-	if err != nil {
-		return transparency.Failed("L5", "the entry cannot be read")
-	}
-	if e.Kind == transparency.KindUpdate {
+func (s *Sidecar) maySpeakFor(ctx context.Context, d store.Device, statement transparency.Statement, list keydir.DeviceList) error {
+	if statement.Kind != transparency.KindFirst && statement.Kind != transparency.KindReset {
 		return nil
 	}
 	if len(list.Devices) != 1 || !list.Has(d.SignatureKey) {
 		return notAllowed("a first entry or a reset names the device that publishes it and no other")
 	}
-	if e.Kind == transparency.KindReset {
-		now, err := s.log.List(ctx, d.Actor)
+	if statement.Kind == transparency.KindReset {
+		now, err := s.newestList(ctx, d.Actor)
 		if err == nil && now.Has(d.SignatureKey) && now.Seq != list.Seq { // the same seq: the reset that brought it in, once more
 			return notAllowed("a device that is in the list does not reset it")
 		}
@@ -81,40 +89,46 @@ func (s *Sidecar) lookup(w http.ResponseWriter, r *http.Request, _ store.Device)
 	}
 	answer, err := s.remote.Directory(r.Context(), actor, int64(from))
 	if err != nil {
-		return fromPeer(err, "no_such_label", "beyond_head", "request_invalid")
+		return fromPeer(err, "erased", "beyond_head", "not_witnessed", "request_invalid")
 	}
 	if _, err := transparency.ParseAnswer(answer); err != nil {
 		return problem.New(http.StatusBadGateway, "peer_failed", "the other instance answered with something that is not a lookup answer")
 	}
-	write(w, http.StatusOK, "application/json", "no-store", answer)
+	write(w, http.StatusOK, transparency.AnswerType, "no-store", answer)
 	return nil
 }
 
-// directory is the public GET of the own log's answers.
+// directory is the public GET of the own log's answers. It proves of any actor of this instance what keys they have, or that they
+// have none; of others it knows nothing.
 func (s *Sidecar) directory(w http.ResponseWriter, r *http.Request) error {
 	from, err := number(r.URL.Query(), "from", 0)
 	if err != nil {
 		return err
 	}
-	answer, err := s.log.Answer(r.Context(), r.URL.Query().Get("actor"), int64(from))
+	actor := r.URL.Query().Get("actor")
+	if !s.isLocal(actor) || len(actor) > keydir.MaxActor {
+		return problem.New(http.StatusNotFound, "no_such_label", "the actor is not of this instance")
+	}
+	answer, err := s.log.Answer(r.Context(), actor, int64(from))
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, answer)
+	write(w, http.StatusOK, transparency.AnswerType, "no-store", answer.Marshal())
+	return nil
 }
 
-// newestList of an actor of this instance; empty if there is none yet.
+// newestList of an actor of this instance, as far as it is witnessed; empty if there is none.
 func (s *Sidecar) newestList(ctx context.Context, actor string) (keydir.DeviceList, error) {
-	list, err := s.log.List(ctx, actor)
-	if errors.Is(err, sequencer.ErrUnknown) {
+	state, ok, err := s.log.State(ctx, actor)
+	if errors.Is(err, sequencer.ErrErased) || err == nil && !ok {
 		return keydir.DeviceList{Actor: actor}, nil
 	}
-	return list, err
+	return state.List, err
 }
 
 // checkpoint and tile serve the log to anybody (C2SP tlog-tiles).
 func (s *Sidecar) checkpoint(w http.ResponseWriter, r *http.Request) error {
-	note, err := s.log.Checkpoint(r.Context())
+	note, err := s.log.Checkpoint()
 	if err != nil {
 		return err
 	}

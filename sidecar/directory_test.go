@@ -1,11 +1,11 @@
 package sidecar_test
 
 import (
-	"encoding/json"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/waxwing-dm/waxwing/federation"
@@ -19,16 +19,27 @@ func (b *box) pin() transparency.Log {
 	_, body := b.get(federation.PathDiscovery)
 	d, err := federation.ParseDiscovery(body, b.instance)
 	require.NoError(b.w.t, err)
-	return transparency.Log{Origin: d.Log.Origin, Key: d.Log.Key}
+	log, err := transparency.Pin(federation.Host(b.instance), d.Log.Origin, d.Log.Key, d.Log.VRF)
+	require.NoError(b.w.t, err)
+	return log
 }
 
-func (b *box) verify(log transparency.Log, known *keydir.Record, actor string, answer json.RawMessage) (transparency.Log, keydir.Record) {
+func (b *box) verify(log transparency.Log, known *keydir.Record, actor string, answer []byte) (transparency.Log, keydir.Record) {
 	b.w.t.Helper()
 	parsed, err := transparency.ParseAnswer(answer)
 	require.NoError(b.w.t, err)
-	log, record, err := keydir.Verify(log, known, actor, parsed, uint64(b.w.now().UnixMilli()))
+	log, record, _, err := keydir.Verify(log, known, actor, parsed, uint64(b.w.now().UnixMilli()))
 	require.NoError(b.w.t, err)
-	return log, record
+	require.NotNil(b.w.t, record)
+	return log, *record
+}
+
+// current is what a lookup proves of a device's actor now.
+func (d *device) current(known *keydir.Record) keydir.Record {
+	answer, err := d.Lookup(ctx, d.actor, 0)
+	require.NoError(d.box.w.t, err)
+	_, record := d.box.verify(d.box.pin(), known, d.actor, answer)
+	return record
 }
 
 func TestDirectory(t *testing.T) {
@@ -47,7 +58,7 @@ func TestDirectory(t *testing.T) {
 	require.NoError(t, err)
 	second := a.login("alice", code)
 	second.account = alice.account
-	_, err = second.Publish(ctx, alice.publication(transparency.KindUpdate, &record, 1, alice, second))
+	_, err = second.Publish(ctx, alice.publication(transparency.KindUpdate, &record, alice, second))
 	require.NoError(t, err)
 	answer, err = second.Lookup(ctx, alice.actor, log.Size)
 	require.NoError(t, err)
@@ -58,16 +69,21 @@ func TestDirectory(t *testing.T) {
 	answer, err = bob.Lookup(ctx, alice.actor, log.Size)
 	require.NoError(t, err)
 	_, updated = b.verify(log, &record, alice.actor, answer)
-	require.Equal(t, uint32(1), updated.Seq)
+	require.Equal(t, uint32(1), updated.Statement.Seq)
 
 	_, err = bob.Lookup(ctx, alice.actor, 99)
 	requireProblem(t, err, 400, "beyond_head")
 	_, err = alice.Lookup(ctx, alice.actor, 99)
 	requireProblem(t, err, 400, "beyond_head")
-	_, err = bob.Lookup(ctx, "http://a.test/users/nobody", 0)
-	requireProblem(t, err, 404, "no_such_label")
-	_, err = bob.Lookup(ctx, "http://b.test/users/nobody", 0)
-	requireProblem(t, err, 404, "no_such_label")
+	answer, err = bob.Lookup(ctx, "http://a.test/users/nobody", log.Size)
+	require.NoError(t, err)
+	parsed, err := transparency.ParseAnswer(answer)
+	require.NoError(t, err)
+	_, nobody, _, err := keydir.Verify(log, nil, "http://a.test/users/nobody", parsed, 0)
+	require.NoError(t, err)
+	require.Nil(t, nobody, "proven to have no keys")
+	_, _, _, err = keydir.Verify(log, nil, "http://a.test/users/somebody", parsed, 0)
+	require.Error(t, err, "proven of nobody else")
 	_, err = bob.Lookup(ctx, "not a URL", 0)
 	requireProblem(t, err, 400, "request_invalid")
 	_, err = bob.Lookup(ctx, "https://10.1.2.3/users/x", 0)
@@ -84,9 +100,11 @@ func TestPublishRefused(t *testing.T) {
 	answer, err := alice.Lookup(ctx, alice.actor, 0)
 	require.NoError(t, err)
 	_, record := a.verify(a.pin(), nil, alice.actor, answer)
+	ahead := record
+	ahead.Statement.Seq++
 	before := a.rows()
 	update := func() clientapi.Publication {
-		return alice.publication(transparency.KindUpdate, &record, 1, alice, second)
+		return alice.publication(transparency.KindUpdate, &record, alice, second)
 	}
 	spoilt := func(f func(*clientapi.Publication)) clientapi.Publication {
 		p := update()
@@ -102,40 +120,36 @@ func TestPublishRefused(t *testing.T) {
 		status int
 		code   string
 	}{
-		{"another actor's", bob, update(), 403, "not_allowed"},
-		{"by an account key that nobody promised", &thief, thief.publication(transparency.KindUpdate, &record, 1, alice, second), 403, "key_not_current"},
-		{"the first entry once more", alice, alice.publication(transparency.KindFirst, nil, 0, alice), 409, "version_conflict"},
-		{"a seq too far", alice, alice.publication(transparency.KindUpdate, &record, 2, alice, second), 409, "version_conflict"},
-		{"a signature that is not", alice, spoilt(func(p *clientapi.Publication) { p.Entry[len(p.Entry)-1] ^= 1 }), 422, "entry_invalid"},
-		{"a commitment to another list", alice, spoilt(func(p *clientapi.Publication) { p.Devices[len(p.Devices)-1] ^= 1 }), 422, "entry_invalid"},
+		{"another actor's", bob, update(), 422, "entry_invalid"},
+		{"by an account key that nobody promised", &thief, thief.publication(transparency.KindUpdate, &record, alice, second), 403, "key_not_current"},
+		{"the first entry once more", alice, alice.publication(transparency.KindFirst, nil, alice), 409, "version_conflict"},
+		{"a seq too far", alice, alice.publication(transparency.KindUpdate, &ahead, alice, second), 409, "version_conflict"},
+		{"a signature that is not", alice, spoilt(func(p *clientapi.Publication) { p.Statement[len(p.Statement)-1] ^= 1 }), 422, "entry_invalid"},
+		{"a commitment to another list", alice, spoilt(func(p *clientapi.Publication) { p.Content[len(p.Content)-1] ^= 1 }), 422, "entry_invalid"},
 		{"another opening", alice, spoilt(func(p *clientapi.Publication) { p.Opening[0] ^= 1 }), 422, "entry_invalid"},
 		{"a short opening", alice, spoilt(func(p *clientapi.Publication) { p.Opening = p.Opening[:31] }), 422, "entry_invalid"},
-		{"no entry", alice, spoilt(func(p *clientapi.Publication) { p.Entry = nil }), 422, "entry_invalid"},
-		{"no list", alice, spoilt(func(p *clientapi.Publication) { p.Devices = nil }), 422, "entry_invalid"},
-		{"a reset by a device that is listed", alice, alice.publication(transparency.KindReset, &record, 1, alice), 403, "not_allowed"},
-		{"a reset that brings another device along", &thief, thief.publication(transparency.KindReset, &record, 1, alice, second), 403, "not_allowed"},
+		{"no statement", alice, spoilt(func(p *clientapi.Publication) { p.Statement = nil }), 422, "entry_invalid"},
+		{"no list", alice, spoilt(func(p *clientapi.Publication) { p.Content = nil }), 422, "entry_invalid"},
+		{"a reset by a device that is listed", alice, alice.publication(transparency.KindReset, &record, alice), 403, "not_allowed"},
+		{"a reset that brings another device along", &thief, thief.publication(transparency.KindReset, &record, alice, second), 403, "not_allowed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := c.as.Publish(ctx, c.p)
-			p := requireProblem(t, err, c.status, c.code)
-			if c.code == "version_conflict" {
-				require.Contains(t, p.Extra, "answer")
-			}
+			requireProblem(t, err, c.status, c.code)
 		})
 	}
 	w.advance(11 * time.Minute)
 	old := update()
 	w.advance(-11 * time.Minute)
 	_, err = alice.Publish(ctx, old)
-	require.Equal(t, "L4", requireProblem(t, err, 422, "entry_invalid").Extra["check"])
+	require.Equal(t, "L7", requireProblem(t, err, 422, "entry_invalid").Extra["check"])
 	require.Equal(t, before, a.rows())
 
 	// A person who has lost every device logs in with the code, and everybody sees the reset.
 	lost := thief
-	answer, err = lost.Publish(ctx, lost.publication(transparency.KindReset, &record, 1, &lost))
+	_, err = lost.Publish(ctx, lost.publication(transparency.KindReset, &record, &lost))
 	require.NoError(t, err)
-	_, after := a.verify(a.pin(), &record, alice.actor, answer)
-	require.True(t, after.Reset)
+	require.True(t, second.current(&record).Reset)
 }
 
 func TestPublishAgainIsTheSame(t *testing.T) {
@@ -144,20 +158,21 @@ func TestPublishAgainIsTheSame(t *testing.T) {
 	code, err := a.AddAccount("alice")
 	require.NoError(t, err)
 	d := a.login("alice", code)
-	p := d.publication(transparency.KindFirst, nil, 0, d)
+	p := d.publication(transparency.KindFirst, nil, d)
 	first, err := d.Publish(ctx, p)
 	require.NoError(t, err)
 	again, err := d.Publish(ctx, p)
 	require.NoError(t, err)
-	require.JSONEq(t, string(first), string(again))
-	require.Equal(t, 1, a.rows()["log_entry"])
+	require.Equal(t, first, again)
+	require.True(t, first.Witnessed)
+	require.Equal(t, 2, a.rows()["log_entry"], "padding, and this")
 }
 
 func TestTilesServeTheWholeLog(t *testing.T) {
 	w := newWorld(t)
 	a := w.box("a.test").start()
 	log := a.pin()
-	verifier, err := log.Verifier()
+	verifier, err := note.NewVerifier(log.Key)
 	require.NoError(t, err)
 	checkpoint := func() transparency.Checkpoint {
 		res, note := a.get("/waxwing/log/checkpoint")
@@ -166,23 +181,23 @@ func TestTilesServeTheWholeLog(t *testing.T) {
 		require.NoError(t, err)
 		return c
 	}
-	require.Zero(t, checkpoint().Size)
+	require.Equal(t, int64(1), checkpoint().Size)
 	a.person("alice")
 	a.person("bob")
 	c := checkpoint()
-	require.Equal(t, int64(2), c.Size)
-	res, bundle := a.get("/waxwing/log/tile/entries/000.p/2")
+	require.Equal(t, int64(3), c.Size)
+	res, bundle := a.get("/waxwing/log/tile/entries/000.p/3")
 	require.Equal(t, 200, res.StatusCode)
 	require.Contains(t, res.Header.Get("Cache-Control"), "immutable")
-	require.Len(t, bundle, 2*(2+transparency.EntrySize))
-	res, hashes := a.get("/waxwing/log/tile/0/000.p/2")
+	require.Len(t, bundle, 3*(2+transparency.EntrySize))
+	res, hashes := a.get("/waxwing/log/tile/0/000.p/3")
 	require.Equal(t, 200, res.StatusCode)
-	require.Equal(t, c.Root, tlog.NodeHash(tlog.Hash(hashes[:32]), tlog.Hash(hashes[32:])))
-	for i := range 2 {
+	require.Equal(t, c.Root, tlog.NodeHash(tlog.NodeHash(tlog.Hash(hashes[:32]), tlog.Hash(hashes[32:64])), tlog.Hash(hashes[64:])))
+	for i := range 3 {
 		at := i * (2 + transparency.EntrySize)
 		require.Equal(t, transparency.LeafHash(bundle[at+2:at+2+transparency.EntrySize]), tlog.Hash(hashes[32*i:32*i+32]))
 	}
-	for _, path := range []string{"tile/0/000.p/3", "tile/0/000", "tile/entries/001", "tile/9/000", "tile/x"} {
+	for _, path := range []string{"tile/0/000.p/4", "tile/0/000", "tile/entries/001", "tile/9/000", "tile/x"} {
 		res, _ := a.get("/waxwing/log/" + path)
 		require.Equal(t, 404, res.StatusCode, path)
 	}

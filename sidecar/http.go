@@ -62,7 +62,9 @@ var problems = []struct {
 	detail   string
 	operator bool // who has to do something about it, and so must find it in the log
 }{
-	{sequencer.ErrUnknown, http.StatusNotFound, "no_such_label", "this actor has no device list here", false},
+	{sequencer.ErrErased, http.StatusGone, "erased", "what was here of this actor has been erased", false},
+	{sequencer.ErrNotNext, http.StatusConflict, "version_conflict", "the statement is not the next one of its label", false},
+	{sequencer.ErrNotYet, http.StatusServiceUnavailable, "not_witnessed", "the log has not been witnessed yet; try again", false},
 	{sequencer.ErrBeyondHead, http.StatusBadRequest, "beyond_head", "the log is not that long", false},
 	{sequencer.ErrKeyNotCurrent, http.StatusForbidden, "key_not_current", "the entry is not signed by the account key that was promised", false},
 	{sequencer.ErrNotFound, http.StatusNotFound, "not_found", "the log has no such tile", false},
@@ -89,15 +91,12 @@ var problems = []struct {
 func (s *Sidecar) problemFor(err error) *problem.Problem {
 	var p *problem.Problem
 	var check *transparency.CheckError
-	var conflict *sequencer.ConflictError
 	var stale *hub.StaleError
 	switch {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &check):
 		return problem.New(http.StatusUnprocessableEntity, "entry_invalid", "the entry fails check %s: %s", check.Check, check.Reason).With("check", check.Check)
-	case errors.As(err, &conflict):
-		return problem.New(http.StatusConflict, "version_conflict", "the entry is not the next one").With("answer", conflict.Answer)
 	case errors.As(err, &stale):
 		return problem.New(http.StatusConflict, "epoch_stale", "another commit was first; the group is at epoch %d", stale.Epoch).
 			With("epoch", stale.Epoch).With("seq", stale.Seq).With("events", eventsOf(stale.Events))

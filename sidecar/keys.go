@@ -9,11 +9,13 @@ import (
 	"fmt"
 
 	"github.com/waxwing-dm/waxwing/sidecar/store"
+	"github.com/waxwing-dm/waxwing/transparency/vrf"
 )
 
 // keys of the instance. They are made at the first start and stay: receivers pin them.
 type keys struct {
 	log     ed25519.PrivateKey // signs checkpoints
+	vrf     *vrf.PrivateKey    // makes the labels of the log
 	hub     ed25519.PrivateKey // signs receipts
 	service *rsa.PrivateKey    // signs what the instance asks of others
 }
@@ -22,6 +24,9 @@ const rsaBits = 2048
 
 func loadKeys(ctx context.Context, s *store.Store) (k keys, err error) {
 	if k.log, err = loadEd25519(ctx, s, "log key"); err != nil {
+		return keys{}, err
+	}
+	if k.vrf, err = loadVRF(ctx, s); err != nil {
 		return keys{}, err
 	}
 	if k.hub, err = loadEd25519(ctx, s, "hub key"); err != nil {
@@ -47,6 +52,21 @@ func loadEd25519(ctx context.Context, s *store.Store, name string) (ed25519.Priv
 		return nil, fmt.Errorf("sidecar: reading the %s: %d bytes", name, len(seed))
 	}
 	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+func loadVRF(ctx context.Context, s *store.Store) (*vrf.PrivateKey, error) {
+	seed, err := s.Setting(ctx, "vrf key", func() ([]byte, error) {
+		key, err := vrf.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		seed := key.Seed()
+		return seed[:], nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return vrf.NewPrivateKey(seed)
 }
 
 // newRSA makes an RSA key in PKCS #8.

@@ -43,7 +43,7 @@ func (w *world) peer(host string) *peer {
 	}))
 	w.t.Cleanup(s.Close)
 	w.hosts[host] = strings.TrimPrefix(s.URL, "http://")
-	discovery, err := json.Marshal(federation.NewDiscovery(p.instance, "no key", make([]byte, 32)))
+	discovery, err := json.Marshal(federation.NewDiscovery(p.instance, "no key", make([]byte, 32), make([]byte, 32)))
 	require.NoError(w.t, err)
 	p.docs[federation.PathDiscovery] = discovery
 	p.actor(federation.PathActor)

@@ -103,19 +103,21 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 	if err != nil {
 		return nil, err
 	}
-	signer, err := sequencer.NewSigner(federation.LogOrigin(instance), k.log)
+	log, err := sequencer.New(ctx, sequencer.Config{
+		Store: st.Log, Host: federation.Host(instance), Key: k.log, VRF: k.vrf, Now: c.Now, Alone: true,
+	})
 	if err != nil {
 		return nil, err
 	}
-	logKey, err := sequencer.VerifierKey(federation.LogOrigin(instance), k.log.Public().(ed25519.PublicKey))
+	logKey, err := log.VerifierKey()
 	if err != nil {
 		return nil, err
 	}
 	s := &Sidecar{
 		instance: instance, keys: k, store: st, logger: c.Log, now: c.Now,
-		log:       sequencer.New(st.Log, signer, c.Now),
+		log:       log,
 		hub:       hub.New(st.Hub, k.hub, headers, c.Now),
-		discovery: federation.NewDiscovery(instance, logKey, k.hub.Public().(ed25519.PublicKey)),
+		discovery: federation.NewDiscovery(instance, logKey, log.VRFKey(), k.hub.Public().(ed25519.PublicKey)),
 		http:      safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwingd (+" + instance + ")", Wrap: c.WrapTransport}),
 		notify:    newNotifier(), limit: newLimiter(), stopping: make(chan struct{}),
 	}

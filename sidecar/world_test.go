@@ -205,24 +205,40 @@ func (b *box) person(name string) *device {
 	code, err := b.AddAccount(name)
 	require.NoError(b.w.t, err)
 	d := b.login(name, code)
-	_, err = d.Publish(ctx, d.publication(transparency.KindFirst, nil, 0, d))
+	_, err = d.Publish(ctx, d.publication(transparency.KindFirst, nil, d))
 	require.NoError(b.w.t, err)
 	return d
 }
 
-// publication signs a list with these devices.
-func (d *device) publication(kind transparency.Kind, previous *keydir.Record, seq uint32, devices ...*device) clientapi.Publication {
-	list := keydir.DeviceList{Actor: d.actor, Seq: seq}
+// label of the device's actor, as a lookup proves it.
+func (d *device) label() [32]byte {
+	raw, err := d.Lookup(ctx, d.actor, 0)
+	require.NoError(d.box.w.t, err)
+	answer, err := transparency.ParseAnswer(raw)
+	require.NoError(d.box.w.t, err)
+	_, found, err := d.box.pin().Check(d.actor, answer)
+	require.NoError(d.box.w.t, err)
+	return found.Label
+}
+
+// publication signs a list with these devices, after what is known of the actor.
+func (d *device) publication(kind transparency.Kind, known *keydir.Record, devices ...*device) clientapi.Publication {
+	c := keydir.Change{
+		Kind: kind, Label: d.label(), List: keydir.DeviceList{Actor: d.actor}, Next: [32]byte(d.account.Public().(ed25519.PublicKey)),
+	}
 	for _, x := range devices {
-		list.Devices = append(list.Devices, keydir.Device{SignatureKey: [32]byte(x.key.Public().(ed25519.PublicKey)), Added: 1})
+		c.List.Devices = append(c.List.Devices, keydir.Device{SignatureKey: [32]byte(x.key.Public().(ed25519.PublicKey)), Added: 1})
 	}
-	if len(devices) == 2 && bytes.Compare(list.Devices[0].SignatureKey[:], list.Devices[1].SignatureKey[:]) > 0 {
-		list.Devices[0], list.Devices[1] = list.Devices[1], list.Devices[0]
+	if len(devices) == 2 && bytes.Compare(c.List.Devices[0].SignatureKey[:], c.List.Devices[1].SignatureKey[:]) > 0 {
+		c.List.Devices[0], c.List.Devices[1] = c.List.Devices[1], c.List.Devices[0]
 	}
-	var opening [32]byte
-	_, _ = rand.Read(opening[:])
-	entry := keydir.NewEntry(kind, previous, list, opening, d.account, uint64(d.box.w.now().UnixMilli()))
-	return clientapi.Publication{Entry: entry.Marshal(), Opening: opening[:], Devices: list.Marshal()}
+	_, _ = rand.Read(c.Opening[:])
+	var previous *transparency.Statement
+	if known != nil {
+		previous = &known.Statement
+	}
+	statement, content := c.Sign(previous, d.account, uint64(d.box.w.now().UnixMilli()))
+	return clientapi.Publication{Statement: statement.Marshal(), Opening: c.Opening[:], Content: content}
 }
 
 // keyPackage makes a real one; change spoils it.

@@ -1,125 +1,117 @@
 package transparency
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 
+	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// MaxAnswer is the most bytes a lookup answer may have.
-const MaxAnswer = 64 << 10
+const (
+	// MaxAnswer is the most bytes a lookup answer may have.
+	MaxAnswer = 64 << 10
+	// AnswerType is the media type of a lookup answer.
+	AnswerType = "application/vnd.waxwing.lookup"
 
-const maxProof = 64 // hashes; a log of 2^63 entries needs no more
+	answerVersion = 2
+	maxAnswerNote = 16 << 10 // bytes of a signed checkpoint, with room for cosignatures
+	maxProof      = 64       // hashes; a log of 2^63 entries needs no more
+	maxMapProof   = 9 << 10
+	maxContent    = 40 << 10
+	proofSizeVRF  = 80
+)
 
-// Answer is a directory's answer to a lookup. Nothing in it counts before it was checked.
+// Answer is a directory's answer to a lookup. Nothing in it counts before [Log.Check].
 type Answer struct {
-	Checkpoint  []byte // signed note
-	Index       int64
-	Entry       []byte
-	Inclusion   []tlog.Hash
-	Consistency []tlog.Hash
-	Opening     [32]byte
-	Devices     []byte // encoded device list
+	Checkpoint  []byte             // signed note with cosignatures
+	Newest      []byte             // the log's newest entry
+	Inclusion   []tlog.Hash        // of Newest
+	Consistency []tlog.Hash        // from the size that was asked from
+	VRF         [proofSizeVRF]byte // that the label is the actor's
+	Map         []byte             // what Newest's map has for the label, or that it has nothing
+	Found       *Found             // nil: nothing
 }
 
-type answerJSON struct {
-	Version     int      `json:"version"`
-	Checkpoint  string   `json:"checkpoint"`
-	Index       int64    `json:"index"`
-	Entry       string   `json:"entry"`
-	Inclusion   []string `json:"inclusion"`
-	Consistency []string `json:"consistency"`
-	Opening     string   `json:"opening"`
-	Devices     string   `json:"devices"`
+// Found is what the map has for a label.
+type Found struct {
+	Statement []byte // the label's newest
+	Opening   [32]byte
+	Content   []byte // what the statement commits to
 }
 
-var b64 = base64.StdEncoding.Strict()
+// Marshal encodes the answer as spec/log-entry.md has it.
+func (a Answer) Marshal() []byte {
+	var b cryptobyte.Builder
+	b.AddUint8(answerVersion)
+	addOpaque(&b, a.Checkpoint)
+	b.AddBytes(a.Newest)
+	addHashes(&b, a.Inclusion)
+	addHashes(&b, a.Consistency)
+	b.AddBytes(a.VRF[:])
+	addOpaque(&b, a.Map)
+	if a.Found == nil {
+		b.AddUint8(0)
+		return b.BytesOrPanic()
+	}
+	b.AddUint8(1)
+	b.AddBytes(a.Found.Statement)
+	b.AddBytes(a.Found.Opening[:])
+	addOpaque(&b, a.Found.Content)
+	return b.BytesOrPanic()
+}
 
-// ParseAnswer reads an answer's JSON. Only the one spelling that MarshalJSON gives is accepted, but for white space.
-func ParseAnswer(data []byte) (Answer, error) {
+// ParseAnswer reads an answer. Each has one encoding.
+func ParseAnswer(data []byte) (a Answer, err error) {
 	if len(data) > MaxAnswer {
-		return Answer{}, fmt.Errorf("transparency: reading a lookup answer of %d bytes: at most %d", len(data), MaxAnswer)
+		return a, fmt.Errorf("transparency: reading a lookup answer of %d bytes: at most %d", len(data), MaxAnswer)
 	}
-	var j answerJSON
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&j); err != nil {
-		return Answer{}, fmt.Errorf("transparency: reading a lookup answer: %w", err)
+	s := cryptobyte.String(data)
+	var version, found uint8
+	if !s.ReadUint8(&version) || version != answerVersion {
+		return a, fmt.Errorf("transparency: reading a lookup answer: not one of version %d", answerVersion)
 	}
-	a, err := j.answer()
-	if err != nil {
-		return Answer{}, fmt.Errorf("transparency: reading a lookup answer: %w", err)
+	ok := readOpaque(&s, maxAnswerNote, &a.Checkpoint) && s.ReadBytes(&a.Newest, EntrySize) &&
+		readHashes(&s, &a.Inclusion) && readHashes(&s, &a.Consistency) &&
+		s.CopyBytes(a.VRF[:]) && readOpaque(&s, maxMapProof, &a.Map) && s.ReadUint8(&found) && found <= 1
+	if ok && found == 1 {
+		a.Found = new(Found)
+		ok = s.ReadBytes(&a.Found.Statement, StatementSize) && s.CopyBytes(a.Found.Opening[:]) && readOpaque(&s, maxContent, &a.Found.Content)
 	}
-	canonical, err := json.Marshal(a)
-	if err != nil {
-		return Answer{}, err
-	}
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, data); err != nil {
-		return Answer{}, fmt.Errorf("transparency: reading a lookup answer: %w", err)
-	}
-	if !bytes.Equal(canonical, compact.Bytes()) {
-		return Answer{}, fmt.Errorf("transparency: reading a lookup answer: not in its canonical spelling")
+	if !ok || !s.Empty() {
+		return Answer{}, fmt.Errorf("transparency: reading a lookup answer of %d bytes: malformed", len(data))
 	}
 	return a, nil
 }
 
-func (j *answerJSON) answer() (a Answer, err error) {
-	if j.Version != 1 {
-		return a, fmt.Errorf("version %d is not known here", j.Version)
-	}
-	if j.Index < 0 || len(j.Inclusion) > maxProof || len(j.Consistency) > maxProof {
-		return a, fmt.Errorf("index or proof out of bounds")
-	}
-	a.Checkpoint, a.Index = []byte(j.Checkpoint), j.Index
-	opening, err := b64.DecodeString(j.Opening)
-	if err != nil || len(opening) != len(a.Opening) {
-		return a, fmt.Errorf("opening is not %d bytes", len(a.Opening))
-	}
-	copy(a.Opening[:], opening)
-	if a.Entry, err = b64.DecodeString(j.Entry); err != nil {
-		return a, fmt.Errorf("entry: %w", err)
-	}
-	if a.Devices, err = b64.DecodeString(j.Devices); err != nil {
-		return a, fmt.Errorf("devices: %w", err)
-	}
-	if a.Inclusion, err = hashes(j.Inclusion); err != nil {
-		return a, fmt.Errorf("inclusion proof: %w", err)
-	}
-	if a.Consistency, err = hashes(j.Consistency); err != nil {
-		return a, fmt.Errorf("consistency proof: %w", err)
-	}
-	return a, nil
+func addOpaque(b *cryptobyte.Builder, v []byte) {
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(v) })
 }
 
-func hashes(in []string) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, 0, len(in))
-	for _, s := range in {
-		h, err := b64.DecodeString(s)
-		if err != nil || len(h) != tlog.HashSize {
-			return nil, fmt.Errorf("not a hash")
-		}
-		out = append(out, tlog.Hash(h))
+func readOpaque(s *cryptobyte.String, limit int, out *[]byte) bool {
+	var v cryptobyte.String
+	if !s.ReadUint16LengthPrefixed(&v) || len(v) > limit {
+		return false
 	}
-	return out, nil
+	*out = v
+	return true
 }
 
-// MarshalJSON gives the answer as spec/log-entry.md has it.
-func (a Answer) MarshalJSON() ([]byte, error) {
-	return json.Marshal(answerJSON{
-		Version: 1, Checkpoint: string(a.Checkpoint), Index: a.Index, Entry: b64.EncodeToString(a.Entry),
-		Inclusion: texts(a.Inclusion), Consistency: texts(a.Consistency),
-		Opening: b64.EncodeToString(a.Opening[:]), Devices: b64.EncodeToString(a.Devices),
-	})
+func addHashes(b *cryptobyte.Builder, hashes []tlog.Hash) {
+	b.AddUint8(uint8(len(hashes)))
+	for _, h := range hashes {
+		b.AddBytes(h[:])
+	}
 }
 
-func texts(in []tlog.Hash) []string {
-	out := make([]string, 0, len(in))
-	for _, h := range in {
-		out = append(out, b64.EncodeToString(h[:]))
+func readHashes(s *cryptobyte.String, out *[]tlog.Hash) bool {
+	var n uint8
+	if !s.ReadUint8(&n) || n > maxProof || len(*s) < int(n)*tlog.HashSize {
+		return false
 	}
-	return out
+	for range n {
+		var h tlog.Hash
+		s.CopyBytes(h[:])
+		*out = append(*out, h)
+	}
+	return true
 }

@@ -2,10 +2,8 @@ package transparency_test
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/json"
+	"encoding/binary"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,178 +13,164 @@ import (
 	"github.com/waxwing-dm/waxwing/transparency"
 )
 
-var members = []string{"version", "checkpoint", "index", "entry", "inclusion", "consistency", "opening", "devices"}
-
-func encode(t testing.TB, a transparency.Answer) []byte {
-	t.Helper()
-	b, err := json.Marshal(a)
-	require.NoError(t, err)
-	return b
+// spelt writes an answer by the struct in spec/log-entry.md, whatever it is told.
+func spelt(version byte, checkpoint, newest []byte, inclusion, consistency [][]byte, vrf, mapProof []byte, found byte, rest ...[]byte) []byte {
+	opaque := func(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) }
+	list := func(hashes [][]byte) []byte { return append([]byte{byte(len(hashes))}, bytes.Join(hashes, nil)...) }
+	parts := [][]byte{{version}, opaque(checkpoint), newest, list(inclusion), list(consistency), vrf, opaque(mapProof), {found}}
+	return bytes.Join(append(parts, rest...), nil)
 }
 
-// rewrite spells an answer with its members in the order of the spec, each as change wants it; an empty one is left out.
-func rewrite(t testing.TB, answer []byte, change func(name, value string) string) []byte {
-	t.Helper()
-	var values map[string]json.RawMessage
-	require.NoError(t, json.Unmarshal(answer, &values))
-	var out []string
-	for _, name := range members {
-		if value := change(name, string(values[name])); value != "" {
-			out = append(out, fmt.Sprintf("%q:%s", name, value))
-		}
+func hashes(n int) (out [][]byte) {
+	for i := range n {
+		out = append(out, bytes.Repeat([]byte{byte(i)}, 32))
 	}
-	return []byte("{" + strings.Join(out, ",") + "}")
+	return out
 }
 
 func TestAnswerRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		some := func(name string, max int) []byte { return rapid.SliceOfN(rapid.Byte(), 0, max).Draw(t, name) }
-		proof := func(name string) []tlog.Hash {
-			p := make([]tlog.Hash, rapid.IntRange(0, 64).Draw(t, name))
-			for i := range p {
-				p[i] = array[[32]byte](t, "hash")
+		some := func(name string, least, most int) []byte {
+			return rapid.SliceOfN(rapid.Byte(), least, most).Draw(t, name)
+		}
+		proof := func(name string) (p []tlog.Hash) {
+			for range rapid.IntRange(0, 64).Draw(t, name) {
+				p = append(p, array[[32]byte](t, "hash"))
 			}
 			return p
 		}
 		a := transparency.Answer{
-			Checkpoint: []byte(rapid.String().Draw(t, "checkpoint")), Index: rapid.Int64Min(0).Draw(t, "index"), Entry: some("entry", 300),
-			Inclusion: proof("inclusion"), Consistency: proof("consistency"), Opening: array[[32]byte](t, "opening"), Devices: some("devices", 6100),
+			Checkpoint: some("checkpoint", 0, 600), Newest: some("newest", 242, 242), Inclusion: proof("inclusion"), Consistency: proof("consistency"),
+			VRF: [80]byte(some("vrf", 80, 80)), Map: some("map", 0, 900),
 		}
-		b, err := json.Marshal(a)
-		require.NoError(t, err)
+		if rapid.Bool().Draw(t, "found") {
+			a.Found = &transparency.Found{Statement: some("statement", 210, 210), Opening: array[[32]byte](t, "opening"), Content: some("content", 0, 5000)}
+		}
+		b := a.Marshal()
 		got, err := transparency.ParseAnswer(b)
 		require.NoError(t, err)
 		require.Equal(t, a, got)
+		for range 20 {
+			_, err = transparency.ParseAnswer(b[:rapid.IntRange(0, len(b)-1).Draw(t, "cut")])
+			require.Error(t, err)
+		}
 	})
 }
 
 func TestAnswerStandsAsTheSpecHasIt(t *testing.T) {
-	l := newLog(t, origin).grow(5)
-	a := l.answer(t, 3, 5, 2)
-	var got struct {
-		Version    int
-		Checkpoint string
-		Index      int64
-		Inclusion  [][]byte
-		Entry      []byte
-		Opening    []byte
-		Devices    []byte
+	l := newLog(t).grow(5)
+	a := l.answer(t, alice, 5, 2)
+	raw := func(proof []tlog.Hash) (out [][]byte) {
+		for _, h := range proof {
+			out = append(out, bytes.Clone(h[:]))
+		}
+		return out
 	}
-	b := encode(t, a)
-	require.NoError(t, json.Unmarshal(b, &got))
-	require.Equal(t, []any{1, string(a.Checkpoint), int64(3), a.Entry, opening[:], devices},
-		[]any{got.Version, got.Checkpoint, got.Index, got.Entry, got.Opening, got.Devices})
-	require.Len(t, got.Inclusion, 3)
-	require.Equal(t, a.Inclusion[0][:], got.Inclusion[0])
-	at := -1
-	for _, name := range members {
-		i := bytes.Index(b, []byte(`"`+name+`":`))
-		require.Greater(t, i, at, name)
-		at = i
-	}
-	var indented bytes.Buffer
-	require.NoError(t, json.Indent(&indented, b, " ", "\t"))
-	again, err := transparency.ParseAnswer(append(indented.Bytes(), '\n'))
-	require.NoError(t, err, "white space is free")
-	require.Equal(t, a, again)
-	empty := encode(t, transparency.Answer{})
-	require.Contains(t, string(empty), `"inclusion":[],"consistency":[]`, "no null")
+	require.Equal(t, spelt(2, a.Checkpoint, a.Newest, raw(a.Inclusion), raw(a.Consistency), a.VRF[:], a.Map, 1,
+		a.Found.Statement, a.Found.Opening[:], binary.BigEndian.AppendUint16(nil, uint16(len(content))), content), a.Marshal())
+	a.Found = nil
+	require.Equal(t, spelt(2, a.Checkpoint, a.Newest, raw(a.Inclusion), raw(a.Consistency), a.VRF[:], a.Map, 0), a.Marshal())
 }
 
 func TestParseAnswerRefuses(t *testing.T) {
-	l := newLog(t, origin).grow(5)
-	good := encode(t, l.answer(t, 3, 5, 2))
-	set := func(member, value string) []byte {
-		return rewrite(t, good, func(name, old string) string {
-			if name == member {
-				return value
-			}
-			return old
-		})
-	}
-	require.Equal(t, good, set("nothing", ""))
-	text := func(b []byte) string { return `"` + base64.StdEncoding.EncodeToString(b) + `"` }
-	proof := func(n int) string {
-		return "[" + strings.TrimSuffix(strings.Repeat(text(make([]byte, 32))+",", n), ",") + "]"
-	}
+	entry, vrf, state, open := make([]byte, 242), make([]byte, 80), make([]byte, 210), make([]byte, 32)
+	opaque := func(n int) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(n)), make([]byte, n)...) }
+	long := func(n int) []byte { return make([]byte, n) }
+	good := spelt(2, []byte("c"), entry, hashes(2), hashes(3), vrf, []byte("m"), 1, state, open, opaque(7))
+	_, err := transparency.ParseAnswer(good)
+	require.NoError(t, err)
 	cases := map[string][]byte{
-		"nothing": nil, "null": []byte(`null`), "a list": []byte(`[]`), "no members": []byte(`{}`), "a string": []byte(`"x"`),
-		"cut": good[:len(good)-1], "something after": append(bytes.Clone(good), "{}"...), "a bracket after": append(bytes.Clone(good), '}'),
-		"too large":          append(bytes.Clone(good), bytes.Repeat([]byte(" "), transparency.MaxAnswer)...),
-		"unknown member":     append(bytes.Clone(good[:len(good)-1]), `,"more":1}`...),
-		"a member twice":     append(bytes.Clone(good[:len(good)-1]), `,"index":3}`...),
-		"name in capitals":   bytes.Replace(good, []byte(`"index"`), []byte(`"Index"`), 1),
-		"name escaped":       bytes.Replace(good, []byte(`"index"`), []byte(`"\u0069ndex"`), 1),
-		"members in a row":   bytes.Replace(bytes.Replace(good, []byte(`"version":1,`), nil, 1), []byte(`"index":`), []byte(`"version":1,"index":`), 1),
-		"not UTF-8":          bytes.Replace(good, []byte(origin), []byte("\xff"+origin[1:]), 1),
-		"half a surrogate":   bytes.Replace(good, []byte(origin), []byte(`\ud800`+origin), 1),
-		"escaped slash":      bytes.Replace(good, []byte("a.example/"), []byte(`a.example\/`), 1),
-		"version 0":          set("version", "0"),
-		"version 2":          set("version", "2"),
-		"version as text":    set("version", `"1"`),
-		"version with point": set("version", "1.0"),
-		"index negative":     set("index", "-1"),
-		"index -0":           set("index", "-0"),
-		"index exponent":     set("index", "3e0"),
-		"index too large":    set("index", "9223372036854775808"),
-		"entry URL alphabet": set("entry", `"__8="`),
-		"entry unpadded":     set("entry", `"AAA"`),
-		"entry spare bits":   set("entry", `"AAB="`),
-		"entry line break":   set("entry", `"AAAA\nAAAA"`),
-		"opening short":      set("opening", text(make([]byte, 31))),
-		"opening long":       set("opening", text(make([]byte, 33))),
-		"opening empty":      set("opening", `""`),
-		"devices not base64": set("devices", `"*"`),
-		"inclusion of 65":    set("inclusion", proof(65)),
-		"consistency of 65":  set("consistency", proof(65)),
-		"a hash short":       set("inclusion", "["+text(make([]byte, 31))+"]"),
-		"a hash long":        set("consistency", "["+text(make([]byte, 33))+"]"),
-		"a hash null":        set("inclusion", "[null]"),
-		"proof as text":      set("consistency", text(make([]byte, 32))),
+		"version 0":           append([]byte{0}, good[1:]...),
+		"version 1":           append([]byte{1}, good[1:]...),
+		"version 3":           append([]byte{3}, good[1:]...),
+		"JSON":                []byte(`{"version":1}`),
+		"a byte after":        append(bytes.Clone(good), 0),
+		"two":                 append(bytes.Clone(good), good...),
+		"checkpoint too long": spelt(2, long(16<<10+1), entry, nil, nil, vrf, nil, 0),
+		"map too long":        spelt(2, nil, entry, nil, nil, vrf, long(9<<10+1), 0),
+		"content too long":    spelt(2, nil, entry, nil, nil, vrf, nil, 1, state, open, opaque(40<<10+1)),
+		"inclusion of 65":     spelt(2, nil, entry, hashes(65), nil, vrf, nil, 0),
+		"consistency of 65":   spelt(2, nil, entry, nil, hashes(65), vrf, nil, 0),
+		"inclusion of 255":    spelt(2, nil, entry, hashes(255), nil, vrf, nil, 0),
+		"found is 2":          spelt(2, nil, entry, nil, nil, vrf, nil, 2, state, open, opaque(7)),
+		"nothing found, but":  spelt(2, nil, entry, nil, nil, vrf, nil, 0, state, open, opaque(7)),
+		"found nothing":       spelt(2, nil, entry, nil, nil, vrf, nil, 1),
+		"larger than any":     spelt(2, long(16<<10), entry, hashes(64), hashes(64), vrf, long(9<<10), 1, state, open, opaque(40<<10)),
 	}
-	for _, name := range members {
-		cases[name+" left out"] = set(name, "")
-		cases[name+" null"] = set(name, "null")
-		cases[name+" an object"] = set(name, "{}")
+	for i := range good {
+		cases[fmt.Sprint("cut at ", i)] = good[:i]
 	}
 	for name, b := range cases {
 		a, err := transparency.ParseAnswer(b)
 		require.Error(t, err, name)
 		require.Zero(t, a, name)
 	}
-	_, err := transparency.ParseAnswer(set("inclusion", proof(64)))
-	require.NoError(t, err)
-	_, err = transparency.ParseAnswer(append(bytes.Clone(good), bytes.Repeat([]byte(" "), transparency.MaxAnswer-len(good))...))
-	require.NoError(t, err)
+	for name, b := range map[string][]byte{
+		"as long as they may be": spelt(2, long(16<<10), entry, hashes(64), hashes(64), vrf, long(9<<10), 1, state, open, opaque(30<<10)),
+		"the largest content":    spelt(2, nil, entry, hashes(64), nil, vrf, nil, 1, state, open, opaque(40<<10)),
+		"all empty":              spelt(2, nil, entry, nil, nil, vrf, nil, 0),
+	} {
+		a, err := transparency.ParseAnswer(b)
+		require.NoError(t, err, name)
+		require.Equal(t, b, a.Marshal(), name)
+	}
 }
 
 // TestEveryMemberOfAnAnswerIsChecked gives each member in turn the value of another true answer of the same log.
 func TestEveryMemberOfAnAnswerIsChecked(t *testing.T) {
-	l := newLog(t, origin).grow(4)
-	other := entry(transparency.KindUpdate, 9, 0, func(e *transparency.Entry) {
-		e.Commitment = transparency.Commit([32]byte{1}, []byte("another list"))
-	})
-	l.add(other.Marshal()).grow(9)
-	mine, theirs := encode(t, l.answer(t, 2, 8, 3)), l.answer(t, 4, 9, 5)
-	theirs.Opening, theirs.Devices = [32]byte{1}, []byte("another list")
+	l := newLog(t).grow(4).add(statement(first, 0, 0, of(bob))).grow(9)
+	mine, theirs := l.answer(t, alice, 8, 3), l.answer(t, bob, 9, 5)
 	known := l.at(3)
-	parsed, err := transparency.ParseAnswer(mine)
+	_, _, err := known.Check(alice, mine)
 	require.NoError(t, err)
-	_, _, err = known.Check(parsed)
-	require.NoError(t, err)
-	var foreign map[string]json.RawMessage
-	require.NoError(t, json.Unmarshal(encode(t, theirs), &foreign))
-	for member, check := range map[string]string{
-		"checkpoint": "A2", "index": "A3", "entry": "A3", "inclusion": "A3", "consistency": "A2", "opening": "L5", "devices": "L5",
+	for member, c := range map[string]struct {
+		check string
+		mix   func(a *transparency.Answer)
+	}{
+		"checkpoint":  {"A2", func(a *transparency.Answer) { a.Checkpoint = theirs.Checkpoint }},
+		"consistency": {"A2", func(a *transparency.Answer) { a.Consistency = theirs.Consistency }},
+		"newest":      {"A3", func(a *transparency.Answer) { a.Newest = theirs.Newest }},
+		"inclusion":   {"A3", func(a *transparency.Answer) { a.Inclusion = theirs.Inclusion }},
+		"vrf":         {"A5", func(a *transparency.Answer) { a.VRF = theirs.VRF }},
+		"map":         {"A6", func(a *transparency.Answer) { a.Map = l.maps[2].Prove(label(l.vrf, bob)).Marshal() }},
+		"found":       {"A6", func(a *transparency.Answer) { a.Found = theirs.Found }},
+		"not found":   {"A6", func(a *transparency.Answer) { a.Found = nil }},
 	} {
-		mixed := rewrite(t, mine, func(name, value string) string {
-			if name == member {
-				return string(foreign[name])
+		a := mine
+		c.mix(&a)
+		refused(t, c.check, known, a, member)
+	}
+}
+
+// TestEveryByteOfAnAnswer turns a bit in each byte of a true answer. Nothing goes through but in the opening and content, which package
+// keydir opens, and in the two bits of the signature's text that mean nothing; and then what was found is the same.
+func TestEveryByteOfAnAnswer(t *testing.T) {
+	l := newLog(t).grow(4).add(statement(first, 0, 0, of(bob))).grow(7)
+	for name, actor := range map[string]string{"present": alice, "absent": "nobody"} {
+		a := l.answer(t, actor, 7, 3)
+		want, found, err := l.at(3).Check(actor, a)
+		require.NoError(t, err)
+		good := a.Marshal()
+		note := 3 + bytes.LastIndexByte(a.Checkpoint, '=') - 1
+		free := len(good)
+		if a.Found != nil {
+			free -= 32 + 2 + len(content)
+		}
+		for i := range good {
+			b := bytes.Clone(good)
+			b[i] ^= 1 << (i % 8)
+			got, err := transparency.ParseAnswer(b)
+			if err != nil {
+				continue
 			}
-			return value
-		})
-		a, err := transparency.ParseAnswer(mixed)
-		require.NoError(t, err, member)
-		refused(t, check, known, a, member)
+			next, f, err := l.at(3).Check(actor, got)
+			if err != nil {
+				require.Zero(t, f)
+				continue
+			}
+			require.True(t, i == note || i >= free, "%s: byte %d of %d is not looked at", name, i, len(good))
+			require.Equal(t, found, f)
+			require.Equal(t, want.Root, next.Root)
+		}
 	}
 }

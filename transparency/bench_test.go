@@ -12,11 +12,11 @@ import (
 
 // BenchmarkEvaluate opens a checkpoint with three cosignatures, as a reader does for every lookup.
 func BenchmarkEvaluate(b *testing.B) {
-	l := newLog(b, origin).grow(5)
+	l := newPlainLog(b, origin).grow(5)
 	for kind, made := range kinds {
 		x, y, z := made(b, "x.example", 1), made(b, "y.example", 2), made(b, "z.example", 3)
 		p := policy(b, "witness x {0}\nwitness y {1}\nwitness z {2}\ngroup g 2 x y z\nquorum g\n", x, y, z)
-		signed, v := l.cosigned(b, 5, x.At(noon), y.At(noon), z.At(noon)), verifier(b, l)
+		signed, v := l.cosigned(b, 5, x.At(noon), y.At(noon), z.At(noon)), verifier(b, l.key)
 		b.Run(kind, func(b *testing.B) {
 			b.ReportMetric(float64(len(signed)), "bytes")
 			for b.Loop() {
@@ -45,7 +45,7 @@ func BenchmarkCosign(b *testing.B) {
 // BenchmarkProof verifies the newest entry of a log of 100 000, with its policy.
 func BenchmarkProof(b *testing.B) {
 	const size = 100_000
-	l := newLog(b, origin)
+	l := newPlainLog(b, origin)
 	x, y, z := ed(b, "x.example", 1), ed(b, "y.example", 2), ed(b, "z.example", 3)
 	p := policy(b, "witness x {0}\nwitness y {1}\nwitness z {2}\ngroup g 2 x y z\nquorum g\n", x, y, z)
 	leaves := make([]tlog.Hash, size)
@@ -55,12 +55,12 @@ func BenchmarkProof(b *testing.B) {
 	c := transparency.Checkpoint{Origin: origin, Size: size, Root: treeHash(leaves)}
 	signed, err := transparency.SignCheckpoint(c, l.signer)
 	require.NoError(b, err)
-	n, err := note.Open(signed, note.VerifierList(verifier(b, l)))
+	n, err := note.Open(signed, note.VerifierList(verifier(b, l.key)))
 	require.NoError(b, err)
 	signed, err = note.Sign(n, x.At(noon), y.At(noon), z.At(noon))
 	require.NoError(b, err)
 	text := transparency.Proof{Index: size - 1, Inclusion: inclusion(size-1, leaves), Checkpoint: signed}.Marshal()
-	v := verifier(b, l)
+	v := verifier(b, l.key)
 	b.ReportMetric(float64(len(text)), "bytes")
 	for b.Loop() {
 		proof, err := transparency.ParseProof(text)

@@ -14,9 +14,9 @@ import (
 	"github.com/waxwing-dm/waxwing/transparency"
 )
 
-func verifier(t testing.TB, l *signedLog) note.Verifier {
+func verifier(t testing.TB, key string) note.Verifier {
 	t.Helper()
-	v, err := note.NewVerifier(l.key)
+	v, err := note.NewVerifier(key)
 	require.NoError(t, err)
 	return v
 }
@@ -29,32 +29,35 @@ func signText(t testing.TB, text string, signers ...note.Signer) []byte {
 }
 
 func TestCheckpointRoundTrip(t *testing.T) {
-	l := newLog(t, origin)
+	l := newLog(t)
+	origin := l.signer.Name()
 	for _, size := range []int64{0, 1, 255, 256, 1 << 40, 1 << 62} {
 		c := transparency.Checkpoint{Origin: origin, Size: size, Root: tlog.Hash{1, byte(size), 31: 0xff}}
 		signed, err := transparency.SignCheckpoint(c, l.signer)
 		require.NoError(t, err)
 		require.True(t, strings.HasPrefix(string(signed), fmt.Sprintf("%s\n%d\n%s\n\n\u2014 %s ", origin, size, c.Root, origin)))
-		got, err := transparency.OpenCheckpoint(signed, verifier(t, l))
+		got, err := transparency.OpenCheckpoint(signed, verifier(t, l.key))
 		require.NoError(t, err)
 		require.Equal(t, c, got)
 	}
 }
 
 func TestA1CheckpointRefused(t *testing.T) {
-	l, other := newLog(t, origin), newLog(t, "b.example/waxwing/log")
-	twin := newLog(t, origin) // the same name, another key
+	l := newLog(t)
+	origin := l.signer.Name()
+	other, _ := newSigner(t, "b.example/waxwing/log")
+	twin, _ := newSigner(t, origin) // the same name, another key
 	root := base64.StdEncoding.EncodeToString(make([]byte, 32))
 	text := func(lines ...string) []byte { return signText(t, strings.Join(lines, "\n")+"\n", l.signer) }
 	good := text(origin, "5", root)
-	_, err := transparency.OpenCheckpoint(good, verifier(t, l))
+	_, err := transparency.OpenCheckpoint(good, verifier(t, l.key))
 	require.NoError(t, err)
 	for name, signed := range map[string][]byte{
 		"nothing":                    nil,
 		"not signed":                 []byte(origin + "\n5\n" + root + "\n"),
 		"signature cut off":          good[:bytes.Index(good, []byte("\n\n"))+2],
-		"by another key":             signText(t, origin+"\n5\n"+root+"\n", twin.signer),
-		"by another log":             signText(t, origin+"\n5\n"+root+"\n", other.signer),
+		"by another key":             signText(t, origin+"\n5\n"+root+"\n", twin),
+		"by another log":             signText(t, origin+"\n5\n"+root+"\n", other),
 		"of another origin":          text("b.example/waxwing/log", "5", root),
 		"origin in capitals":         text(strings.ToUpper(origin), "5", root),
 		"no origin":                  text("", "5", root),
@@ -83,7 +86,7 @@ func TestA1CheckpointRefused(t *testing.T) {
 		"two notes":                  append(bytes.Clone(good), good...),
 		"good but for many newlines": append(bytes.Clone(good), '\n'),
 	} {
-		c, err := transparency.OpenCheckpoint(signed, verifier(t, l))
+		c, err := transparency.OpenCheckpoint(signed, verifier(t, l.key))
 		requireCheck(t, "A1", err, name)
 		require.Zero(t, c, name)
 	}
@@ -91,9 +94,11 @@ func TestA1CheckpointRefused(t *testing.T) {
 
 // A cosignature that the reader knows nothing of is not in the way.
 func TestA1CosignedCheckpointOpens(t *testing.T) {
-	l, witness := newLog(t, origin), newLog(t, "witness.example")
-	signed := signText(t, origin+"\n5\n"+tlog.Hash{9}.String()+"\n", l.signer, witness.signer)
-	c, err := transparency.OpenCheckpoint(signed, verifier(t, l))
+	l := newLog(t)
+	origin := l.signer.Name()
+	witness, _ := newSigner(t, "witness.example")
+	signed := signText(t, origin+"\n5\n"+tlog.Hash{9}.String()+"\n", l.signer, witness)
+	c, err := transparency.OpenCheckpoint(signed, verifier(t, l.key))
 	require.NoError(t, err)
 	require.Equal(t, transparency.Checkpoint{Origin: origin, Size: 5, Root: tlog.Hash{9}}, c)
 }
@@ -101,16 +106,16 @@ func TestA1CosignedCheckpointOpens(t *testing.T) {
 // TestA1EveryByteOfTheNote flips each bit of a signed note. The last character of the signature has two bits that mean nothing;
 // otherwise no change goes through, and never one that changes what the checkpoint says.
 func TestA1EveryByteOfTheNote(t *testing.T) {
-	l := newLog(t, origin).grow(3)
+	l := newLog(t).grow(3)
 	good := l.checkpoint(t, 3)
-	want, err := transparency.OpenCheckpoint(good, verifier(t, l))
+	want, err := transparency.OpenCheckpoint(good, verifier(t, l.key))
 	require.NoError(t, err)
 	last := bytes.LastIndexByte(good, '=') - 1
 	for i := range good {
 		for bit := range 8 {
 			b := bytes.Clone(good)
 			b[i] ^= 1 << bit
-			got, err := transparency.OpenCheckpoint(b, verifier(t, l))
+			got, err := transparency.OpenCheckpoint(b, verifier(t, l.key))
 			if err == nil {
 				require.Equal(t, last, i, "a flipped bit %d at %d goes unseen", bit, i)
 				require.Equal(t, want, got)
@@ -118,7 +123,7 @@ func TestA1EveryByteOfTheNote(t *testing.T) {
 			}
 			requireCheck(t, "A1", err, i)
 		}
-		_, err := transparency.OpenCheckpoint(append(bytes.Clone(good[:i]), good[i+1:]...), verifier(t, l))
+		_, err := transparency.OpenCheckpoint(append(bytes.Clone(good[:i]), good[i+1:]...), verifier(t, l.key))
 		requireCheck(t, "A1", err, "left out", i)
 	}
 }

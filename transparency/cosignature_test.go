@@ -17,7 +17,7 @@ import (
 )
 
 func TestCosignatureRoundTrip(t *testing.T) {
-	l := newLog(t, origin).grow(5)
+	l := newPlainLog(t, origin).grow(5)
 	for kind, made := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			w := made(t, "witness.example/w1", 7)
@@ -28,7 +28,7 @@ func TestCosignatureRoundTrip(t *testing.T) {
 			for _, at := range []int64{0, 1, noon, math.MaxInt64} {
 				signed := l.cosigned(t, 5, w.At(at))
 				require.Equal(t, signed, l.cosigned(t, 5, w.At(at)), "the same text and time, the same bytes")
-				c, n, err := transparency.OpenCosigned(signed, []note.Verifier{verifier(t, l)}, []*transparency.CosignerKey{key})
+				c, n, err := transparency.OpenCosigned(signed, []note.Verifier{verifier(t, l.key)}, []*transparency.CosignerKey{key})
 				require.NoError(t, err)
 				require.Equal(t, int64(5), c.Size)
 				require.Len(t, n.Sigs, 2)
@@ -86,9 +86,9 @@ func TestC2SPExamples(t *testing.T) {
 }
 
 func TestCosignatureRefused(t *testing.T) {
-	l := newLog(t, origin).grow(5)
-	other := newLog(t, "b.example/waxwing/log").grow(5)
-	longOrigin := newLog(t, strings.Repeat("o", 256)).grow(5)
+	l := newPlainLog(t, origin).grow(5)
+	other := newPlainLog(t, "b.example/waxwing/log").grow(5)
+	longOrigin := newPlainLog(t, strings.Repeat("o", 256)).grow(5)
 	for kind, made := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			w := made(t, "witness.example/w1", 7)
@@ -126,15 +126,15 @@ func TestCosignatureRefused(t *testing.T) {
 			require.Equal(t, kind == "ML-DSA-44", err != nil, "the length of an origin stands in one byte")
 			// A known key's bad signature spoils the note; an unknown one's does not.
 			bad := l.cosigned(t, 5, forged{w.At(noon)})
-			_, _, err = transparency.OpenCosigned(bad, []note.Verifier{verifier(t, l)}, keys(w))
+			_, _, err = transparency.OpenCosigned(bad, []note.Verifier{verifier(t, l.key)}, keys(w))
 			requireCheck(t, "A1", err)
-			_, n, err := transparency.OpenCosigned(bad, []note.Verifier{verifier(t, l)}, nil)
+			_, n, err := transparency.OpenCosigned(bad, []note.Verifier{verifier(t, l.key)}, nil)
 			require.NoError(t, err)
 			_, ok := w.Key().Time(n)
 			require.False(t, ok, "the time of a signature that nobody verified")
 		})
 	}
-	_, _, err := transparency.OpenCosigned(l.cosigned(t, 5, other.signer), []note.Verifier{verifier(t, other)}, nil)
+	_, _, err := transparency.OpenCosigned(l.cosigned(t, 5, other.signer), []note.Verifier{verifier(t, other.key)}, nil)
 	requireCheck(t, "A1", err, "signed by a log, but not by the one it names")
 }
 

@@ -40,7 +40,7 @@ func pq(t testing.TB, name string, n byte) *transparency.Cosigner {
 var kinds = map[string]func(testing.TB, string, byte) *transparency.Cosigner{"Ed25519": ed, "ML-DSA-44": pq}
 
 // cosigned is a checkpoint of the log with these signatures under the log's own.
-func (l *signedLog) cosigned(t testing.TB, size int64, by ...note.Signer) []byte {
+func (l *plainLog) cosigned(t testing.TB, size int64, by ...note.Signer) []byte {
 	t.Helper()
 	text, _, _ := strings.Cut(string(l.checkpoint(t, size)), "\n\n")
 	return signText(t, text+"\n", append([]note.Signer{l.signer}, by...)...)

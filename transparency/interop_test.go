@@ -31,13 +31,13 @@ func theirSigner(t testing.TB, ours *transparency.Cosigner, typ, n byte) *fnote.
 }
 
 func TestFormatsOpensOurs(t *testing.T) {
-	l := newLog(t, origin).grow(5)
+	l := newPlainLog(t, origin).grow(5)
 	for kind, made := range kinds {
 		w := made(t, "witness.example/w1", 7)
 		theirs, err := fnote.NewVerifierForCosignatureV1(w.Key().String())
 		require.NoError(t, err, kind)
 		require.Equal(t, w.Key().KeyHash(), theirs.KeyHash(), kind)
-		n, err := note.Open(l.cosigned(t, 5, w.At(noon)), note.VerifierList(verifier(t, l), theirs))
+		n, err := note.Open(l.cosigned(t, 5, w.At(noon)), note.VerifierList(verifier(t, l.key), theirs))
 		require.NoError(t, err, kind)
 		require.Len(t, n.Sigs, 2, kind)
 		at, err := fnote.CoSigV1Timestamp(n.Sigs[1])
@@ -55,13 +55,13 @@ func TestFormatsOpensOurs(t *testing.T) {
 }
 
 func TestOursOpensFormats(t *testing.T) {
-	l := newLog(t, origin).grow(5)
+	l := newPlainLog(t, origin).grow(5)
 	for kind, typ := range map[string]byte{"Ed25519": 4, "ML-DSA-44": 6} {
 		ours := kinds[kind](t, "witness.example/w1", 7)
 		theirs := theirSigner(t, ours, typ, 7)
 		require.Equal(t, ours.Key().KeyHash(), theirs.KeyHash(), kind)
 		p := policy(t, "witness w {0}\nquorum w\n", ours)
-		v, err := p.Evaluate(l.cosigned(t, 5, theirs), verifier(t, l))
+		v, err := p.Evaluate(l.cosigned(t, 5, theirs), verifier(t, l.key))
 		require.NoError(t, err, kind)
 		require.True(t, v.Met, kind)
 		require.WithinDuration(t, time.Now(), time.Unix(v.AsOf, 0), time.Minute, kind)
@@ -69,7 +69,7 @@ func TestOursOpensFormats(t *testing.T) {
 }
 
 func TestFormatsReadsOurProof(t *testing.T) {
-	l := newLog(t, origin).grow(9)
+	l := newPlainLog(t, origin).grow(9)
 	for _, extra := range [][]byte{nil, []byte("a VRF proof")} {
 		p := transparency.Proof{Index: 3, Extra: extra, Inclusion: inclusion(3, l.leaves(9)), Checkpoint: l.checkpoint(t, 9)}
 		var theirs fproof.TLogProof
@@ -85,7 +85,7 @@ func TestFormatsReadsOurProof(t *testing.T) {
 }
 
 func TestFormatsReadsOurPolicy(t *testing.T) {
-	l := newLog(t, origin).grow(5)
+	l := newPlainLog(t, origin).grow(5)
 	a, b, c := ed(t, "w.example/a", 1), ed(t, "x.example/b", 2), pq(t, "y.example/c", 3)
 	text := "witness a {0} https://w.example/\nwitness b {1} https://x.example/\nwitness c {2} https://y.example/\ngroup g 2 a b c\nquorum g\n"
 	theirs, err := fpolicy.ParsePolicy([]byte(fill(text, a, b, c)))
@@ -93,7 +93,7 @@ func TestFormatsReadsOurPolicy(t *testing.T) {
 	ours := policy(t, text, a, b, c)
 	for _, by := range [][]note.Signer{{}, {a.At(noon)}, {c.At(noon)}, {a.At(noon), c.At(noon)}, {a.At(noon), b.At(noon), c.At(noon)}} {
 		signed := l.cosigned(t, 5, by...)
-		v, err := ours.Evaluate(signed, verifier(t, l))
+		v, err := ours.Evaluate(signed, verifier(t, l.key))
 		require.NoError(t, err)
 		require.Equal(t, theirs.Satisfied(signed), v.Met, "%d signatures", len(by))
 	}

@@ -32,7 +32,7 @@ quorum X-and-Y
 `
 
 func TestC2SPPolicyExample(t *testing.T) {
-	l := newLog(t, origin).grow(5)
+	l := newPlainLog(t, origin).grow(5)
 	var cs []*transparency.Cosigner
 	for i, name := range []string{"x.example/1", "x.example/2", "x.example/3", "y.example/1", "y.example/2", "y.example/3"} {
 		cs = append(cs, ed(t, name, byte(i+1)))
@@ -62,10 +62,10 @@ func TestC2SPPolicyExample(t *testing.T) {
 }
 
 func TestW13Evaluate(t *testing.T) {
-	l := newLog(t, origin).grow(5)
+	l := newPlainLog(t, origin).grow(5)
 	a, b, c := ed(t, "w.example/a", 1), pq(t, "x.example/b", 2), ed(t, "y.example/c", 3)
 	two := policy(t, "witness a {0} https://w.example/\nwitness b {1}\nwitness c {2}\ngroup g 2 a b c\nquorum g\n", a, b, c)
-	log := verifier(t, l)
+	log := verifier(t, l.key)
 
 	v, err := two.Evaluate(l.cosigned(t, 5, a.At(noon), b.At(noon-60), c.At(noon+90)), log)
 	require.NoError(t, err)
@@ -100,11 +100,11 @@ func TestW13Evaluate(t *testing.T) {
 
 	_, err = none.Evaluate(l.checkpoint(t, 5), nil)
 	requireCheck(t, "A1", err, "no log is known")
-	_, err = two.Evaluate(newLog(t, origin).grow(5).cosigned(t, 5, a.At(noon), b.At(noon), c.At(noon)), log)
+	_, err = two.Evaluate(newPlainLog(t, origin).grow(5).cosigned(t, 5, a.At(noon), b.At(noon), c.At(noon)), log)
 	requireCheck(t, "A1", err, "cosigned by all, but not by the log")
 	_, err = two.Evaluate(l.cosigned(t, 5, a.At(noon), b.At(noon), forged{c.At(noon)}), log)
 	requireCheck(t, "A1", err, "a known witness's signature does not verify")
-	other := newLog(t, "b.example/waxwing/log").grow(5)
+	other := newPlainLog(t, "b.example/waxwing/log").grow(5)
 	_, err = policy(t, fmt.Sprintf("log %s\nlog %s\nquorum none\n", l.key, other.key)).Evaluate(other.checkpoint(t, 5), nil)
 	require.NoError(t, err)
 }
@@ -112,7 +112,7 @@ func TestW13Evaluate(t *testing.T) {
 // TestW14AsOf compares with the words: k of n signed then or later.
 func TestW14AsOf(t *testing.T) {
 	const n = 6
-	l := newLog(t, origin).grow(1)
+	l := newPlainLog(t, origin).grow(1)
 	var cs []*transparency.Cosigner
 	for i := range n {
 		cs = append(cs, ed(t, fmt.Sprintf("w%d.example", i), byte(i+1)))
@@ -146,7 +146,7 @@ func TestW14AsOf(t *testing.T) {
 			}
 			return m >= k[2]
 		}
-		v, err := p.Evaluate(l.cosigned(t, 1, by...), verifier(t, l))
+		v, err := p.Evaluate(l.cosigned(t, 1, by...), verifier(t, l.key))
 		require.NoError(rt, err)
 		require.Equal(rt, met(1), v.Met)
 		require.Equal(rt, slices.Max(times), v.Newest)
@@ -158,7 +158,7 @@ func TestW14AsOf(t *testing.T) {
 
 func TestW12PolicyRefused(t *testing.T) {
 	a, b := ed(t, "w.example/a", 1), ed(t, "x.example/b", 2)
-	l := newLog(t, origin)
+	l := newPlainLog(t, origin)
 	sameKey, pqLog := ed(t, "z.example/another-name", 1), pq(t, "y.example/log", 4)
 	pqTwin := pq(t, "y.example/other", 4)
 	two := "witness a {0}\nwitness b {1}\n"
@@ -229,12 +229,12 @@ func TestDomain(t *testing.T) {
 	} {
 		require.Equal(t, domain, transparency.Domain(name), name)
 	}
-	l := newLog(t, origin).grow(1)
+	l := newPlainLog(t, origin).grow(1)
 	for name, counts := range map[string]bool{
 		"a.example": false, "w.a.example/x": false, "A.EXAMPLE:99": false, "example": false, "b.example": true, "aa.example": true, "a.example.org": true,
 	} {
 		w := ed(t, name, 1)
-		v, err := policy(t, "witness w {0}\nquorum w\n", w).Evaluate(l.cosigned(t, 1, w.At(noon)), verifier(t, l), origin)
+		v, err := policy(t, "witness w {0}\nquorum w\n", w).Evaluate(l.cosigned(t, 1, w.At(noon)), verifier(t, l.key), origin)
 		require.NoError(t, err)
 		require.Equal(t, counts, v.Met, name)
 	}

@@ -2,6 +2,7 @@ package transparency
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
@@ -104,4 +105,18 @@ func (p Proof) Verify(leaf tlog.Hash, policy *Policy, log note.Verifier, except 
 		return Verdict{}, Failed("W15", "%v", err)
 	}
 	return v, nil
+}
+
+var b64 = base64.StdEncoding.Strict()
+
+func hashes(in []string) ([]tlog.Hash, error) {
+	out := make([]tlog.Hash, 0, len(in))
+	for _, s := range in {
+		h, err := b64.DecodeString(s)
+		if err != nil || len(h) != tlog.HashSize {
+			return nil, fmt.Errorf("not a hash")
+		}
+		out = append(out, tlog.Hash(h))
+	}
+	return out, nil
 }

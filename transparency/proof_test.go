@@ -41,10 +41,10 @@ func TestC2SPProofExample(t *testing.T) {
 }
 
 func TestW15Proof(t *testing.T) {
-	l := newLog(t, origin).grow(70)
+	l := newPlainLog(t, origin).grow(70)
 	a, b := ed(t, "w.example/a", 1), pq(t, "x.example/b", 2)
 	pol := policy(t, "witness a {0}\nwitness b {1}\ngroup g all a b\nquorum g\n", a, b)
-	log := verifier(t, l)
+	log := verifier(t, l.key)
 	both := []note.Signer{a.At(noon), b.At(noon)}
 	for size := int64(1); size <= 70; size += 23 {
 		for index := range size {
@@ -74,7 +74,7 @@ func TestW15Proof(t *testing.T) {
 		"a checkpoint of another size": {"W15", func(p *transparency.Proof) { p.Checkpoint = l.cosigned(t, 10, both...) }},
 		"one witness":                  {"W13", func(p *transparency.Proof) { p.Checkpoint = l.cosigned(t, 9, a.At(noon)) }},
 		"no witness":                   {"W13", func(p *transparency.Proof) { p.Checkpoint = l.checkpoint(t, 9) }},
-		"another log":                  {"A1", func(p *transparency.Proof) { p.Checkpoint = newLog(t, origin).grow(9).cosigned(t, 9, both...) }},
+		"another log":                  {"A1", func(p *transparency.Proof) { p.Checkpoint = newPlainLog(t, origin).grow(9).cosigned(t, 9, both...) }},
 		"no log":                       {"A1", func(p *transparency.Proof) { p.Checkpoint = []byte("x\n\n") }},
 	} {
 		p := good
@@ -91,7 +91,7 @@ func TestW15Proof(t *testing.T) {
 }
 
 func TestParseProofRefuses(t *testing.T) {
-	l := newLog(t, origin).grow(9)
+	l := newPlainLog(t, origin).grow(9)
 	good := transparency.Proof{Index: 3, Extra: []byte("xyz"), Inclusion: inclusion(3, l.leaves(9)), Checkpoint: l.checkpoint(t, 9)}.Marshal()
 	_, err := transparency.ParseProof(good)
 	require.NoError(t, err)

@@ -48,16 +48,19 @@ func (c *Client) Account(ctx context.Context) (a Account, err error) {
 	return a, err
 }
 
-// Publish a device list. The answer is a lookup answer as it came, to be verified.
-func (c *Client) Publish(ctx context.Context, p Publication) (answer json.RawMessage, err error) {
-	err = c.call(ctx, http.MethodPost, "/directory", p, &answer)
-	return answer, err
+// Publish a statement. It is durable in the log when Publish returns nil; that, and whether it is witnessed, a lookup shows.
+func (c *Client) Publish(ctx context.Context, p Publication) (published Published, err error) {
+	err = c.call(ctx, http.MethodPost, "/directory", p, &published)
+	return published, err
 }
 
-// Lookup asks for an actor's device list. The answer is unverified.
-func (c *Client) Lookup(ctx context.Context, actor string, from int64) (answer json.RawMessage, err error) {
-	err = c.call(ctx, http.MethodGet, query("/directory", "actor", actor, "from", from), nil, &answer)
-	return answer, err
+// Lookup asks for what an actor's log has about them. The answer is unverified.
+func (c *Client) Lookup(ctx context.Context, actor string, from int64) (answer []byte, err error) {
+	res, err := c.do(ctx, http.MethodGet, query("/directory", "actor", actor, "from", from), "", nil, maxLookup)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
 }
 
 // PutKeyPackages adds to what others can claim; it returns how many one-time packages are there now.

@@ -78,12 +78,23 @@ type Account struct {
 	LastResort bool   `json:"last_resort"`
 }
 
-// Publication is the body of POST /directory. The answer is a lookup answer.
+// Publication is the body of POST /directory.
 type Publication struct {
-	Entry   Bytes `json:"entry"`
-	Opening Bytes `json:"opening"`
-	Devices Bytes `json:"devices"`
+	Statement Bytes `json:"statement"`
+	Opening   Bytes `json:"opening"`
+	Content   Bytes `json:"content"`
 }
+
+// Published is its answer. A lookup shows the statement once it is witnessed.
+type Published struct {
+	Index     int64 `json:"index"`
+	Witnessed bool  `json:"witnessed"`
+	// Waiting says of each witness that has not cosigned why not.
+	Waiting []string `json:"waiting,omitempty"`
+}
+
+// maxLookup is the most bytes a lookup answer has.
+const maxLookup = 64 << 10
 
 // KeyPackages is the body of PUT /key-packages; without a last-resort package the one that is there stays.
 type KeyPackages struct {

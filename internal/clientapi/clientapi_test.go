@@ -62,14 +62,14 @@ func TestCalls(t *testing.T) {
 		{"account", `{"actor":"a","handle":"h","device":"d","one_time":12,"last_resort":true}`,
 			func(c *clientapi.Client) (any, error) { return c.Account(ctx) },
 			"GET", "/waxwing/v1/account", "", clientapi.Account{Actor: "a", Handle: "h", Device: "d", OneTime: 12, LastResort: true}},
-		{"publish", `{"version":1}`,
+		{"publish", `{"index":7,"witnessed":true}`,
 			func(c *clientapi.Client) (any, error) {
-				return c.Publish(ctx, clientapi.Publication{Entry: []byte{1}, Opening: []byte{2}, Devices: []byte{3}})
+				return c.Publish(ctx, clientapi.Publication{Statement: []byte{1}, Opening: []byte{2}, Content: []byte{3}})
 			},
-			"POST", "/waxwing/v1/directory", `{"entry":"AQ==","opening":"Ag==","devices":"Aw=="}`, json.RawMessage(`{"version":1}`)},
-		{"lookup", `{"version":1}`,
+			"POST", "/waxwing/v1/directory", `{"statement":"AQ==","opening":"Ag==","content":"Aw=="}`, clientapi.Published{Index: 7, Witnessed: true}},
+		{"lookup", "\x02any bytes",
 			func(c *clientapi.Client) (any, error) { return c.Lookup(ctx, "https://b.test/users/b&ob", 9) },
-			"GET", "/waxwing/v1/directory?actor=https%3A%2F%2Fb.test%2Fusers%2Fb%26ob&from=9", "", json.RawMessage(`{"version":1}`)},
+			"GET", "/waxwing/v1/directory?actor=https%3A%2F%2Fb.test%2Fusers%2Fb%26ob&from=9", "", []byte("\x02any bytes")},
 		{"key packages", `{"one_time":50}`,
 			func(c *clientapi.Client) (any, error) {
 				return c.PutKeyPackages(ctx, clientapi.KeyPackages{OneTime: []clientapi.Bytes{{1}}})

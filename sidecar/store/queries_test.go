@@ -17,7 +17,9 @@ import (
 var (
 	statement = regexp.MustCompile(`^(SELECT|INSERT|UPDATE|DELETE) `)
 	scan      = regexp.MustCompile(`^SCAN (\w+)`)
-	small     = map[string]bool{"json_each": true, "l": true, "(subquery-1)": true} // what a caller bounds
+	small     = map[string]bool{"json_each": true, "l": true, "(subquery-1)": true, "CONSTANT": true} // what a caller bounds, and one row that is of no table
+	// The log's map is read whole, in the order of its labels, when the log is opened.
+	atStart = "SELECT label, idx, value FROM log_label WHERE idx < ? ORDER BY label, idx"
 )
 
 // statements are those of the package's source.
@@ -64,7 +66,7 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 			require.NoError(t, rows.Scan(&id, &parent, &unused, &step))
 			if m := scan.FindStringSubmatch(step); m != nil {
 				newest := strings.Contains(text, "idx DESC LIMIT 1") || strings.Contains(text, "max(idx)") // the log's end, read backwards
-				require.True(t, small[m[1]] || newest, "%s\n%s", step, text)
+				require.True(t, small[m[1]] || newest || text == atStart, "%s\n%s", step, text)
 			}
 			require.NotContains(t, step, "TEMP B-TREE", text)
 		}

@@ -6,16 +6,23 @@ var schema = []string{`
 CREATE TABLE setting (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 
 -- The log: one writer, one order.
-CREATE TABLE log_entry (
-	idx        INTEGER PRIMARY KEY,
-	entry      BLOB NOT NULL,
-	label      BLOB NOT NULL,
-	opening    BLOB NOT NULL,
-	list       BLOB NOT NULL,
-	checkpoint BLOB NOT NULL
+CREATE TABLE log_head (
+	one            INTEGER PRIMARY KEY CHECK (one = 1),
+	size           INTEGER NOT NULL,
+	checkpoint     BLOB NOT NULL,
+	witnessed_size INTEGER NOT NULL DEFAULT 0,
+	witnessed      BLOB NOT NULL DEFAULT x''
 ) STRICT;
-CREATE INDEX log_entry_label ON log_entry (label, idx);
+CREATE TABLE log_entry (idx INTEGER PRIMARY KEY, entry BLOB NOT NULL) STRICT;
 CREATE TABLE log_hash (idx INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
+CREATE TABLE log_label (
+	label BLOB NOT NULL,
+	idx   INTEGER NOT NULL,
+	value BLOB NOT NULL,
+	PRIMARY KEY (label, idx)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE log_content (idx INTEGER PRIMARY KEY, opening BLOB NOT NULL, content BLOB NOT NULL) STRICT;
+CREATE TABLE log_stale (superseded INTEGER NOT NULL, idx INTEGER NOT NULL, label BLOB NOT NULL, PRIMARY KEY (superseded, idx)) STRICT, WITHOUT ROWID;
 
 -- The hub. Partition: group_id.
 CREATE TABLE hub_group (

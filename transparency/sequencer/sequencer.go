@@ -1,5 +1,10 @@
-// Package sequencer is the serving half of an instance's log: it appends entries one at a time, signs checkpoints, and
-// answers lookups with proofs. It knows neither HTTP nor SQL; the sidecar gives it a [Store] and puts routes in front.
+// Package sequencer is the serving half of an instance's log: it appends statements, keeps the map of what each label's newest
+// is, signs checkpoints, and answers lookups with proofs. It knows neither HTTP nor SQL; the sidecar gives it a [Store] and
+// puts routes in front.
+//
+// There are two heads. The signed one is as far as the log has grown; the witnessed one, at it or behind, is what a lookup is
+// answered from, since only that is known to be the same for everybody. [Sequencer.Unwitnessed] gives the one,
+// [Sequencer.Witnessed] moves the other.
 package sequencer
 
 import (
@@ -7,71 +12,271 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
-	"github.com/waxwing-dm/waxwing/keydir"
 	"github.com/waxwing-dm/waxwing/transparency"
+	"github.com/waxwing-dm/waxwing/transparency/prefixtree"
+	"github.com/waxwing-dm/waxwing/transparency/vrf"
 )
 
 var (
-	ErrUnknown       = errors.New("no such label")
 	ErrBeyondHead    = errors.New("beyond the head of the log")
+	ErrErased        = errors.New("erased")
 	ErrKeyNotCurrent = errors.New("not signed by the account key that was promised")
 	ErrNotFound      = errors.New("no such tile")
+	// ErrNotNext says that a statement is not the next one of its label; a lookup tells what is there.
+	ErrNotNext = errors.New("the statement is not the next one of its label")
+	// ErrNotYet says that nothing of the log has been witnessed.
+	ErrNotYet = errors.New("the log is not witnessed yet")
+
+	errNoRow = errors.New("the map has a label that the store has not")
 )
 
-// A ConflictError says that an entry is not the next one of its label; Answer is the current state to compare with.
-type ConflictError struct{ Answer transparency.Answer }
-
-func (e *ConflictError) Error() string {
-	return "sequencer: the entry is not the next one of its label"
+// Row is what there is of one label from one entry on. An erase leaves the row of its label without opening and content.
+type Row struct {
+	Label   [32]byte
+	Index   int64
+	Opening [32]byte
+	Content []byte
+	Value   [32]byte // in the map
 }
 
-// Record is one appended entry with everything that becomes durable together with it.
-type Record struct {
-	Index      int64
-	Entry      []byte
-	Label      [32]byte
-	Opening    [32]byte
-	List       []byte
-	Hashes     []tlog.Hash // tlog.StoredHashes of this index, to be kept from tlog.StoredHashIndex(0, Index) on
-	Checkpoint []byte      // signed, of size Index+1
+// Batch is what becomes durable together: entries from index Size on, the tree hashes that belong to them, the labels that they
+// change, and the checkpoint over all of it. Of several rows of one label the last counts.
+type Batch struct {
+	Size       int64
+	Entries    [][]byte
+	Hashes     []tlog.Hash // to be kept from tlog.StoredHashIndex(0, Size) on
+	Rows       []Row
+	Checkpoint []byte // signed, of Size + len(Entries)
+	Served     bool   // it needs no witness: as if Witness were called in the same transaction
 }
 
-// Store keeps the log. Append is one durable transaction: after it returns nil, a crash loses nothing of the record, and
-// after it returns an error nothing of it is there. It fails if the log does not have exactly Index entries. There is one
-// writer; readers may call at the same time.
+// Store keeps the log. Append is one durable transaction: after it returns nil, a crash loses nothing of the batch, and after it
+// returns an error nothing of it is there. It fails if the log does not have exactly Size entries. There is one writer;
+// readers may call at the same time.
 type Store interface {
-	Head(ctx context.Context) (size int64, checkpoint []byte, err error)
-	Append(ctx context.Context, r Record) error
-	// Newest record of a label; Hashes and Checkpoint need not be filled in.
-	Newest(ctx context.Context, label [32]byte) (r Record, ok bool, err error)
+	// Head of the log, and of what was witnessed: sizes and the notes of those sizes. An empty log has size 0 and no notes.
+	Head(ctx context.Context) (Heads, error)
+	Append(ctx context.Context, b Batch) error
+	// Witness makes a cosigned checkpoint the one that is served.
+	Witness(ctx context.Context, size int64, checkpoint []byte) error
+	// Forget deletes the rows that only trees smaller than size show.
+	Forget(ctx context.Context, size int64) error
+	// Newest row of a label with an index below size.
+	Newest(ctx context.Context, label [32]byte, size int64) (r Row, ok bool, err error)
+	// Values of the map of a tree of that size, in the order of their labels.
+	Values(ctx context.Context, size int64) iter.Seq2[Row, error]
 	Hashes(ctx context.Context, indexes []int64) ([]tlog.Hash, error)
 	Entries(ctx context.Context, from, count int64) ([][]byte, error)
 }
 
-// maxSkew is L4's ten minutes.
+// Heads are the two ends of a log.
+type Heads struct {
+	Size          int64
+	Checkpoint    []byte
+	WitnessedSize int64
+	Witnessed     []byte
+}
+
+// maxSkew is L7's ten minutes.
 const maxSkew = 10 * time.Minute
+
+// Config of a sequencer.
+type Config struct {
+	Store Store
+	Host  string // of the instance, with its port if it has one
+	Key   ed25519.PrivateKey
+	VRF   *vrf.PrivateKey
+	Now   func() time.Time
+	// Alone says that nobody is asked to witness the log: what is signed is served at once.
+	Alone bool
+}
 
 // Sequencer is safe for concurrent use.
 type Sequencer struct {
-	store  Store
-	signer note.Signer
-	now    func() time.Time
-	mu     sync.Mutex // held from reading the head until the next one is durable
+	store    Store
+	signer   note.Signer
+	verifier note.Verifier
+	public   ed25519.PublicKey
+	vrf      *vrf.PrivateKey
+	now      func() time.Time
+	alone    bool
+	labels   labelCache
+
+	queueMu sync.Mutex
+	queue   []*request
+	writing bool
+
+	mu      sync.RWMutex // guards what follows; never held while the disk works
+	head    head
+	offered head // what Unwitnessed gave out last: its tree is wanted when it comes back
+	served  served
+	changed chan struct{} // closed when the head or what is served changes
+	broken  error         // after a write that may or may not have happened
 }
 
-// New makes a sequencer; the signer's name is the log's origin.
-func New(store Store, signer note.Signer, now func() time.Time) *Sequencer {
-	return &Sequencer{store: store, signer: signer, now: now}
+// head is the end of the log that the next entry goes to. The writer alone replaces it.
+type head struct {
+	size   int64
+	edge   transparency.CompactRange
+	before transparency.CompactRange // without the newest entry
+	newest []byte                    // entry
+	tree   prefixtree.Tree
+	note   []byte
+	// stale says that a label was written to that had a row before: served from here, that row is to be forgotten.
+	stale bool
+}
+
+// served is the end of the log that lookups are answered from.
+type served struct {
+	size      int64
+	tree      prefixtree.Tree
+	note      []byte
+	newest    []byte // entry
+	inclusion []tlog.Hash
+}
+
+// New opens a log. An empty one gets its first entry, which is padding: a lookup needs one to find the map in.
+func New(ctx context.Context, c Config) (*Sequencer, error) {
+	s := &Sequencer{store: c.Store, vrf: c.VRF, now: c.Now, alone: c.Alone, changed: make(chan struct{})}
+	origin := transparency.Origin(c.Host, s.VRFKey())
+	if err := s.setKey(origin, c.Key); err != nil {
+		return nil, fmt.Errorf("sequencer: opening the log %s: %w", origin, err)
+	}
+	if err := s.load(ctx); err != nil {
+		return nil, fmt.Errorf("sequencer: opening the log %s: %w", origin, err)
+	}
+	if s.head.size > 0 {
+		return s, nil
+	}
+	if err := s.Pad(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Sequencer) setKey(origin string, key ed25519.PrivateKey) error {
+	secret, err := signerKey(origin, key)
+	if err != nil {
+		return err
+	}
+	if s.signer, err = note.NewSigner(secret); err != nil {
+		return err
+	}
+	s.public = key.Public().(ed25519.PublicKey)
+	public, err := note.NewEd25519VerifierKey(origin, s.public)
+	if err != nil {
+		return err
+	}
+	s.verifier, err = note.NewVerifier(public)
+	return err
 }
 
 // Origin of the log.
 func (s *Sequencer) Origin() string { return s.signer.Name() }
+
+// VRFKey is the public key of its labels.
+func (s *Sequencer) VRFKey() []byte { b := s.vrf.Public().Bytes(); return b[:] }
+
+func (s *Sequencer) load(ctx context.Context) error {
+	at, err := s.store.Head(ctx)
+	if err != nil || at.Size == 0 {
+		return err
+	}
+	if at.WitnessedSize > at.Size {
+		return fmt.Errorf("%d entries were witnessed and %d are there", at.WitnessedSize, at.Size)
+	}
+	h, err := s.loadHead(ctx, at.Size, at.Checkpoint)
+	if err != nil {
+		return err
+	}
+	h.stale = at.WitnessedSize < at.Size // for all that is known here
+	s.head = h
+	if s.alone && h.stale { // it had witnesses before
+		at.WitnessedSize, at.Witnessed = at.Size, at.Checkpoint
+		if err := s.store.Witness(ctx, at.Size, at.Checkpoint); err != nil {
+			return err
+		}
+	}
+	if at.WitnessedSize == 0 {
+		return nil
+	}
+	v := h
+	v.note = at.Witnessed
+	if at.WitnessedSize == at.Size {
+		err = s.matches(v)
+	} else {
+		v, err = s.loadHead(ctx, at.WitnessedSize, at.Witnessed)
+	}
+	if err != nil {
+		return err
+	}
+	v.stale = true
+	return s.serve(ctx, v, v.note)
+}
+
+// loadHead builds what there was at a size, and compares it with what was signed: a store that was damaged must not be appended to.
+func (s *Sequencer) loadHead(ctx context.Context, size int64, signed []byte) (h head, err error) {
+	h = head{size: size, note: signed}
+	if h.before, err = transparency.LoadCompactRange(size-1, s.reader(ctx)); err != nil {
+		return h, err
+	}
+	if h.edge, err = transparency.LoadCompactRange(size, s.reader(ctx)); err != nil {
+		return h, err
+	}
+	if h.newest, err = s.entry(ctx, size-1); err != nil {
+		return h, err
+	}
+	if h.tree, err = s.loadTree(ctx, size); err != nil {
+		return h, err
+	}
+	return h, s.matches(h)
+}
+
+func (s *Sequencer) loadTree(ctx context.Context, size int64) (prefixtree.Tree, error) {
+	var leaves []prefixtree.Leaf
+	for r, err := range s.store.Values(ctx, size) {
+		if err != nil {
+			return prefixtree.Tree{}, err
+		}
+		leaves = append(leaves, prefixtree.Leaf{Label: r.Label, Value: r.Value})
+	}
+	return prefixtree.Build(leaves)
+}
+
+func (s *Sequencer) matches(h head) error {
+	c, err := transparency.OpenCheckpoint(h.note, s.verifier)
+	if err != nil {
+		return err
+	}
+	again, _ := h.before.With(transparency.LeafHash(h.newest))
+	if c.Size != h.size || c.Root != h.edge.Root() || c.Root != again.Root() {
+		return fmt.Errorf("the tree of %d entries is not the one whose checkpoint was signed", h.size)
+	}
+	if e, err := transparency.ParseEntry(h.newest); err != nil || e.MapRoot != h.tree.Root() {
+		return errors.Join(fmt.Errorf("the map is not the one that entry %d has the root of", h.size-1), err)
+	}
+	return nil
+}
+
+func (s *Sequencer) entry(ctx context.Context, index int64) ([]byte, error) {
+	entries, err := s.store.Entries(ctx, index, 1)
+	if err != nil {
+		return nil, err
+	}
+	return entries[0], nil
+}
+
+// serving gathers what all lookups in one tree share.
+func (h head) serving(checkpoint []byte) served {
+	return served{size: h.size, tree: h.tree, note: checkpoint, newest: h.newest, inclusion: h.before.Path()}
+}
 
 type reader struct {
 	ctx   context.Context
@@ -82,203 +287,4 @@ func (r reader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	return r.store.Hashes(r.ctx, indexes)
 }
 
-// Append checks an entry (L1 to L5), appends it and answers with its proof. Typed errors: *transparency.CheckError,
-// *ConflictError, ErrKeyNotCurrent. The very entry that is the newest already is answered again.
-func (s *Sequencer) Append(ctx context.Context, entry []byte, opening [32]byte, list []byte) (transparency.Answer, error) {
-	e, l, err := decode(entry, opening, list)
-	if err != nil {
-		return transparency.Answer{}, fmt.Errorf("sequencer: appending an entry: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	newest, known, err := s.store.Newest(ctx, e.Label)
-	if err != nil {
-		return transparency.Answer{}, fmt.Errorf("sequencer: reading the newest entry of %s: %w", l.Actor, err)
-	}
-	if known && string(newest.Entry) == string(entry) {
-		return s.Answer(ctx, l.Actor, 0)
-	}
-	if err := s.checkTime(e); err != nil {
-		return transparency.Answer{}, err
-	}
-	if err := s.checkNext(ctx, e, l.Actor, newest, known); err != nil {
-		return transparency.Answer{}, err
-	}
-	if err := s.append(ctx, Record{Entry: entry, Label: e.Label, Opening: opening, List: list}); err != nil {
-		return transparency.Answer{}, fmt.Errorf("sequencer: appending an entry of %s: %w", l.Actor, err)
-	}
-	return s.Answer(ctx, l.Actor, 0)
-}
-
-// decode holds L5.
-func decode(entry []byte, opening [32]byte, list []byte) (transparency.Entry, keydir.DeviceList, error) {
-	e, err := transparency.ParseEntry(entry)
-	if err != nil {
-		return e, keydir.DeviceList{}, transparency.Failed("L5", "%v", err)
-	}
-	l, err := keydir.ParseDeviceList(list)
-	if err != nil {
-		return e, l, transparency.Failed("L5", "%v", err)
-	}
-	if err := e.VerifySignature(); err != nil {
-		return e, l, err
-	}
-	if err := e.Opens(opening, list); err != nil {
-		return e, l, err
-	}
-	if l.Seq != e.Seq || transparency.Label(l.Actor) != e.Label {
-		return e, l, transparency.Failed("L5", "the list is of another actor or seq")
-	}
-	return e, l, nil
-}
-
-// checkTime is the half of L4 that concerns the clock. It is for an entry that is about to be appended: one that is there already
-// may be sent again later than that, by a device that never got its answer.
-func (s *Sequencer) checkTime(e transparency.Entry) error {
-	if d := s.now().Sub(time.UnixMilli(int64(e.Time))); d > maxSkew || d < -maxSkew {
-		return fmt.Errorf("sequencer: appending an entry: %w", transparency.Failed("L4", "time is %v from the log's clock", d.Round(time.Second)))
-	}
-	return nil
-}
-
-func (s *Sequencer) checkNext(ctx context.Context, e transparency.Entry, actor string, newest Record, known bool) error {
-	if !known {
-		return e.Follows(nil)
-	}
-	previous, err := transparency.ParseEntry(newest.Entry)
-	if err != nil {
-		return fmt.Errorf("sequencer: reading the newest entry of %s: %w", actor, err)
-	}
-	if e.Kind == transparency.KindFirst || e.Seq != previous.Seq+1 {
-		answer, err := s.Answer(ctx, actor, 0)
-		if err != nil {
-			return err
-		}
-		return &ConflictError{answer}
-	}
-	if e.Kind == transparency.KindUpdate && transparency.AccountKeyHash(e.AuthKey) != previous.AuthNext {
-		return fmt.Errorf("sequencer: appending an entry of %s: %w", actor, ErrKeyNotCurrent)
-	}
-	return e.Follows(&previous)
-}
-
-func (s *Sequencer) append(ctx context.Context, r Record) error {
-	size, _, err := s.store.Head(ctx)
-	if err != nil {
-		return err
-	}
-	hashes := reader{ctx, s.store}
-	r.Index = size
-	if r.Hashes, err = tlog.StoredHashes(size, r.Entry, hashes); err != nil {
-		return err
-	}
-	root, err := tlog.TreeHash(size+1, overlay{hashes, tlog.StoredHashIndex(0, size), r.Hashes})
-	if err != nil {
-		return err
-	}
-	r.Checkpoint, err = transparency.SignCheckpoint(transparency.Checkpoint{Origin: s.Origin(), Size: size + 1, Root: root}, s.signer)
-	if err != nil {
-		return err
-	}
-	return s.store.Append(ctx, r)
-}
-
-// overlay reads hashes that are not stored yet from memory.
-type overlay struct {
-	stored tlog.HashReader
-	first  int64
-	fresh  []tlog.Hash
-}
-
-func (o overlay) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	out := make([]tlog.Hash, len(indexes))
-	var ask []int64
-	var at []int
-	for i, x := range indexes {
-		if x >= o.first {
-			if x-o.first >= int64(len(o.fresh)) {
-				return nil, fmt.Errorf("hash %d is not known", x)
-			}
-			out[i] = o.fresh[x-o.first]
-			continue
-		}
-		ask, at = append(ask, x), append(at, i)
-	}
-	if len(ask) == 0 {
-		return out, nil
-	}
-	got, err := o.stored.ReadHashes(ask)
-	if err != nil {
-		return nil, err
-	}
-	for i, h := range got {
-		out[at[i]] = h
-	}
-	return out, nil
-}
-
-// Answer looks an actor up; the answer's consistency proof is from a tree of that size. ErrUnknown, ErrBeyondHead.
-func (s *Sequencer) Answer(ctx context.Context, actor string, from int64) (transparency.Answer, error) {
-	fail := func(err error) (transparency.Answer, error) {
-		return transparency.Answer{}, fmt.Errorf("sequencer: looking up %s: %w", actor, err)
-	}
-	r, ok, err := s.store.Newest(ctx, transparency.Label(actor))
-	if err != nil {
-		return fail(err)
-	}
-	if !ok {
-		return fail(ErrUnknown)
-	}
-	size, checkpoint, err := s.store.Head(ctx)
-	if err != nil {
-		return fail(err)
-	}
-	if from < 0 || from > size {
-		return fail(ErrBeyondHead)
-	}
-	a := transparency.Answer{Checkpoint: checkpoint, Index: r.Index, Entry: r.Entry, Opening: r.Opening, Devices: r.List}
-	hashes := reader{ctx, s.store}
-	if a.Inclusion, err = tlog.ProveRecord(size, r.Index, hashes); err != nil {
-		return fail(err)
-	}
-	if from > 0 && from < size {
-		if a.Consistency, err = tlog.ProveTree(size, from, hashes); err != nil {
-			return fail(err)
-		}
-	}
-	return a, nil
-}
-
-// List returns the newest device list of an actor.
-func (s *Sequencer) List(ctx context.Context, actor string) (keydir.DeviceList, error) {
-	r, ok, err := s.store.Newest(ctx, transparency.Label(actor))
-	if err != nil {
-		return keydir.DeviceList{}, fmt.Errorf("sequencer: looking up %s: %w", actor, err)
-	}
-	if !ok {
-		return keydir.DeviceList{}, fmt.Errorf("sequencer: looking up %s: %w", actor, ErrUnknown)
-	}
-	return keydir.ParseDeviceList(r.List)
-}
-
-// Checkpoint returns the newest signed checkpoint; of an empty log, the one of size 0, which is always the same.
-func (s *Sequencer) Checkpoint(ctx context.Context) ([]byte, error) {
-	size, checkpoint, err := s.store.Head(ctx)
-	if err != nil || size > 0 {
-		return checkpoint, err
-	}
-	root, err := tlog.TreeHash(0, nil)
-	if err != nil {
-		return nil, err
-	}
-	return transparency.SignCheckpoint(transparency.Checkpoint{Origin: s.Origin(), Root: root}, s.signer)
-}
-
-// NewSigner makes the note signer of a log from its Ed25519 key.
-func NewSigner(origin string, key ed25519.PrivateKey) (note.Signer, error) {
-	skey, err := signerKey(origin, key)
-	if err != nil {
-		return nil, err
-	}
-	return note.NewSigner(skey)
-}
+func (s *Sequencer) reader(ctx context.Context) tlog.HashReader { return reader{ctx, s.store} }

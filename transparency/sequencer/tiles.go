@@ -29,10 +29,7 @@ func (s *Sequencer) Tile(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, ErrNotFound
 	}
-	size, _, err := s.store.Head(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("sequencer: reading tile %s: %w", path, err)
-	}
+	size, _ := s.Served()
 	level := max(t.L, 0)
 	available := size >> (uint(level) * tileHeight)
 	if t.L > 7 || t.N >= 1<<40 || t.N<<tileHeight+int64(t.W) > available {
@@ -79,6 +76,6 @@ func signerKey(origin string, key ed25519.PrivateKey) (string, error) {
 }
 
 // VerifierKey is the text form of the log's public key, as discovery documents have it.
-func VerifierKey(origin string, public ed25519.PublicKey) (string, error) {
-	return note.NewEd25519VerifierKey(origin, public)
+func (s *Sequencer) VerifierKey() (string, error) {
+	return note.NewEd25519VerifierKey(s.Origin(), s.public)
 }

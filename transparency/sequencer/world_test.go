@@ -4,195 +4,388 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/waxwing-dm/waxwing/keydir"
 	"github.com/waxwing-dm/waxwing/transparency"
 	"github.com/waxwing-dm/waxwing/transparency/sequencer"
 	"github.com/waxwing-dm/waxwing/transparency/sequencer/storetest"
+	"github.com/waxwing-dm/waxwing/transparency/vrf"
 )
 
 const (
-	origin = "a.example/waxwing/log"
-	alice  = "https://a.example/users/alice"
-	bob    = "https://a.example/users/bob"
+	host      = "a.example"
+	alice     = "https://a.example/users/alice"
+	bob       = "https://a.example/users/bob"
+	elsewhere = "https://b.example/users/alice"
+
+	first  = transparency.KindFirst
+	update = transparency.KindUpdate
+	reset  = transparency.KindReset
+	revoke = transparency.KindRevoke
+	move   = transparency.KindMove
+	erase  = transparency.KindErase
+	pad    = transparency.KindPad
 )
 
 var (
-	ctx     = context.Background()
-	logSeed = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{200}, 32))
-	start   = time.UnixMilli(1_700_000_000_000)
+	ctx    = context.Background()
+	logKey = account(200)
+	labels = must(vrf.NewPrivateKey(bytes.Repeat([]byte{201}, 32)))
+	start  = time.UnixMilli(1_700_000_000_000)
 )
 
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// account is an account key that follows from a number; so are device keys.
 func account(n byte) ed25519.PrivateKey { return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, 32)) }
+
+func deviceKey(n byte) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(append(bytes.Repeat([]byte{n}, 31), 255))
+}
+
+func public(key ed25519.PrivateKey) [32]byte { return [32]byte(key.Public().(ed25519.PublicKey)) }
+
+var errDisk = errors.New("the disk is full")
+
+// recorder remembers every checkpoint that it was given, and fails when told to.
+type recorder struct {
+	*storetest.Memory
+	mu      sync.Mutex
+	given   map[string]int64 // checkpoints by what they say
+	durable map[int64]string
+	before  bool // fail before anything is written
+	after   bool // fail after everything is written: the batch is there and nobody hears of it
+	calls   int  // of Append, that failed or not
+}
+
+func (r *recorder) Append(ctx context.Context, b sequencer.Batch) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls++
+	size := b.Size + int64(len(b.Entries))
+	r.given[string(b.Checkpoint)] = size
+	if r.before {
+		return errDisk
+	}
+	if err := r.Memory.Append(ctx, b); err != nil {
+		return err
+	}
+	if _, twice := r.durable[size]; twice {
+		panic(fmt.Sprintf("two durable checkpoints of size %d", size))
+	}
+	r.durable[size] = string(b.Checkpoint)
+	if r.after {
+		return errDisk
+	}
+	return nil
+}
+
+func (r *recorder) fail(before, after bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.before, r.after = before, after
+}
 
 // A bench is a sequencer on a store and a clock that a test turns.
 type bench struct {
 	*sequencer.Sequencer
 	t     testing.TB
 	store *recorder
+	alone bool
 	now   time.Time
 }
 
-func newBench(t testing.TB) *bench {
-	b := &bench{t: t, store: &recorder{Store: new(storetest.Memory)}, now: start}
+// newBench has a log without witnesses, witnessed(t) one whose growth nobody sees before cosign.
+func newBench(t testing.TB) *bench  { return newBenchOf(t, true) }
+func witnessed(t testing.TB) *bench { return newBenchOf(t, false) }
+
+func newBenchOf(t testing.TB, alone bool) *bench {
+	b := &bench{t: t, store: &recorder{Memory: new(storetest.Memory), given: map[string]int64{}, durable: map[int64]string{}}, alone: alone, now: start}
 	b.restart()
 	return b
 }
 
+func (b *bench) config() sequencer.Config {
+	return sequencer.Config{Store: b.store, Host: host, Key: logKey, VRF: labels, Now: func() time.Time { return b.now }, Alone: b.alone}
+}
+
 // restart is another process on the same store.
 func (b *bench) restart() {
-	signer, err := sequencer.NewSigner(origin, logSeed)
+	s, err := sequencer.New(ctx, b.config())
 	require.NoError(b.t, err)
-	b.Sequencer = sequencer.New(b.store, signer, func() time.Time { return b.now })
+	b.Sequencer = s
 }
 
-// pinned is what a reader starts with.
-func pinned(t testing.TB) transparency.Log {
-	key, err := sequencer.VerifierKey(origin, logSeed.Public().(ed25519.PublicKey))
-	require.NoError(t, err)
-	return transparency.Log{Origin: origin, Key: key}
+// cosignature is a line as a witness adds it; what it says is for others to check.
+func cosignature(name string) []byte {
+	h := sha256.Sum256([]byte(name))
+	return fmt.Appendf(nil, "\u2014 %s %s\n", name, base64.StdEncoding.EncodeToString(append(h[:], bytes.Repeat(h[:4], 11)...)))
 }
 
-var errDisk = errors.New("the disk is full")
-
-// recorder remembers every checkpoint that was made durable, and fails when told to.
-type recorder struct {
-	sequencer.Store
-	mu          sync.Mutex
-	checkpoints map[int64][]string
-	fail        bool // before anything is written
-	lost        bool // after everything is written: the record is there and nobody hears of it
+func cosigned(checkpoint []byte) []byte {
+	return append(bytes.Clone(checkpoint), cosignature("witness.example/w1")...)
 }
 
-func (r *recorder) Append(ctx context.Context, rec sequencer.Record) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.fail {
-		return errDisk
-	}
-	if err := r.Store.Append(ctx, rec); err != nil {
-		return err
-	}
-	if r.checkpoints == nil {
-		r.checkpoints = map[int64][]string{}
-	}
-	r.checkpoints[rec.Index+1] = append(r.checkpoints[rec.Index+1], string(rec.Checkpoint))
-	if r.lost {
-		return errDisk
-	}
-	return nil
-}
-
-// A publication is what a device sends to be appended.
-type publication struct {
-	entry   []byte
-	opening [32]byte
-	list    []byte
-}
-
-type change func(*transparency.Entry, *keydir.DeviceList)
-
-// publish makes a publication; changes are made before the commitment and the signature.
-func publish(actor string, kind transparency.Kind, seq, lastReset uint32, key ed25519.PrivateKey, changes ...change) publication {
-	list := keydir.DeviceList{Actor: actor, Seq: seq, Devices: []keydir.Device{{SignatureKey: [32]byte{byte(seq), 1}, Added: 5}}}
-	e := transparency.Entry{
-		Kind: kind, Time: uint64(start.UnixMilli()), Label: transparency.Label(actor), Seq: seq, LastReset: lastReset,
-		AuthNext: transparency.AccountKeyHash([32]byte(key.Public().(ed25519.PublicKey))),
-	}
-	for _, c := range changes {
-		c(&e, &list)
-	}
-	p := publication{opening: [32]byte{byte(seq), byte(kind)}, list: list.Marshal()}
-	e.Commitment = transparency.Commit(p.opening, p.list)
-	e.Sign(key)
-	p.entry = e.Marshal()
-	return p
-}
-
-func first(actor string) publication {
-	return publish(actor, transparency.KindFirst, 0, 0, account(1))
-}
-
-func update(actor string, seq uint32, changes ...change) publication {
-	return publish(actor, transparency.KindUpdate, seq, 0, account(1), changes...)
-}
-
-func (b *bench) append(p publication) (transparency.Answer, error) {
-	return b.Append(ctx, p.entry, p.opening, p.list)
-}
-
-func (b *bench) appended(p publication) transparency.Answer {
+// cosign takes the head to a witness and back.
+func (b *bench) cosign() {
 	b.t.Helper()
-	a, err := b.append(p)
-	require.NoError(b.t, err)
-	return a
+	_, checkpoint := b.Unwitnessed()
+	require.NoError(b.t, b.Witnessed(ctx, cosigned(checkpoint)))
 }
 
-// fill appends first entries of people who are not of interest until the log has a size.
+// A said is a statement with what it commits to, and whose it is.
+type said struct {
+	transparency.Statement
+	actor   string
+	opening [32]byte
+	content []byte
+}
+
+func (s said) submission() sequencer.Submission {
+	return sequencer.Submission{Actor: s.actor, Statement: s.Marshal(), Opening: s.opening, Content: s.content}
+}
+
+type change func(*keydir.Change)
+
+// says is what the actor's account key n says next, promising itself.
+func (b *bench) says(kind transparency.Kind, actor string, previous *said, n byte, devices ...byte) said {
+	return b.saysWith(kind, actor, previous, n, nil, devices...)
+}
+
+func (b *bench) saysWith(kind transparency.Kind, actor string, previous *said, n byte, change change, devices ...byte) said {
+	c := keydir.Change{Kind: kind, Label: b.Label(actor), List: keydir.DeviceList{Actor: actor}, Next: public(account(n)), MovedTo: elsewhere}
+	for _, d := range devices {
+		c.List.Devices = append(c.List.Devices, keydir.Device{SignatureKey: public(deviceKey(d)), Added: 5})
+	}
+	slices.SortFunc(c.List.Devices, func(a, b keydir.Device) int { return bytes.Compare(a.SignatureKey[:], b.SignatureKey[:]) })
+	var before *transparency.Statement
+	if previous != nil {
+		before = &previous.Statement
+	}
+	c.Opening = sha256.Sum256(fmt.Append(nil, kind, actor, previous, n, devices))
+	if change != nil {
+		change(&c)
+	}
+	s, content := c.Sign(before, account(n), uint64(b.now.UnixMilli()))
+	return said{s, actor, c.Opening, content}
+}
+
+// revokes is what device n says next.
+func (b *bench) revokes(previous said, n byte) said {
+	b.t.Helper()
+	state, err := keydir.Open(previous.actor, previous.Statement, previous.opening, previous.content)
+	require.NoError(b.t, err)
+	opening := sha256.Sum256(fmt.Append(nil, "revocation", previous, n))
+	s, content := keydir.RevokeDevice(state, previous.opening, opening, deviceKey(n), uint64(b.now.UnixMilli()))
+	return said{s, previous.actor, opening, content}
+}
+
+// signed changes a statement and signs it again.
+func (s said) signed(n byte, change func(*transparency.Statement)) said {
+	change(&s.Statement)
+	s.Sign(account(n), nil)
+	return s
+}
+
+func (b *bench) first(actor string) said { return b.says(first, actor, nil, 1, 1, 2) }
+
+func (b *bench) append(s said) (int64, error) { return b.Append(ctx, s.submission()) }
+
+func (b *bench) appended(s said) said {
+	b.t.Helper()
+	_, err := b.append(s)
+	require.NoError(b.t, err)
+	return s
+}
+
+// fill pads the log up to a size.
 func (b *bench) fill(size int64) {
-	for n, _, err := b.store.Head(ctx); n < size; n++ {
-		require.NoError(b.t, err)
-		b.appended(first(fmt.Sprintf("https://a.example/users/%d", n)))
+	for n := b.size(); n < size; n++ {
+		require.NoError(b.t, b.Pad(ctx))
 	}
 }
 
 func (b *bench) size() int64 {
 	b.t.Helper()
-	size, _, err := b.store.Head(ctx)
+	h, err := b.store.Head(ctx)
 	require.NoError(b.t, err)
-	return size
+	return h.Size
 }
 
-// head opens the newest checkpoint, and holds that there is no other of any size.
+func (b *bench) verifier() note.Verifier {
+	return must(note.NewVerifier(must(b.VerifierKey())))
+}
+
+// head opens the newest checkpoint that is served.
 func (b *bench) head() transparency.Checkpoint {
 	b.t.Helper()
-	signed, err := b.Checkpoint(ctx)
+	signed, err := b.Checkpoint()
 	require.NoError(b.t, err)
-	v, err := pinned(b.t).Verifier()
+	c, err := transparency.OpenCheckpoint(signed, b.verifier())
 	require.NoError(b.t, err)
-	c, err := transparency.OpenCheckpoint(signed, v)
-	require.NoError(b.t, err)
-	require.Equal(b.t, b.size(), c.Size)
-	b.store.mu.Lock()
-	defer b.store.mu.Unlock()
-	for size, all := range b.store.checkpoints {
-		require.Len(b.t, all, 1, "checkpoints of size %d", size)
-	}
 	return c
 }
 
-// root of the tree over entries, computed without the store's hashes.
-func root(t testing.TB, entries [][]byte) tlog.Hash {
-	t.Helper()
-	var stored []tlog.Hash
-	read := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
-		var out []tlog.Hash
-		for _, i := range indexes {
-			out = append(out, stored[i])
-		}
-		return out, nil
-	})
-	for i, e := range entries {
-		h, err := tlog.StoredHashes(int64(i), e, read)
-		require.NoError(t, err)
-		stored = append(stored, h...)
+// A reader looks people up and remembers what it saw.
+type reader struct {
+	b     *bench
+	log   transparency.Log
+	known map[string]*keydir.Record
+}
+
+func (b *bench) reader() *reader {
+	log, err := transparency.Pin(host, b.Origin(), must(b.VerifierKey()), b.VRFKey())
+	require.NoError(b.t, err)
+	return &reader{b, log, map[string]*keydir.Record{}}
+}
+
+// look asks through bytes, as somebody far away does, and believes only what is proven. nil: the actor has no keys.
+func (r *reader) look(actor string) (*keydir.Record, error) {
+	a, err := r.b.Answer(ctx, actor, r.log.Size)
+	if err != nil {
+		return nil, err
 	}
-	h, err := tlog.TreeHash(int64(len(entries)), read)
-	require.NoError(t, err)
-	return h
+	a, err = transparency.ParseAnswer(a.Marshal())
+	if err != nil {
+		return nil, err
+	}
+	log, record, _, err := keydir.Verify(r.log, r.known[actor], actor, a, 1)
+	if err != nil {
+		return nil, err
+	}
+	r.log = log
+	if record != nil {
+		r.known[actor] = record
+	}
+	return record, nil
+}
+
+func (r *reader) sees(s said) *keydir.Record {
+	r.b.t.Helper()
+	record, err := r.look(s.actor)
+	require.NoError(r.b.t, err)
+	require.NotNil(r.b.t, record)
+	require.Equal(r.b.t, s.Statement, record.Statement)
+	return record
+}
+
+func (r *reader) seesNothing(actor string) {
+	r.b.t.Helper()
+	record, err := r.look(actor)
+	require.NoError(r.b.t, err)
+	require.Nil(r.b.t, record)
 }
 
 func requireCheck(t testing.TB, check string, err error, about ...any) {
 	t.Helper()
 	var failed *transparency.CheckError
 	require.True(t, errors.As(err, &failed), "%v: want check %s, got %v", about, check, err)
-	require.Equal(t, check, failed.Check, about...)
+	require.Equal(t, check, failed.Check, "%v: %v", about, err)
+}
+
+// A replay is a second account of what a log is: it has read nothing but entries, keeps the map as a Go map, and hashes it all each
+// time by the definition in spec/prefix-tree.md.
+type replay struct {
+	newest map[[32]byte]transparency.Statement
+	leaves []tlog.Hash
+}
+
+func (r *replay) add(t testing.TB, raw []byte, root bool) {
+	t.Helper()
+	e, err := transparency.ParseEntry(raw)
+	require.NoError(t, err)
+	var before *transparency.Statement
+	if s, ok := r.newest[e.Label]; ok {
+		before = &s
+	}
+	require.NoError(t, e.Follows(before), "entry %d", len(r.leaves))
+	require.NoError(t, e.VerifySignature(before), "entry %d", len(r.leaves))
+	if e.Kind != pad {
+		r.newest[e.Label] = e.Statement
+	}
+	if root {
+		require.Equal(t, r.root(), e.MapRoot, "entry %d", len(r.leaves))
+	}
+	r.leaves = append(r.leaves, sha256.Sum256(append([]byte{0}, raw...)))
+}
+
+func (r *replay) root() [32]byte {
+	var all [][32]byte
+	for l := range r.newest {
+		all = append(all, l)
+	}
+	slices.SortFunc(all, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+	if len(all) == 0 {
+		return sha256.Sum256([]byte("waxwing map void v1\x00"))
+	}
+	return r.subtree(all)
+}
+
+func (r *replay) subtree(sorted [][32]byte) [32]byte {
+	first, last := sorted[0], sorted[len(sorted)-1]
+	if len(sorted) == 1 {
+		value := r.newest[first].MapValue()
+		return sha256.Sum256(slices.Concat([]byte("waxwing map leaf v1\x00"), first[:], value[:]))
+	}
+	bit := func(l [32]byte, i int) byte { return l[i/8] >> (7 - i%8) & 1 }
+	depth := 0
+	var prefix [32]byte
+	for ; bit(first, depth) == bit(last, depth); depth++ {
+		prefix[depth/8] |= bit(first, depth) << (7 - depth%8)
+	}
+	half := slices.IndexFunc(sorted, func(l [32]byte) bool { return bit(l, depth) == 1 })
+	left, right := r.subtree(sorted[:half]), r.subtree(sorted[half:])
+	return sha256.Sum256(slices.Concat([]byte("waxwing map node v1\x00"), []byte{byte(depth)}, prefix[:], left[:], right[:]))
+}
+
+// treeHash is MTH of RFC 6962 section 2.1.
+func treeHash(leaves []tlog.Hash) tlog.Hash {
+	if len(leaves) == 1 {
+		return leaves[0]
+	}
+	k := 1
+	for k*2 < len(leaves) {
+		k *= 2
+	}
+	left, right := treeHash(leaves[:k]), treeHash(leaves[k:])
+	return sha256.Sum256(slices.Concat([]byte{1}, left[:], right[:]))
+}
+
+// replayed reads the whole log, and holds that it is in order and is what was signed.
+func (b *bench) replayed() *replay {
+	b.t.Helper()
+	h, err := b.store.Head(ctx)
+	require.NoError(b.t, err)
+	entries, err := b.store.Entries(ctx, 0, h.Size)
+	require.NoError(b.t, err)
+	r := &replay{newest: map[[32]byte]transparency.Statement{}}
+	for i, raw := range entries {
+		r.add(b.t, raw, len(entries) < 300 || i%40 == 0 || i == len(entries)-1)
+	}
+	for _, signed := range [][]byte{h.Checkpoint, h.Witnessed} {
+		if len(signed) == 0 {
+			continue
+		}
+		c, err := transparency.OpenCheckpoint(signed, b.verifier())
+		require.NoError(b.t, err)
+		require.Equal(b.t, treeHash(r.leaves[:c.Size]), c.Root)
+	}
+	return r
 }
