@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,7 @@ func child(path, mode string) error {
 	if err != nil {
 		return err
 	}
+	defer runtime.KeepAlive(s) // its lock is gone with it
 	wait := func() {
 		fmt.Println("ready")
 		time.Sleep(time.Hour)
