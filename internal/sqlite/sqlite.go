@@ -38,6 +38,7 @@ const (
 	readers     = 4
 	pageSize    = 4096   // SQLite's default
 	busyTimeout = "5000" // milliseconds to wait for another process
+	stmtCache   = "128"  // statements that a connection keeps compiled
 )
 
 // DB is safe for concurrent use.
@@ -160,7 +161,7 @@ func connect(path string) (*DB, error) {
 func dsn(path, option, value string) string {
 	q := url.Values{
 		"_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_foreign_keys": {"on"}, "_busy_timeout": {busyTimeout},
-		"_secure_delete": {"on"}, option: {value},
+		"_secure_delete": {"on"}, "_stmt_cache_size": {stmtCache}, option: {value},
 	}
 	return (&url.URL{Scheme: "file", Path: path}).String() + "?" + q.Encode()
 }
