@@ -24,16 +24,26 @@ func sizes() []int {
 
 // fullGroup is a group of n in which everybody has committed once, so that no parent node is blank, as the first and the last
 // member see it. Playing all the commits would take n members n commits each; here the tree is made directly.
-func fullGroup(t testing.TB, n int) (first, last *party) {
+func fullGroup(t testing.TB, n int) (first, last *party) { return directGroup(t, n, n) }
+
+// freshGroup is one in which nobody has, so that all parent nodes are blank.
+func freshGroup(t testing.TB, n int) (first, last *party) { return directGroup(t, n, 0) }
+
+// directGroup is one of n of whom the first so many have committed once.
+func directGroup(t testing.TB, n, committed int) (first, last *party) {
 	cs := X25519AES128GCMSHA256Ed25519
 	s := suites[cs]
 	parties := make([]*party, n)
+	keys := map[leafIndex]privateKeys{0: {}, leafIndex(n - 1): {}}
 	var tree *ratchetTree
 	for i := range parties {
 		p := newPartyOf(t, cs, fmt.Sprint("member", i))
 		parties[i] = p
 		kp := p.keyPackage()
 		leaf := kp.public.Leaf
+		if mine, ok := keys[leafIndex(i)]; ok {
+			mine[leafIndex(i).node()] = kp.leafPriv
+		}
 		if i == 0 {
 			tree = newTree(s, &leaf)
 		} else {
@@ -43,8 +53,7 @@ func fullGroup(t testing.TB, n int) (first, last *party) {
 	}
 	groupID := []byte("group")
 	first, last = parties[0], parties[n-1]
-	keys := map[leafIndex]privateKeys{0: {}, leafIndex(n - 1): {}}
-	for i, p := range parties {
+	for i, p := range parties[:committed] {
 		path, err := tree.makePath(rand.Reader, leafIndex(i), *tree.leaf(leafIndex(i)), p.signer, groupID)
 		require.NoError(t, err)
 		for own, mine := range keys {
@@ -69,7 +78,7 @@ func fullGroup(t testing.TB, n int) (first, last *party) {
 }
 
 // costs are those of the primitives of suite 1 on this machine, measured in the same run: what an operation must at least take.
-type costs struct{ seal, open, derive, sign, verify, aead time.Duration }
+type costs struct{ seal, open, derive, sign, verify, aead, expand time.Duration }
 
 var measured = sync.OnceValue(func() (c costs) {
 	s := suites[X25519AES128GCMSHA256Ed25519]
@@ -93,6 +102,7 @@ var measured = sync.OnceValue(func() (c costs) {
 	c.aead = best(func() {
 		_, _ = s.sealMessage(messageKey{make([]byte, s.nk), make([]byte, s.nn)}, nil, make([]byte, 1024))
 	})
+	c.expand = best(func() { s.deriveTreeSecret(secret, "secret", 1, s.nh) })
 	return c
 })
 
@@ -138,12 +148,16 @@ func batched(n int) time.Duration {
 	return least
 }
 
-// eachSize runs a benchmark at each size and reports, beside the time, its floor and how many times the floor it is.
+// eachSize runs a benchmark in a full tree of each size and reports, beside the time, its floor and how many times the floor it is.
 func eachSize(b *testing.B, floor func(c costs, n int) time.Duration, f func(b *testing.B, first, last *party)) {
+	eachTree(b, fullGroup, floor, f)
+}
+
+func eachTree(b *testing.B, group func(testing.TB, int) (first, last *party), floor func(c costs, n int) time.Duration, f func(b *testing.B, first, last *party)) {
 	for _, n := range sizes() {
 		least := floor(measured(), n)
 		b.Run(fmt.Sprint("n=", n), func(b *testing.B) {
-			first, last := fullGroup(b, n)
+			first, last := group(b, n)
 			b.ResetTimer()
 			f(b, first, last)
 			report(b, least)
@@ -159,17 +173,30 @@ func report(b *testing.B, least time.Duration) {
 }
 
 func BenchmarkUpdateCreate(b *testing.B) {
-	eachSize(b, func(c costs, n int) time.Duration { return levels(n)*c.seal + (levels(n)+1)*c.derive + 2*c.sign }, func(b *testing.B, first, _ *party) {
-		for b.Loop() {
-			_, err := first.g.Commit(rand.Reader, CommitParams{Now: testNow})
-			require.NoError(b, err)
-			first.g.DropPending()
-		}
-	})
+	eachSize(b, func(c costs, n int) time.Duration { return levels(n)*c.seal + (levels(n)+1)*c.derive + 2*c.sign }, benchmarkUpdate)
 }
 
-func BenchmarkUpdateProcess(b *testing.B) {
-	eachSize(b, func(c costs, n int) time.Duration { return 2*c.verify + c.open + c.derive }, func(b *testing.B, first, last *party) {
+// BenchmarkUpdateCreateFresh encrypts to everybody by themselves.
+func BenchmarkUpdateCreateFresh(b *testing.B) {
+	eachTree(b, freshGroup, func(c costs, n int) time.Duration {
+		return time.Duration(n-1)*c.seal + (levels(n)+1)*c.derive + 2*c.sign
+	}, benchmarkUpdate)
+}
+
+func benchmarkUpdate(b *testing.B, first, _ *party) {
+	for b.Loop() {
+		_, err := first.g.Commit(rand.Reader, CommitParams{Now: testNow})
+		require.NoError(b, err)
+		first.g.DropPending()
+	}
+}
+
+func BenchmarkUpdateProcess(b *testing.B) { benchmarkUpdateProcess(b, fullGroup) }
+
+func BenchmarkUpdateProcessFresh(b *testing.B) { benchmarkUpdateProcess(b, freshGroup) }
+
+func benchmarkUpdateProcess(b *testing.B, group func(testing.TB, int) (first, last *party)) {
+	eachTree(b, group, func(c costs, n int) time.Duration { return 2*c.verify + c.open + c.derive }, func(b *testing.B, first, last *party) {
 		benchmarkProcess(b, first, last, CommitParams{Now: testNow, Framing: WirePublicMessage})
 	})
 }
@@ -220,8 +247,12 @@ func BenchmarkRemoveCreate(b *testing.B) {
 	})
 }
 
-func BenchmarkJoin(b *testing.B) {
-	eachSize(b, func(c costs, n int) time.Duration { return batched(n+1) + c.verify + c.open }, func(b *testing.B, first, _ *party) {
+func BenchmarkJoin(b *testing.B) { benchmarkJoin(b, fullGroup) }
+
+func BenchmarkJoinFresh(b *testing.B) { benchmarkJoin(b, freshGroup) }
+
+func benchmarkJoin(b *testing.B, group func(testing.TB, int) (first, last *party)) {
+	eachTree(b, group, func(c costs, n int) time.Duration { return batched(n+1) + c.verify + c.open }, func(b *testing.B, first, _ *party) {
 		newcomer := newParty(b, "newcomer")
 		kp := newcomer.keyPackage()
 		p, err := first.g.Commit(rand.Reader, CommitParams{Proposals: []Proposal{AddProposal(kp.KeyPackage())}, Now: testNow})
@@ -263,7 +294,7 @@ func benchmarkCreate(b *testing.B, treeOutside bool) {
 }
 
 func BenchmarkEncrypt(b *testing.B) {
-	eachSize(b, func(c costs, n int) time.Duration { return c.sign + c.aead }, func(b *testing.B, first, _ *party) {
+	eachSize(b, func(c costs, n int) time.Duration { return c.sign + 2*c.aead + 5*c.expand }, func(b *testing.B, first, _ *party) {
 		data := make([]byte, 1024)
 		for b.Loop() {
 			_, err := first.g.Encrypt(rand.Reader, data, nil, nil)
@@ -273,7 +304,7 @@ func BenchmarkEncrypt(b *testing.B) {
 }
 
 func BenchmarkDecrypt(b *testing.B) {
-	eachSize(b, func(c costs, n int) time.Duration { return c.verify + c.aead }, func(b *testing.B, first, last *party) {
+	eachSize(b, func(c costs, n int) time.Duration { return c.verify + 2*c.aead + 5*c.expand }, func(b *testing.B, first, last *party) {
 		data := make([]byte, 1024)
 		for b.Loop() {
 			b.StopTimer()
