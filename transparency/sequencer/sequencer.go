@@ -28,7 +28,7 @@ var (
 	ErrBeyondHead    = errors.New("beyond the head of the log")
 	ErrErased        = errors.New("erased")
 	ErrKeyNotCurrent = errors.New("not signed by the account key that was promised")
-	ErrNotFound      = errors.New("no such tile")
+	ErrNotFound      = errors.New("the log has nothing there")
 	// ErrNotNext says that a statement is not the next one of its label; a lookup tells what is there.
 	ErrNotNext = errors.New("the statement is not the next one of its label")
 	// ErrNotYet says that nothing of the log has been witnessed.
