@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 )
@@ -71,15 +72,8 @@ func (g *Group) DropPending() { g.pending = nil }
 
 // Commit makes a commit (section 12.4.1) of the given proposals and those by reference, and keeps it pending.
 func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
-	switch {
-	case g.suite == nil:
-		return nil, argument("an empty group")
-	case g.removed:
-		return nil, fmt.Errorf("mls: committing: %w", ErrRemoved)
-	case g.pending != nil:
-		return nil, fmt.Errorf("mls: committing: %w", ErrPendingCommit)
-	case g.reInit != nil:
-		return nil, fmt.Errorf("mls: committing: %w", ErrReInit)
+	if err := g.mayCommit(); err != nil {
+		return nil, err
 	}
 	if err := checkSet(p.Proposals); err != nil {
 		return nil, err
@@ -105,19 +99,10 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 	var path *newPath
 	commitSecret := make([]byte, g.suite.nh)
 	if c.needsPath || p.ForcePath {
-		if path, err = c.tree.makePath(rand, g.own, *g.tree.leaf(g.own), g.signer, g.context.groupID); err != nil {
+		if path, err = g.renewPath(rand, c); err != nil {
 			return nil, err
 		}
-		provisional := g.nextContext(c, g.context.confirmed)
-		if err := path.encrypt(rand, c.tree, marshal(&provisional), c.added); err != nil {
-			return nil, err
-		}
-		commitSecret = path.commit
-		content.path = &path.path
-		for x, key := range path.private {
-			c.private[x] = key
-		}
-		c.private.keep(c.tree)
+		commitSecret, content.path = path.commit, &path.path
 	}
 	a := g.content(ContentCommit, authenticatedData)
 	a.content.commit, a.wireFormat = content, framing
@@ -140,6 +125,35 @@ func (g *Group) Commit(rand io.Reader, p CommitParams) (*PendingCommit, error) {
 	}
 	g.pending = pending
 	return pending, nil
+}
+
+func (g *Group) mayCommit() error {
+	switch {
+	case g.suite == nil:
+		return argument("an empty group")
+	case g.removed:
+		return fmt.Errorf("mls: committing: %w", ErrRemoved)
+	case g.pending != nil:
+		return fmt.Errorf("mls: committing: %w", ErrPendingCommit)
+	case g.reInit != nil:
+		return fmt.Errorf("mls: committing: %w", ErrReInit)
+	}
+	return nil
+}
+
+// renewPath makes new keys for our path in the tree of a change, and encrypts them to those who are in it and were before.
+func (g *Group) renewPath(rand io.Reader, c *change) (*newPath, error) {
+	path, err := c.tree.makePath(rand, g.own, *g.tree.leaf(g.own), g.signer, g.context.groupID)
+	if err != nil {
+		return nil, err
+	}
+	provisional := g.nextContext(c, g.context.confirmed)
+	if err := path.encrypt(rand, c.tree, marshal(&provisional), c.added); err != nil {
+		return nil, err
+	}
+	maps.Copy(c.private, path.private)
+	c.private.keep(c.tree)
+	return path, nil
 }
 
 // proposalsOf gives the list that a commit of ours applies, and its encoding: references first.
