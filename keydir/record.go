@@ -2,7 +2,6 @@ package keydir
 
 import (
 	"crypto/ed25519"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -161,6 +160,3 @@ func RevokeDevice(state State, opening, newOpening [32]byte, device ed25519.Priv
 	s.Sign(device, &last)
 	return s, content
 }
-
-// StatementHash names a statement in what is shown to people.
-func StatementHash(s transparency.Statement) [32]byte { return sha256.Sum256(s.Marshal()) }

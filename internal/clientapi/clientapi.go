@@ -89,8 +89,6 @@ type Publication struct {
 type Published struct {
 	Index     int64 `json:"index"`
 	Witnessed bool  `json:"witnessed"`
-	// Waiting says of each witness that has not cosigned why not.
-	Waiting []string `json:"waiting,omitempty"`
 }
 
 // maxLookup is the most bytes a lookup answer has.
