@@ -122,11 +122,11 @@ func (d *Device) Learn(actor string, answer []byte) (record *keydir.Record, err 
 		if err != nil {
 			return err
 		}
-		var label [32]byte
-		if log, record, label, err = keydir.Verify(log, c.record, actor, a, millis(t.now)); err != nil {
+		var found transparency.Finding
+		if log, record, found, err = keydir.Verify(log, c.record, actor, a, transparency.Terms{Now: t.now.Unix()}); err != nil {
 			return fmt.Errorf("device: learning the keys of %s: %w", actor, err)
 		}
-		c.Label = label[:]
+		c.Label = found.Label[:]
 		if err := t.putLog(instance, log); err != nil {
 			return err
 		}

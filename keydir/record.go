@@ -54,14 +54,14 @@ func ParseRecord(b []byte) (Record, error) {
 	return Record{list.Actor, s, list, j.MovedTo, j.Checked, j.Reset}, nil
 }
 
-// Verify checks an answer about an actor, A1 to A8 of spec/log-entry.md, against the log as remembered and, if the actor is
-// known, the record of it. It returns both as they are to be remembered next, and the label; the record is nil if the
-// answer proves that the actor has none. On an error neither has changed. now is in milliseconds.
-func Verify(log transparency.Log, known *Record, actor string, a transparency.Answer, now uint64) (transparency.Log, *Record, [32]byte, error) {
-	fail := func(err error) (transparency.Log, *Record, [32]byte, error) {
-		return log, nil, [32]byte{}, fmt.Errorf("keydir: verifying the directory's answer about %s: %w", actor, err)
+// Verify checks an answer about an actor, A1 to A8 of spec/log-entry.md and W13 and W14 of spec/witness.md, against the log as
+// remembered and, if the actor is known, the record of it. It returns both as they are to be remembered next, and what the
+// log was found to say; the record is nil if the answer proves that the actor has none. On an error neither has changed.
+func Verify(log transparency.Log, known *Record, actor string, a transparency.Answer, t transparency.Terms) (transparency.Log, *Record, transparency.Finding, error) {
+	fail := func(err error) (transparency.Log, *Record, transparency.Finding, error) {
+		return log, nil, transparency.Finding{}, fmt.Errorf("keydir: verifying the directory's answer about %s: %w", actor, err)
 	}
-	next, found, err := log.Check(actor, a)
+	next, found, err := log.Check(actor, a, t)
 	if err != nil {
 		return fail(err)
 	}
@@ -69,21 +69,21 @@ func Verify(log transparency.Log, known *Record, actor string, a transparency.An
 		if known != nil {
 			return fail(transparency.Failed("A8", "the list of seq %d is gone", known.Statement.Seq))
 		}
-		return next, nil, found.Label, nil
+		return next, nil, found, nil
 	}
 	s := *found.Statement
 	state, err := Open(actor, s, a.Found.Opening, a.Found.Content)
 	if err != nil {
 		return fail(err)
 	}
-	r := Record{Actor: actor, Statement: s, List: state.List, MovedTo: state.MovedTo, Checked: now}
+	r := Record{Actor: actor, Statement: s, List: state.List, MovedTo: state.MovedTo, Checked: uint64(max(t.Now, 0)) * 1000}
 	if known != nil {
 		if err := follows(known.Statement, state.Since); err != nil {
 			return fail(err)
 		}
 		r.Reset = s.LastReset > known.Statement.Seq
 	}
-	return next, &r, found.Label, nil
+	return next, &r, found, nil
 }
 
 // follows is A8: what is known of an actor and what was shown of it now are of one history. since is as State has it.

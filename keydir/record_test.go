@@ -70,7 +70,7 @@ func TestVerifyHoldsEveryCheck(t *testing.T) {
 		l.append(one.statement)
 		a := l.answer(&one)
 		spoil(l, &a)
-		_, r, _, err := keydir.Verify(l.known, nil, alice, a, now)
+		_, r, _, err := keydir.Verify(l.known, nil, alice, a, atNow)
 		requireCheck(t, check, err)
 		require.Nil(t, r)
 	}

@@ -34,6 +34,8 @@ const (
 	pad    = transparency.KindPad
 )
 
+var atNow = transparency.Terms{Now: int64(now / 1000)}
+
 type statement = transparency.Statement
 
 // account is an account key that follows from a number; so are device keys.
@@ -182,7 +184,7 @@ func (l *hostileLog) learn(known *keydir.Record, s said) (keydir.Record, error) 
 
 func (l *hostileLog) look(known *keydir.Record, s *said) (keydir.Record, error) {
 	before := l.known
-	next, r, got, err := keydir.Verify(l.known, known, alice, l.answer(s), now)
+	next, r, got, err := keydir.Verify(l.known, known, alice, l.answer(s), atNow)
 	if err != nil {
 		require.Equal(l.t, before, next, "a log assigned on error")
 		require.Nil(l.t, r, "a record assigned on error")
@@ -190,7 +192,7 @@ func (l *hostileLog) look(known *keydir.Record, s *said) (keydir.Record, error) 
 		return keydir.Record{}, err
 	}
 	require.Equal(l.t, l.size, next.Size)
-	require.Equal(l.t, aliceLabel, got)
+	require.Equal(l.t, aliceLabel, got.Label)
 	l.known = next
 	if r == nil {
 		return keydir.Record{}, nil

@@ -216,7 +216,7 @@ func (d *device) label() [32]byte {
 	require.NoError(d.box.w.t, err)
 	answer, err := transparency.ParseAnswer(raw)
 	require.NoError(d.box.w.t, err)
-	_, found, err := d.box.pin().Check(d.actor, answer)
+	_, found, err := d.box.pin().Check(d.actor, answer, transparency.Terms{})
 	require.NoError(d.box.w.t, err)
 	return found.Label
 }

@@ -121,7 +121,7 @@ func TestEveryMemberOfAnAnswerIsChecked(t *testing.T) {
 	l := newLog(t).grow(4).add(statement(first, 0, 0, of(bob))).grow(9)
 	mine, theirs := l.answer(t, alice, 8, 3), l.answer(t, bob, 9, 5)
 	known := l.at(3)
-	_, _, err := known.Check(alice, mine)
+	_, _, err := known.Check(alice, mine, transparency.Terms{})
 	require.NoError(t, err)
 	for member, c := range map[string]struct {
 		check string
@@ -148,7 +148,7 @@ func TestEveryByteOfAnAnswer(t *testing.T) {
 	l := newLog(t).grow(4).add(statement(first, 0, 0, of(bob))).grow(7)
 	for name, actor := range map[string]string{"present": alice, "absent": "nobody"} {
 		a := l.answer(t, actor, 7, 3)
-		want, found, err := l.at(3).Check(actor, a)
+		want, found, err := l.at(3).Check(actor, a, transparency.Terms{})
 		require.NoError(t, err)
 		good := a.Marshal()
 		note := 3 + bytes.LastIndexByte(a.Checkpoint, '=') - 1
@@ -163,7 +163,7 @@ func TestEveryByteOfAnAnswer(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			next, f, err := l.at(3).Check(actor, got)
+			next, f, err := l.at(3).Check(actor, got, transparency.Terms{})
 			if err != nil {
 				require.Zero(t, f)
 				continue

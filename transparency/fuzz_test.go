@@ -68,7 +68,7 @@ func FuzzParseAnswer(f *testing.F) {
 			return
 		}
 		require.Equal(t, b, a.Marshal(), "one answer, one spelling")
-		next, found, err := known.Check(alice, a)
+		next, found, err := known.Check(alice, a, transparency.Terms{})
 		if err != nil {
 			require.Equal(t, known, next)
 			require.Zero(t, found)
@@ -94,7 +94,7 @@ func FuzzParseLog(f *testing.F) {
 		again, err := transparency.ParseLog(p.Marshal())
 		require.NoError(t, err)
 		require.Equal(t, p.Marshal(), again.Marshal())
-		_, _, _ = p.Check(alice, a) // and no panic
+		_, _, _ = p.Check(alice, a, transparency.Terms{}) // and no panic
 	})
 }
 

@@ -80,13 +80,14 @@ func (l Log) verifier() (note.Verifier, error) {
 type Finding struct {
 	Label     [32]byte
 	Statement *Statement // the label's newest; nil: the label has none
+	Witnessed Verdict    // of the log that says so
 }
 
-// Check holds A1 to A6 of spec/log-entry.md: the log only grew, and its map has this for the actor's label and nothing else. It
-// returns what to remember next and what was found; on an error, l as it was. What the statement commits to, and its
-// signature, are package keydir's to check.
-func (l Log) Check(actor string, a Answer) (Log, Finding, error) {
-	next, err := l.Advance(a.Checkpoint, a.Consistency)
+// Check holds A1 to A6 of spec/log-entry.md, and W13 and W14 of spec/witness.md: the log only grew, its map has this for the actor's
+// label and nothing else, and the witnesses that the terms ask for have seen it lately. It returns what to remember next and
+// what was found; on an error, l as it was. What the statement commits to, and its signature, are package keydir's to check.
+func (l Log) Check(actor string, a Answer, t Terms) (Log, Finding, error) {
+	next, verdict, err := l.extended(a.Checkpoint, a.Consistency, t)
 	if err != nil {
 		return l, Finding{}, err
 	}
@@ -98,6 +99,10 @@ func (l Log) Check(actor string, a Answer) (Log, Finding, error) {
 	if err != nil {
 		return l, Finding{}, err
 	}
+	if err := t.check(verdict); err != nil {
+		return l, Finding{}, err
+	}
+	f.Witnessed = verdict
 	return next, f, nil
 }
 
@@ -151,26 +156,37 @@ func (l Log) find(actor string, mapRoot [32]byte, a Answer) (f Finding, err erro
 	return f, nil
 }
 
-// Advance holds A1 and A2: the checkpoint is the log's, and extends the one that is remembered.
-func (l Log) Advance(signed []byte, consistency []tlog.Hash) (Log, error) {
-	v, err := l.verifier()
-	if err != nil {
-		return l, err
+// Advance holds A1, A2, W13 and W14: the checkpoint is the log's, extends the one that is remembered, and satisfies the terms. On an
+// error it returns l as it was.
+func (l Log) Advance(signed []byte, consistency []tlog.Hash, t Terms) (Log, Verdict, error) {
+	next, verdict, err := l.extended(signed, consistency, t)
+	if err == nil {
+		err = t.check(verdict)
 	}
-	c, err := OpenCheckpoint(signed, v)
 	if err != nil {
-		return l, err
+		return l, Verdict{}, err
 	}
+	return next, verdict, nil
+}
+
+// extended is A1 and A2, and what the policy makes of the checkpoint.
+func (l Log) extended(signed []byte, consistency []tlog.Hash, t Terms) (Log, Verdict, error) {
+	verdict, err := t.evaluate(signed, l)
+	if err != nil {
+		return l, Verdict{}, err
+	}
+	c := verdict.Checkpoint
 	switch {
 	case c.Size < l.Size:
-		return l, Failed("A2", "the log shrank from %d to %d entries", l.Size, c.Size)
+		return l, Verdict{}, Failed("A2", "the log shrank from %d to %d entries", l.Size, c.Size)
 	case c.Size == l.Size && l.Size > 0 && c.Root != l.Root:
-		return l, Failed("A2", "two roots for %d entries", c.Size)
+		return l, Verdict{}, Failed("A2", "two roots for %d entries", c.Size)
 	case c.Size > l.Size && l.Size > 0:
 		if err := tlog.CheckTree(consistency, c.Size, c.Root, l.Size, l.Root); err != nil {
-			return l, Failed("A2", "from %d to %d entries: %v", l.Size, c.Size, err)
+			return l, Verdict{}, Failed("A2", "from %d to %d entries: %v", l.Size, c.Size, err)
 		}
 	}
+	verdict, signed = t.newest(verdict, signed, l)
 	l.Size, l.Root, l.Note = c.Size, c.Root, signed
-	return l, nil
+	return l, verdict, nil
 }

@@ -21,7 +21,7 @@ func TestCheckFindsWhatIsThere(t *testing.T) {
 	for size := 1; size <= 9; size++ {
 		for from := range size + 1 {
 			for actor, since := range map[string]int{alice: 2, bob: 3, "nobody": 99} {
-				next, f, err := l.at(from).Check(actor, l.answer(t, actor, size, from))
+				next, f, err := l.at(from).Check(actor, l.answer(t, actor, size, from), transparency.Terms{})
 				require.NoError(t, err, "%s at %d from %d", actor, size, from)
 				require.Equal(t, int64(size), next.Size)
 				require.Equal(t, label(l.vrf, actor), f.Label)
@@ -32,7 +32,7 @@ func TestCheckFindsWhatIsThere(t *testing.T) {
 			}
 		}
 	}
-	_, f, err := l.pinned().Check(alice, l.answer(t, alice, 9, 0))
+	_, f, err := l.pinned().Check(alice, l.answer(t, alice, 9, 0), transparency.Terms{})
 	require.NoError(t, err)
 	require.Equal(t, l.entries[8].Statement, *f.Statement)
 }
@@ -63,7 +63,7 @@ func TestLogKeyIsOfItsOrigin(t *testing.T) {
 	} {
 		pinned := l.pinned()
 		change(&pinned)
-		next, f, err := pinned.Check(alice, l.answer(t, alice, 1, 0))
+		next, f, err := pinned.Check(alice, l.answer(t, alice, 1, 0), transparency.Terms{})
 		require.Error(t, err, name)
 		require.Equal(t, pinned, next, name)
 		require.Zero(t, f, name)
@@ -119,7 +119,7 @@ func TestA2TheLogOnlyGrows(t *testing.T) {
 	for from := 3; from <= 8; from++ {
 		refused(t, "A2", l.at(from), fork.answer(t, alice, 8, from), "a fork", from)
 	}
-	_, _, err := l.at(2).Check(alice, fork.answer(t, alice, 8, 2))
+	_, _, err := l.at(2).Check(alice, fork.answer(t, alice, 8, 2), transparency.Terms{})
 	require.NoError(t, err, "who saw only what is before the fork cannot tell")
 }
 
@@ -232,14 +232,14 @@ func TestA6ARootThatNobodyReplayed(t *testing.T) {
 	_, f, err := l.pinned().Check(alice, transparency.Answer{
 		Checkpoint: l.checkpoint(t, 4), Newest: l.raw[3], Inclusion: l.inclusion(3, 0, 4), Map: l.maps[1].Prove(label(l.vrf, alice)).Marshal(),
 		VRF: l.answer(t, alice, 4, 0).VRF, Found: &transparency.Found{Statement: l.entries[1].Statement.Marshal()},
-	})
+	}, transparency.Terms{})
 	require.NoError(t, err)
 	require.Equal(t, uint32(2), f.Statement.Seq)
 }
 
 func TestLogIsStored(t *testing.T) {
 	l := newLog(t).grow(3)
-	next, _, err := l.pinned().Check(alice, l.answer(t, alice, 3, 0))
+	next, _, err := l.pinned().Check(alice, l.answer(t, alice, 3, 0), transparency.Terms{})
 	require.NoError(t, err)
 	for _, want := range []transparency.Log{next, l.pinned(), {}} {
 		got, err := transparency.ParseLog(want.Marshal())

@@ -63,7 +63,7 @@ func TestC2SPPolicyExample(t *testing.T) {
 
 func TestW13Evaluate(t *testing.T) {
 	l := newPlainLog(t, origin).grow(5)
-	a, b, c := ed(t, "w.example/a", 1), pq(t, "x.example/b", 2), ed(t, "y.example/c", 3)
+	a, b, c := ed(t, "w.example/a", 1), pq(t, "x.example/auditor", 2), ed(t, "y.example/c", 3)
 	two := policy(t, "witness a {0} https://w.example/\nwitness b {1}\nwitness c {2}\ngroup g 2 a b c\nquorum g\n", a, b, c)
 	log := verifier(t, l.key)
 
@@ -71,7 +71,7 @@ func TestW13Evaluate(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, transparency.Verdict{
 		Checkpoint: transparency.Checkpoint{Origin: origin, Size: 5, Root: treeHash(l.leaves(5))}, Met: true, AsOf: noon, Newest: noon + 90,
-		Cosigned: []transparency.Cosignature{{"a", "w.example", noon, true}, {"b", "x.example", noon - 60, true}, {"c", "y.example", noon + 90, true}},
+		Cosigned: []transparency.Cosignature{{"a", "w.example", noon, true, false}, {"b", "x.example", noon - 60, true, true}, {"c", "y.example", noon + 90, true, false}},
 	}, v, "two of three signed at noon or later")
 
 	v, err = two.Evaluate(l.cosigned(t, 5, a.At(noon), b.At(noon-60), c.At(noon+90)), log, "y.example/waxwing/log")

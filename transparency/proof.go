@@ -98,8 +98,8 @@ func (p Proof) Verify(leaf tlog.Hash, policy *Policy, log note.Verifier, except 
 	if err != nil {
 		return Verdict{}, err
 	}
-	if !v.Met {
-		return Verdict{}, Failed("W13", "the quorum is not met: %d cosigned, without %s", len(v.Cosigned), strings.Join(v.Missing, ", "))
+	if err := v.quorum(); err != nil {
+		return Verdict{}, err
 	}
 	if err := tlog.CheckRecord(p.Inclusion, v.Checkpoint.Size, v.Checkpoint.Root, p.Index, leaf); err != nil {
 		return Verdict{}, Failed("W15", "%v", err)

@@ -35,7 +35,7 @@ func TestA3NewestEntryOfEveryTree(t *testing.T) {
 	l := pads(t, limit)
 	for size := 1; size <= limit; size++ {
 		a := l.answer(t, alice, size, 0)
-		next, f, err := l.pinned().Check(alice, a)
+		next, f, err := l.pinned().Check(alice, a, transparency.Terms{})
 		require.NoError(t, err, size)
 		require.Nil(t, f.Statement)
 		require.Equal(t, int64(size), next.Size)
@@ -113,7 +113,7 @@ func TestA2ConsistencyOfEveryTreeWithEveryLarger(t *testing.T) {
 	for size := 1; size <= sizes; size++ {
 		for from := range size + 1 {
 			note, proof := l.checkpoint(t, size), l.answer(t, alice, size, from).Consistency
-			next, err := l.at(from).Advance(note, proof)
+			next, _, err := l.at(from).Advance(note, proof, transparency.Terms{})
 			require.NoError(t, err, "from %d to %d", from, size)
 			want := l.at(size)
 			want.Note = note
@@ -123,13 +123,13 @@ func TestA2ConsistencyOfEveryTreeWithEveryLarger(t *testing.T) {
 			}
 			for name, near := range nearMisses(proof) {
 				known := l.at(from)
-				next, err := known.Advance(note, near)
+				next, _, err := known.Advance(note, near, transparency.Terms{})
 				requireCheck(t, "A2", err, name, from, size)
 				require.Equal(t, known, next)
 			}
 			forked := l.at(from)
 			forked.Root[31] ^= 1
-			_, err = forked.Advance(note, proof)
+			_, _, err = forked.Advance(note, proof, transparency.Terms{})
 			requireCheck(t, "A2", err, "another past", from, size)
 		}
 	}

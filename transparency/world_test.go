@@ -271,7 +271,7 @@ func refused(t testing.TB, check string, known transparency.Log, a transparency.
 
 func refusedOf(t testing.TB, actor, check string, known transparency.Log, a transparency.Answer, about ...any) {
 	t.Helper()
-	next, f, err := known.Check(actor, a)
+	next, f, err := known.Check(actor, a, transparency.Terms{})
 	requireCheck(t, check, err, about...)
 	require.Equal(t, known, next, about...)
 	require.Zero(t, f, about...)

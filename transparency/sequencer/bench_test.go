@@ -235,7 +235,7 @@ func BenchmarkVerify(b *testing.B) {
 				for b.Loop() {
 					a, err := transparency.ParseAnswer(raw)
 					if err == nil {
-						_, _, _, err = keydir.Verify(log, nil, people[0]+suffix, a, 1)
+						_, _, _, err = keydir.Verify(log, nil, people[0]+suffix, a, transparency.Terms{Now: 1})
 					}
 					if err != nil {
 						b.Fatal(err)

@@ -266,7 +266,7 @@ func (r *reader) look(actor string) (*keydir.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, record, _, err := keydir.Verify(r.log, r.known[actor], actor, a, 1)
+	log, record, _, err := keydir.Verify(r.log, r.known[actor], actor, a, transparency.Terms{Now: 1})
 	if err != nil {
 		return nil, err
 	}
