@@ -43,6 +43,7 @@ var rooms = map[string][]string{
 	"transparency/sequencer/storetest": {"transparency", "transparency/sequencer", "keydir"},
 	"transparency/witness":             {"transparency"},
 	"transparency/witness/storetest":   {"transparency/witness"},
+	"transparency/hostile":             nil, // tests only: a log that lies
 	"keydir":                           {"transparency"},
 
 	"internal/receipt":    nil,
