@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"iter"
+	"math/bits"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -34,22 +35,24 @@ func (l Log) Append(ctx context.Context, b sequencer.Batch) error {
 		if err := moveHead(tx, b); err != nil {
 			return err
 		}
-		if err := insertAll(tx, "INSERT INTO log_entry (idx, entry) VALUES (?, ?)", len(b.Entries), func(i int) []any {
-			return []any{b.Size + int64(i), b.Entries[i]}
-		}); err != nil {
-			return err
+		rows, hashes := b.Rows, b.Hashes
+		for i, entry := range b.Entries {
+			index := b.Size + int64(i)
+			n := completeWith(index)
+			if len(hashes) < n {
+				return fmt.Errorf("entry %d has %d of %d hashes", index, len(hashes), n)
+			}
+			var row *sequencer.Row
+			if len(rows) > 0 && rows[0].Index == index {
+				row, rows = &rows[0], rows[1:]
+			}
+			if err := insertEntry(tx, index, entry, hashes[:n], row); err != nil {
+				return err
+			}
+			hashes = hashes[n:]
 		}
-		first := tlog.StoredHashIndex(0, b.Size)
-		if err := insertAll(tx, "INSERT INTO log_hash (idx, hash) VALUES (?, ?)", len(b.Hashes), func(i int) []any {
-			return []any{first + int64(i), b.Hashes[i][:]}
-		}); err != nil {
-			return err
-		}
-		if err := insertRows(tx, b.Rows); err != nil {
-			return err
-		}
-		if b.Served {
-			return witness(tx, b.Size+int64(len(b.Entries)), b.Checkpoint)
+		if len(rows)+len(hashes) > 0 {
+			return fmt.Errorf("%d rows and %d hashes belong to no entry", len(rows), len(hashes))
 		}
 		return nil
 	})
@@ -59,13 +62,25 @@ func (l Log) Append(ctx context.Context, b sequencer.Batch) error {
 	return nil
 }
 
+// completeWith is how many hashes of the tree a leaf completes, its own among them.
+func completeWith(index int64) int { return 1 + bits.TrailingZeros64(^uint64(index)) }
+
 func moveHead(tx *sql.Tx, b sequencer.Batch) error {
-	size := b.Size + int64(len(b.Entries))
 	statement := "UPDATE log_head SET size = ?1, checkpoint = ?2 WHERE one = 1 AND size = ?3"
-	if b.Size == 0 {
+	switch {
+	case b.Size == 0:
 		statement = "INSERT INTO log_head (one, size, checkpoint) SELECT 1, ?1, ?2 WHERE ?3 = 0 AND NOT EXISTS (SELECT 1 FROM log_head WHERE one = 1)"
+	case b.Served:
+		statement = "UPDATE log_head SET size = ?1, checkpoint = ?2, witnessed_size = ?1, witnessed = ?2 WHERE one = 1 AND size = ?3"
 	}
-	done, err := tx.Exec(statement, size, b.Checkpoint, b.Size)
+	size := b.Size + int64(len(b.Entries))
+	if err := forward(tx.Exec(statement, size, b.Checkpoint, b.Size)); err != nil || b.Size > 0 || !b.Served {
+		return err
+	}
+	return witness(tx, size, b.Checkpoint)
+}
+
+func forward(done sql.Result, err error) error {
 	if err != nil {
 		return err
 	}
@@ -75,38 +90,21 @@ func moveHead(tx *sql.Tx, b sequencer.Batch) error {
 	return nil
 }
 
-// insertRows writes what labels have from now on, and notes what they had before, to be forgotten once nobody is shown it.
-func insertRows(tx *sql.Tx, rows []sequencer.Row) error {
-	for _, step := range []struct {
-		statement string
-		args      func(r sequencer.Row) []any
-	}{
-		{"INSERT INTO log_label (label, idx, value) VALUES (?, ?, ?)", func(r sequencer.Row) []any { return []any{r.Label[:], r.Index, r.Value[:]} }},
-		{"INSERT INTO log_content (idx, opening, content) VALUES (?, ?, ?)", func(r sequencer.Row) []any {
-			return []any{r.Index, r.Opening[:], append([]byte{}, r.Content...)}
-		}},
-		{"INSERT INTO log_stale (superseded, idx, label) SELECT ?1, idx, label FROM log_label WHERE label = ?2 AND idx < ?1 ORDER BY idx DESC LIMIT 1",
-			func(r sequencer.Row) []any { return []any{r.Index, r.Label[:]} }},
-	} {
-		if err := insertAll(tx, step.statement, len(rows), func(i int) []any { return step.args(rows[i]) }); err != nil {
-			return err
-		}
+// insertEntry writes an entry with what its label has from now on, if it has one, and notes where that was before, to be forgotten
+// once nobody is shown it.
+func insertEntry(tx *sql.Tx, index int64, entry []byte, hashes []tlog.Hash, r *sequencer.Row) error {
+	joined := make([]byte, 0, len(hashes)*tlog.HashSize)
+	for _, h := range hashes {
+		joined = append(joined, h[:]...)
 	}
-	return nil
-}
-
-func insertAll(tx *sql.Tx, statement string, n int, args func(int) []any) error {
-	prepared, err := tx.Prepare(statement)
-	if err != nil {
+	if r == nil {
+		_, err := tx.Exec("INSERT INTO log_entry (idx, entry, hashes) VALUES (?, ?, ?)", index, entry, joined)
 		return err
 	}
-	defer prepared.Close()
-	for i := range n {
-		if _, err := prepared.Exec(args(i)...); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := tx.Exec(`INSERT INTO log_entry (idx, entry, hashes, label, value, previous, opening, content)
+		VALUES (?1, ?2, ?3, ?4, ?5, (SELECT max(idx) FROM log_entry WHERE label = ?4), ?6, ?7)`,
+		index, entry, joined, r.Label[:], r.Value[:], r.Opening[:], r.Content)
+	return err
 }
 
 // Witness keeps a cosigned checkpoint.
@@ -119,23 +117,16 @@ func (l Log) Witness(ctx context.Context, size int64, checkpoint []byte) error {
 }
 
 func witness(tx *sql.Tx, size int64, checkpoint []byte) error {
-	done, err := tx.Exec("UPDATE log_head SET witnessed_size = ?1, witnessed = ?2 WHERE one = 1 AND size >= ?1 AND witnessed_size <= ?1", size, checkpoint)
-	if err != nil {
-		return err
-	}
-	if n, err := done.RowsAffected(); err != nil || n != 1 {
-		return fmt.Errorf("%w (%v)", errLogForward, err)
-	}
-	return nil
+	return forward(tx.Exec("UPDATE log_head SET witnessed_size = ?1, witnessed = ?2 WHERE one = 1 AND size >= ?1 AND witnessed_size <= ?1", size, checkpoint))
 }
 
 // Forget deletes what only trees smaller than size show.
 func (l Log) Forget(ctx context.Context, size int64) error {
 	err := l.db.Update(ctx, func(tx *sql.Tx) error {
 		for _, statement := range []string{
-			"DELETE FROM log_content WHERE idx IN (SELECT idx FROM log_stale WHERE superseded < ?)",
-			"DELETE FROM log_label WHERE (label, idx) IN (SELECT label, idx FROM log_stale WHERE superseded < ?)",
-			"DELETE FROM log_stale WHERE superseded < ?",
+			`UPDATE log_entry SET label = NULL, value = NULL, opening = NULL, content = NULL
+				WHERE idx IN (SELECT previous FROM log_entry WHERE previous IS NOT NULL AND idx < ?)`,
+			"UPDATE log_entry SET previous = NULL WHERE previous IS NOT NULL AND idx < ?",
 		} {
 			if _, err := tx.Exec(statement, size); err != nil {
 				return err
@@ -153,8 +144,8 @@ func (l Log) Forget(ctx context.Context, size int64) error {
 func (l Log) Newest(ctx context.Context, label [32]byte, size int64) (r sequencer.Row, found bool, err error) {
 	var value, opening []byte
 	err = l.db.View(ctx, func(tx *sql.Tx) (err error) {
-		found, err = one(tx.QueryRow(`SELECT l.idx, l.value, c.opening, c.content FROM log_label AS l JOIN log_content AS c ON c.idx = l.idx
-			WHERE l.label = ? AND l.idx < ? ORDER BY l.idx DESC LIMIT 1`, label[:], size), &r.Index, &value, &opening, &r.Content)
+		found, err = one(tx.QueryRow("SELECT idx, value, opening, content FROM log_entry WHERE label = ? AND idx < ? ORDER BY idx DESC LIMIT 1",
+			label[:], size), &r.Index, &value, &opening, &r.Content)
 		return err
 	})
 	if err != nil {
@@ -172,7 +163,7 @@ func (l Log) Values(ctx context.Context, size int64) iter.Seq2[sequencer.Row, er
 		stopped := false
 		err := l.db.View(ctx, func(tx *sql.Tx) error {
 			var last sequencer.Row
-			rows, err := tx.Query("SELECT label, idx, value FROM log_label WHERE idx < ? ORDER BY label, idx", size)
+			rows, err := tx.Query("SELECT label, idx, value FROM log_entry WHERE label IS NOT NULL AND idx < ? ORDER BY label, idx", size)
 			some := false
 			if err := each(rows, err, func(rows *sql.Rows) error {
 				var next sequencer.Row
@@ -201,13 +192,15 @@ func (l Log) Values(ctx context.Context, size int64) iter.Seq2[sequencer.Row, er
 	}
 }
 
-// Hashes of the tree, by their tlog.StoredHashIndex.
+// Hashes of the tree, by their tlog.StoredHashIndex. Each is in the row of the entry that completes it.
 func (l Log) Hashes(ctx context.Context, indexes []int64) ([]tlog.Hash, error) {
 	out := make([]tlog.Hash, len(indexes))
 	err := l.db.View(ctx, func(tx *sql.Tx) error {
 		for i, index := range indexes {
+			level, n := tlog.SplitStoredHashIndex(index)
 			var h []byte
-			if err := tx.QueryRow("SELECT hash FROM log_hash WHERE idx = ?", index).Scan(&h); err != nil {
+			if err := tx.QueryRow("SELECT substr(hashes, ?, ?) FROM log_entry WHERE idx = ?",
+				1+level*tlog.HashSize, tlog.HashSize, (n+1)<<level-1).Scan(&h); err != nil {
 				return fmt.Errorf("hash %d: %w", index, err)
 			}
 			copy(out[i][:], h)

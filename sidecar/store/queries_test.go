@@ -19,7 +19,7 @@ var (
 	scan      = regexp.MustCompile(`^SCAN (\w+)`)
 	small     = map[string]bool{"json_each": true, "l": true, "(subquery-1)": true, "CONSTANT": true} // what a caller bounds, and one row that is of no table
 	// The log's map is read whole, in the order of its labels, when the log is opened.
-	atStart = "SELECT label, idx, value FROM log_label WHERE idx < ? ORDER BY label, idx"
+	atStart = "SELECT label, idx, value FROM log_entry WHERE label IS NOT NULL AND idx < ? ORDER BY label, idx"
 )
 
 // statements are those of the package's source.
