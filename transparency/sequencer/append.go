@@ -91,17 +91,25 @@ func (s *Sequencer) Pad(ctx context.Context) error {
 
 func (s *Sequencer) millis() uint64 { return uint64(s.now().UnixMilli()) }
 
-// write queues a request and waits until it is durable or refused. Whoever finds nobody writing writes what has queued up, for
-// itself and the others, until nothing is left.
+// write queues a request and waits until it is durable or refused. Whoever finds nobody writing writes the first batch, which has its
+// own request in it; somebody who is alone meets no other goroutine so. What has queued up meanwhile is not left to them.
 func (s *Sequencer) write(ctx context.Context, r *request) error {
 	r.done = make(chan struct{})
 	s.queueMu.Lock()
 	s.queue = append(s.queue, r)
-	if !s.writing {
-		s.writing = true
-		go s.drain(context.WithoutCancel(ctx))
-	}
+	mine := !s.writing
+	s.writing = true
 	s.queueMu.Unlock()
+	if mine {
+		ctx := context.WithoutCancel(ctx)
+		if s.drain(ctx) {
+			go func() {
+				for s.drain(ctx) {
+				}
+			}()
+		}
+		return r.err
+	}
 	select {
 	case <-r.done:
 		return r.err
@@ -110,24 +118,24 @@ func (s *Sequencer) write(ctx context.Context, r *request) error {
 	}
 }
 
-func (s *Sequencer) drain(ctx context.Context) {
-	for {
-		s.queueMu.Lock()
-		n := min(len(s.queue), maxBatch)
-		batch := s.queue[:n]
-		s.queue = s.queue[n:]
-		if n == 0 {
-			s.queue, s.writing = nil, false
-		}
-		s.queueMu.Unlock()
-		if n == 0 {
-			return
-		}
-		s.writeBatch(ctx, batch)
-		for _, r := range batch {
-			close(r.done)
-		}
+// drain writes one batch, and says whether there is another.
+func (s *Sequencer) drain(ctx context.Context) (more bool) {
+	s.queueMu.Lock()
+	n := min(len(s.queue), maxBatch)
+	batch := s.queue[:n]
+	s.queue = s.queue[n:]
+	s.queueMu.Unlock()
+	s.writeBatch(ctx, batch)
+	for _, r := range batch {
+		close(r.done)
 	}
+	s.queueMu.Lock()
+	defer s.queueMu.Unlock()
+	if len(s.queue) > 0 {
+		return true
+	}
+	s.queue, s.writing = nil, false
+	return false
 }
 
 // writeBatch computes the log and the map as they will be, makes that durable, and then lets everybody see it.
