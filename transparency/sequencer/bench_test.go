@@ -49,6 +49,10 @@ const (
 
 // TestMain is another process that opens a log, if it is told so.
 func TestMain(m *testing.M) {
+	if life, dir, ok := strings.Cut(os.Getenv(crashEnv), " "); ok {
+		crash(must(strconv.Atoi(life)), dir)
+		return
+	}
 	if dir := os.Getenv(coldEnv); dir != "" {
 		coldStart(dir)
 		return
