@@ -102,6 +102,49 @@ func TestUpdateIsWholeOrNothing(t *testing.T) {
 	require.Equal(t, 2, count(t, open(t, path)))
 }
 
+func TestWriteIsWholeOrNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "w.db")
+	db := open(t, path)
+	write := func(f func(w sqlite.Writer) error) error {
+		return db.Write(context.Background(), func(w sqlite.Writer) error {
+			_, err := w.Exec("INSERT INTO parent (id, body) VALUES (?, x'00')", count(t, db)+1)
+			require.NoError(t, err)
+			return f(w)
+		})
+	}
+	fine, failed := func(sqlite.Writer) error { return nil }, errors.New("failed")
+	require.NoError(t, write(fine))
+	require.ErrorIs(t, write(func(sqlite.Writer) error { return failed }), failed)
+	require.Panics(t, func() { _ = write(func(sqlite.Writer) error { panic("broken") }) })
+	require.Error(t, write(func(w sqlite.Writer) error {
+		_, err := w.Exec("INSERT INTO child (parent) VALUES (7)")
+		return err
+	}), "a child without a parent")
+	require.Error(t, write(func(w sqlite.Writer) error { // found out by COMMIT
+		_, err := w.Exec("PRAGMA defer_foreign_keys = on")
+		require.NoError(t, err)
+		_, err = w.Exec("INSERT INTO child (parent) VALUES (7)")
+		require.NoError(t, err)
+		return nil
+	}), "a child without a parent")
+	require.Error(t, write(func(w sqlite.Writer) error { // there is no transaction left to roll back
+		_, err := w.Exec("ROLLBACK")
+		require.NoError(t, err)
+		return failed
+	}))
+	ended, end := context.WithCancel(context.Background())
+	require.NoError(t, db.Write(ended, func(w sqlite.Writer) error {
+		end()
+		_, err := w.Exec("INSERT INTO parent (body) VALUES (x'00')")
+		return err
+	}), "begun is done")
+	require.Error(t, db.Write(ended, fine))
+	require.Equal(t, 2, count(t, db))
+	require.NoError(t, insert(db, []byte("the writer is free again")))
+	require.NoError(t, db.Close())
+	require.Equal(t, 3, count(t, open(t, path)))
+}
+
 func TestManyWritersAndReaders(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "w.db")
 	db, other := open(t, path), open(t, path) // the second stands for another process

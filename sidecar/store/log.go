@@ -31,7 +31,7 @@ func (l Log) Head(ctx context.Context) (h sequencer.Heads, err error) {
 
 // Append writes a batch. The size is compared inside the statement that moves the head.
 func (l Log) Append(ctx context.Context, b sequencer.Batch) error {
-	err := l.db.Update(ctx, func(tx *sql.Tx) error {
+	err := l.db.Write(ctx, func(tx sqlite.Writer) error {
 		if err := moveHead(tx, b); err != nil {
 			return err
 		}
@@ -65,7 +65,7 @@ func (l Log) Append(ctx context.Context, b sequencer.Batch) error {
 // completeWith is how many hashes of the tree a leaf completes, its own among them.
 func completeWith(index int64) int { return 1 + bits.TrailingZeros64(^uint64(index)) }
 
-func moveHead(tx *sql.Tx, b sequencer.Batch) error {
+func moveHead(tx sqlite.Writer, b sequencer.Batch) error {
 	statement := "UPDATE log_head SET size = ?1, checkpoint = ?2 WHERE one = 1 AND size = ?3"
 	switch {
 	case b.Size == 0:
@@ -92,7 +92,7 @@ func forward(done sql.Result, err error) error {
 
 // insertEntry writes an entry with what its label has from now on, if it has one, and notes where that was before, to be forgotten
 // once nobody is shown it.
-func insertEntry(tx *sql.Tx, index int64, entry []byte, hashes []tlog.Hash, r *sequencer.Row) error {
+func insertEntry(tx sqlite.Writer, index int64, entry []byte, hashes []tlog.Hash, r *sequencer.Row) error {
 	joined := make([]byte, 0, len(hashes)*tlog.HashSize)
 	for _, h := range hashes {
 		joined = append(joined, h[:]...)
@@ -109,20 +109,20 @@ func insertEntry(tx *sql.Tx, index int64, entry []byte, hashes []tlog.Hash, r *s
 
 // Witness keeps a cosigned checkpoint.
 func (l Log) Witness(ctx context.Context, size int64, checkpoint []byte) error {
-	err := l.db.Update(ctx, func(tx *sql.Tx) error { return witness(tx, size, checkpoint) })
+	err := l.db.Write(ctx, func(tx sqlite.Writer) error { return witness(tx, size, checkpoint) })
 	if err != nil {
 		return fmt.Errorf("store: keeping the cosigned checkpoint of %d entries: %w", size, err)
 	}
 	return nil
 }
 
-func witness(tx *sql.Tx, size int64, checkpoint []byte) error {
+func witness(tx sqlite.Writer, size int64, checkpoint []byte) error {
 	return forward(tx.Exec("UPDATE log_head SET witnessed_size = ?1, witnessed = ?2 WHERE one = 1 AND size >= ?1 AND witnessed_size <= ?1", size, checkpoint))
 }
 
 // Forget deletes what only trees smaller than size show.
 func (l Log) Forget(ctx context.Context, size int64) error {
-	err := l.db.Update(ctx, func(tx *sql.Tx) error {
+	err := l.db.Write(ctx, func(tx sqlite.Writer) error {
 		for _, statement := range []string{
 			`UPDATE log_entry SET label = NULL, value = NULL, opening = NULL, content = NULL
 				WHERE idx IN (SELECT previous FROM log_entry WHERE previous IS NOT NULL AND idx < ?)`,
