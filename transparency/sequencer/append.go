@@ -199,15 +199,17 @@ func (s *Sequencer) commit(ctx context.Context, next *head, b Batch) (err error)
 	}
 	b.Checkpoint = next.note
 	if err := s.store.Append(ctx, b); err != nil {
-		s.mu.Lock()
-		s.broken = fmt.Errorf("the log cannot be written until it was opened again: %w", err)
-		s.mu.Unlock()
+		s.Stop(fmt.Errorf("the log cannot be written until it was opened again: %w", err))
 		return err
 	}
 	s.mu.Lock()
 	s.head = *next
 	s.mu.Unlock()
 	if s.alone {
+		if err := s.show(next.note); err != nil {
+			s.Stop(fmt.Errorf("the log cannot be written until it was opened again: %w", err))
+			return err
+		}
 		return s.serve(ctx, *next, next.note)
 	}
 	s.signal()

@@ -96,6 +96,11 @@ type Config struct {
 	Now   func() time.Time
 	// Alone says that nobody is asked to witness the log: what is signed is served at once.
 	Alone bool
+	// Before, if set, is called with each checkpoint of a log that is Alone before it is served. If it fails nothing more is
+	// written until the log is opened again.
+	Before func(checkpoint []byte) error
+	// Held says that nothing is written before Release is called; what was witnessed is served.
+	Held bool
 }
 
 // Sequencer is safe for concurrent use.
@@ -107,6 +112,7 @@ type Sequencer struct {
 	vrf      *vrf.PrivateKey
 	now      func() time.Time
 	alone    bool
+	before   func(checkpoint []byte) error
 	labels   labelCache
 
 	queueMu sync.Mutex
@@ -118,7 +124,7 @@ type Sequencer struct {
 	offered head // what Unwitnessed gave out last: its tree is wanted when it comes back
 	served  served
 	changed chan struct{} // closed when the head or what is served changes
-	broken  error         // after a write that may or may not have happened
+	broken  error         // why nothing is written: held, stopped, or after a write that may or may not have happened
 }
 
 // head is the end of the log that the next entry goes to. The writer alone replaces it.
@@ -142,9 +148,10 @@ type served struct {
 	inclusion []tlog.Hash
 }
 
-// New opens a log. An empty one gets its first entry, which is padding: a lookup needs one to find the map in.
+// New opens a log. An empty one gets its first entry, which is padding: a lookup needs one to find the map in. If it is held, it gets
+// that at its release.
 func New(ctx context.Context, c Config) (*Sequencer, error) {
-	s := &Sequencer{store: c.Store, vrf: c.VRF, now: c.Now, alone: c.Alone, changed: make(chan struct{})}
+	s := &Sequencer{store: c.Store, vrf: c.VRF, now: c.Now, alone: c.Alone, before: c.Before, broken: ErrHeld, changed: make(chan struct{})}
 	origin := transparency.Origin(c.Host, s.VRFKey())
 	if err := s.setKey(origin, c.Key); err != nil {
 		return nil, fmt.Errorf("sequencer: opening the log %s: %w", origin, err)
@@ -152,10 +159,10 @@ func New(ctx context.Context, c Config) (*Sequencer, error) {
 	if err := s.load(ctx); err != nil {
 		return nil, fmt.Errorf("sequencer: opening the log %s: %w", origin, err)
 	}
-	if s.head.size > 0 {
+	if c.Held {
 		return s, nil
 	}
-	if err := s.Pad(ctx); err != nil {
+	if err := s.Release(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -197,13 +204,9 @@ func (s *Sequencer) load(ctx context.Context) error {
 		return err
 	}
 	h.stale = at.WitnessedSize < at.Size // for all that is known here
+	s.mu.Lock()
 	s.head = h
-	if s.alone && h.stale { // it had witnesses before
-		at.WitnessedSize, at.Witnessed = at.Size, at.Checkpoint
-		if err := s.store.Witness(ctx, at.Size, at.Checkpoint); err != nil {
-			return err
-		}
-	}
+	s.mu.Unlock()
 	if at.WitnessedSize == 0 {
 		return nil
 	}
