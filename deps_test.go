@@ -61,7 +61,7 @@ var rooms = map[string][]string{
 	"device": {"mls", "keydir", "transparency", "internal/receipt", "internal/strictjson"},
 
 	"sidecar/store": {"federation", "federation/hub", "transparency", "transparency/sequencer", "keydir", "internal/sqlite", "internal/receipt"},
-	"sidecar": {"sidecar/store", "federation", "federation/httpsig", "federation/hub", "transparency", "transparency/sequencer", "transparency/vrf",
+	"sidecar": {"sidecar/store", "federation", "federation/httpsig", "federation/hub", "transparency", "transparency/sequencer", "transparency/vrf", "transparency/witness",
 		"keydir", "mls", "internal/clientapi", "internal/problem", "internal/receipt", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
 	"agent/store":    {"device", "internal/sqlite"},
 	"agent/client":   {"internal/problem"},
@@ -72,7 +72,7 @@ var rooms = map[string][]string{
 
 	"sandbox":      {"sidecar", "agent", "agent/client", "agent/localapi", "internal/problem"},
 	"cmd/waxwing":  {"agent", "agent/client", "agent/localapi", "agent/store", "sandbox", "internal/problem"},
-	"cmd/waxwingd": {"sidecar"},
+	"cmd/waxwingd": {"sidecar", "transparency"},
 }
 
 // pure packages get time, randomness, network and disk from outside.

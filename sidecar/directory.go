@@ -42,16 +42,22 @@ func (s *Sidecar) publish(w http.ResponseWriter, r *http.Request, d store.Device
 
 func (s *Sidecar) append(w http.ResponseWriter, r *http.Request, sub sequencer.Submission, list keydir.DeviceList) error {
 	index, err := s.log.Append(r.Context(), sub)
+	if errors.Is(err, sequencer.ErrHeld) && s.collector != nil {
+		return problem.New(http.StatusServiceUnavailable, "log_unchecked", "%s", s.collector.why())
+	}
 	if err != nil {
 		return err
 	}
 	if err := s.store.Accounts.Listed(r.Context(), sub.Actor, deviceIDs(list)); err != nil { // a crash before it is mended by asking again
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), witnessWait)
+	ctx, cancel := context.WithTimeout(r.Context(), s.patience)
 	defer cancel()
-	witnessed := s.log.Wait(ctx, index) == nil
-	return writeJSON(w, http.StatusOK, clientapi.Published{Index: index, Witnessed: witnessed})
+	published := clientapi.Published{Index: index, Witnessed: s.log.Wait(ctx, index) == nil}
+	if !published.Witnessed && s.collector != nil {
+		published.Waiting = s.collector.why()
+	}
+	return writeJSON(w, http.StatusOK, published)
 }
 
 // maySpeakFor keeps a token alone from adding a device. An update is signed by the account key; a first entry and a reset are

@@ -65,6 +65,8 @@ var problems = []struct {
 	{sequencer.ErrErased, http.StatusGone, "erased", "what was here of this actor has been erased", false},
 	{sequencer.ErrNotNext, http.StatusConflict, "version_conflict", "the statement is not the next one of its label", false},
 	{sequencer.ErrNotYet, http.StatusServiceUnavailable, "not_witnessed", "the log has not been witnessed yet; try again", false},
+	{ErrRestored, http.StatusServiceUnavailable, "log_stopped", "the log of this instance is stopped; its operator has to act", true},
+	{sequencer.ErrHeld, http.StatusServiceUnavailable, "log_unchecked", "the log is not written yet; try again", false},
 	{sequencer.ErrBeyondHead, http.StatusBadRequest, "beyond_head", "the log is not that long", false},
 	{sequencer.ErrKeyNotCurrent, http.StatusForbidden, "key_not_current", "the entry is not signed by the account key that was promised", false},
 	{sequencer.ErrNotFound, http.StatusNotFound, "not_found", "the log has no such tile", false},

@@ -28,8 +28,14 @@ const (
 
 const maxSmall = 64 << 10 // bytes of a body without messages in it
 
-// Handler has all routes. It answers calls; delivery to other servers runs within Serve.
+// Handler has all routes. It answers calls; delivery to other servers runs within Serve, and so does what makes a log with witnesses
+// grow.
 func (s *Sidecar) Handler() http.Handler {
+	if s.collector == nil {
+		if err := s.log.Release(s.abrupt); err != nil {
+			s.logger.Error("the log cannot be written", "error", err)
+		}
+	}
 	mux := http.NewServeMux()
 	s.publicRoutes(mux)
 	s.clientRoutes(mux)
@@ -113,7 +119,8 @@ func (s *Sidecar) clientRoutes(mux *http.ServeMux) {
 }
 
 // Serve answers calls on the listener and delivers to other servers until the context ends or Close or Kill is called. Then it
-// takes no more calls, lets those that run come to their end, and returns nil. A data folder is served once at a time: two that
+// takes no more calls, lets those that run come to their end, and returns nil, or [ErrRestored] if the log's witnesses know more of
+// it than this folder does. A data folder is served once at a time: two that
 // deliver from one outbox would do it twice and out of order, and neither would wake who waits at the other.
 func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 	s.serving.Add(1)
@@ -133,12 +140,24 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 	defer stopWork()
 	working.Go(func() { s.deliverer.Run(work) })
 	working.Go(func() { s.sweep(work) })
+	restored := make(chan error, 1)
+	if s.collector != nil {
+		working.Go(func() {
+			if err := s.collector.run(work); err != nil {
+				restored <- err
+			}
+		})
+	} else {
+		s.logger.Warn("nobody witnesses this instance's log: whoever runs it could show different people different keys, and they would not notice")
+	}
 
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
+	var fatal error
 	select {
 	case err := <-failed:
 		return err
+	case fatal = <-restored:
 	case <-ctx.Done():
 	case <-s.stopping:
 	}
@@ -146,9 +165,9 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 	drain, cancel := context.WithTimeout(s.abrupt, drainTime)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
-		return server.Close() // who has not finished by now is cut off, as everybody is at Kill
+		return errors.Join(fatal, server.Close()) // who has not finished by now is cut off, as everybody is at Kill
 	}
-	return nil
+	return fatal
 }
 
 func (s *Sidecar) sweep(ctx context.Context) {

@@ -31,6 +31,7 @@ import (
 	"github.com/waxwing-dm/waxwing/federation/hub"
 	"github.com/waxwing-dm/waxwing/internal/safehttp"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
+	"github.com/waxwing-dm/waxwing/transparency"
 	"github.com/waxwing-dm/waxwing/transparency/sequencer"
 )
 
@@ -44,14 +45,18 @@ type Config struct {
 	Hosts map[string]string
 	// WrapTransport, if set, is put around the HTTP transport of outgoing requests; tests watch with it.
 	WrapTransport func(http.RoundTripper) http.RoundTripper
-	Log           *slog.Logger     // nil: nothing is logged
-	Now           func() time.Time // nil: time.Now
+	// Witnesses are asked to cosign the log, and lookups are answered from what enough of them have seen (spec/witness.md). nil: nobody
+	// is asked, and what the log says is served at once.
+	Witnesses *transparency.Policy
+	Log       *slog.Logger     // nil: nothing is logged
+	Now       func() time.Time // nil: time.Now
 }
 
 // Sidecar is one open data folder with everything that works on it. It is safe for concurrent use.
 type Sidecar struct {
 	instance  string
 	log       *sequencer.Sequencer
+	collector *collector // nil: the log is alone
 	hub       *hub.Hub
 	inbox     *federation.Inbox
 	remote    *federation.Remote
@@ -65,6 +70,7 @@ type Sidecar struct {
 	strangers atomic.Int64 // bytes of bodies that nobody has signed for yet
 	logger    *slog.Logger
 	now       func() time.Time
+	patience  time.Duration // how long a publication waits to be witnessed before it is answered all the same
 
 	stopping chan struct{} // closed when the first of Close and Kill is called; held answers are let go
 	stopOnce sync.Once
@@ -73,8 +79,8 @@ type Sidecar struct {
 	kill     context.CancelFunc
 }
 
-// Open opens a data folder, or makes it with fresh keys. Nothing runs yet. Errors are for an operator to read; those of the
-// store are [sqlite.ErrDamaged] and its sisters.
+// Open opens a data folder, or makes it with fresh keys. Nothing runs yet, and the log is not written before Handler or Serve is
+// called. Errors are for an operator to read: [ErrRestored], and those of the store, [sqlite.ErrDamaged] and its sisters.
 func Open(c Config) (*Sidecar, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -103,9 +109,8 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, err := sequencer.New(ctx, sequencer.Config{
-		Store: st.Log, Host: federation.Host(instance), Key: k.log, VRF: k.vrf, Now: c.Now, Alone: true,
-	})
+	client := safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwingd (+" + instance + ")", Wrap: c.WrapTransport})
+	log, collector, err := openLog(ctx, c, st, sequencer.Config{Store: st.Log, Host: federation.Host(instance), Key: k.log, VRF: k.vrf, Now: c.Now}, client)
 	if err != nil {
 		return nil, err
 	}
@@ -115,10 +120,10 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 	}
 	s := &Sidecar{
 		instance: instance, keys: k, store: st, logger: c.Log, now: c.Now,
-		log:       log,
+		log: log, collector: collector, patience: witnessWait,
 		hub:       hub.New(st.Hub, k.hub, headers, c.Now),
 		discovery: federation.NewDiscovery(instance, logKey, log.VRFKey(), k.hub.Public().(ed25519.PublicKey)),
-		http:      safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwingd (+" + instance + ")", Wrap: c.WrapTransport}),
+		http:      client,
 		notify:    newNotifier(), limit: newLimiter(), stopping: make(chan struct{}),
 	}
 	s.abrupt, s.kill = context.WithCancel(ctx)
@@ -126,6 +131,25 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 	s.inbox = &federation.Inbox{Host: federation.Host(instance), Store: arrivals{s}, Keys: s.remote.Key, Classify: classify, Now: c.Now}
 	s.deliverer = federation.NewDeliverer(st.Outbox, s.remote, s.signerOf, c.Now, c.Log)
 	return s, nil
+}
+
+// openLog opens the log of a data folder, held. The marker is read first: another process may be writing both.
+func openLog(ctx context.Context, c Config, st *store.Store, sc sequencer.Config, client *safehttp.Client) (*sequencer.Sequencer, *collector, error) {
+	m := newMarker(c.DataDir)
+	marked, err := m.read()
+	if err != nil {
+		return nil, nil, err
+	}
+	sc.Alone, sc.Before, sc.Held = c.Witnesses == nil, m.write, true
+	log, err := sequencer.New(ctx, sc)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkMarker(ctx, log, marked); err != nil || c.Witnesses == nil {
+		return log, nil, err
+	}
+	collector, err := newCollector(log, c.Witnesses, asking{client}, m, c.Log)
+	return log, collector, err
 }
 
 // loadInstance keeps the instance a data folder was made for.

@@ -87,8 +87,9 @@ type Publication struct {
 
 // Published is its answer. A lookup shows the statement once it is witnessed.
 type Published struct {
-	Index     int64 `json:"index"`
-	Witnessed bool  `json:"witnessed"`
+	Index     int64  `json:"index"`
+	Witnessed bool   `json:"witnessed"`
+	Waiting   string `json:"waiting,omitempty"` // what for, for people to read
 }
 
 // maxLookup is the most bytes a lookup answer has.
