@@ -101,6 +101,7 @@ type box struct {
 	listener net.Listener
 	served   chan error
 	wrap     func(http.RoundTripper) http.RoundTripper
+	policy   *transparency.Policy
 }
 
 func (w *world) box(host string) *box {
@@ -111,7 +112,10 @@ func (w *world) box(host string) *box {
 }
 
 // start opens and serves. All boxes of a world are made before the first is started.
-func (b *box) start() *box {
+func (b *box) start() *box { return b.restart(nil) }
+
+// restart is start at another pace.
+func (b *box) restart(pace func(*sidecar.Sidecar)) *box {
 	t := b.w.t
 	if b.listener == nil {
 		var err error
@@ -119,10 +123,13 @@ func (b *box) start() *box {
 		require.NoError(t, err)
 	}
 	s, err := sidecar.Open(sidecar.Config{
-		Instance: b.instance, DataDir: b.dir, Hosts: b.w.hosts, Now: b.w.now, WrapTransport: b.wrap,
+		Instance: b.instance, DataDir: b.dir, Hosts: b.w.hosts, Now: b.w.now, WrapTransport: b.wrap, Witnesses: b.policy,
 		Log: slog.New(slog.NewTextHandler(b.w, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)
+	if s.Hurry(); pace != nil {
+		pace(s)
+	}
 	b.Sidecar, b.served = s, make(chan error, 1)
 	go func(l net.Listener) { b.served <- s.Serve(ctx, l) }(b.listener)
 	t.Cleanup(b.stop)

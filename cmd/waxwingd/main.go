@@ -25,7 +25,7 @@ func main() {
 	if err := newCommand().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "waxwingd:", err)
 		stop()
-		os.Exit(1)
+		os.Exit(exitStatus(err))
 	}
 }
 
@@ -44,16 +44,22 @@ const defaultData = "waxwingd-data"
 
 func newServe() *cobra.Command {
 	var c sidecar.Config
-	var listen string
+	var listen, witnesses string
 	var standalone bool
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Answer calls and deliver messages", Args: cobra.NoArgs,
 		Long: `Answers calls and delivers messages until it is stopped. It speaks plain HTTP: put a reverse proxy with TLS in front that
-passes the Host header on. The data folder holds the instance's keys; keep it private and backed up.`,
-		Example: "  waxwingd serve --standalone --instance https://a.example --listen 127.0.0.1:8480 --data /var/lib/waxwingd",
-		RunE: func(cmd *cobra.Command, _ []string) error {
+passes the Host header on. The data folder holds the instance's keys; keep it private and backed up.
+
+Witnesses are asked to cosign the instance's log, so that nobody can be shown another one. If they know more of it than the data
+folder does, the folder came from a backup: then it stops, the error says what to do, and the exit status is 78.`,
+		Example: "  waxwingd serve --standalone --instance https://a.example --listen 127.0.0.1:8480 --data /var/lib/waxwingd --witnesses /etc/waxwingd/witnesses",
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if !standalone {
 				return errors.New("this version runs stand-alone only: add --standalone")
+			}
+			if c.Witnesses, err = loadPolicy(witnesses); err != nil {
+				return err
 			}
 			c.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			return serve(cmd.Context(), c, listen)
@@ -63,6 +69,7 @@ passes the Host header on. The data folder holds the instance's keys; keep it pr
 	cmd.Flags().StringVar(&c.Instance, "instance", "", "the instance's origin; needed at the first start and fixed from then on")
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8480", "address to listen on")
 	cmd.Flags().StringVar(&c.DataDir, "data", defaultData, "data folder")
+	cmd.Flags().StringVar(&witnesses, "witnesses", "", "file that says whose cosignatures the log needs (C2SP tlog-policy); none: the log is its own word only")
 	return cmd
 }
 

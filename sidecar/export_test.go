@@ -1,0 +1,30 @@
+package sidecar
+
+import (
+	"time"
+
+	"github.com/waxwing-dm/waxwing/transparency/sequencer"
+)
+
+// Hurry makes a sidecar ask its witnesses more often than real ones would like.
+func (s *Sidecar) Hurry() {
+	s.patience = time.Second
+	if s.collector != nil {
+		s.collector.pace = pace{least: 5 * time.Millisecond, first: 10 * time.Millisecond, longest: 50 * time.Millisecond, refresh: time.Hour,
+			hear: 300 * time.Millisecond, round: 500 * time.Millisecond}
+	}
+}
+
+// Refresh makes it do so at this interval when there is nothing new.
+func (s *Sidecar) Refresh(every time.Duration) { s.collector.pace.refresh = every }
+
+// AtLeisure is the pace that operators get.
+func (s *Sidecar) AtLeisure() {
+	s.patience = witnessWait
+	if s.collector != nil {
+		s.collector.pace = usualPace
+	}
+}
+
+// Log for tests that write to it without a device.
+func (s *Sidecar) Log() *sequencer.Sequencer { return s.log }
