@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,15 +21,15 @@ type pace struct {
 	longest time.Duration // at the most
 	refresh time.Duration // when there is nothing new, for newer times
 	hear    time.Duration // for a witness to say what it has
+	grace   time.Duration // for the others to say so once there are enough
 	round   time.Duration // for all witnesses to cosign
+	held    time.Duration // for all to have been heard after a start, before only so many as must be
 }
 
 var usualPace = pace{
-	least: 200 * time.Millisecond, first: time.Second, longest: time.Minute, refresh: time.Hour, hear: 5 * time.Second, round: 10 * time.Second,
+	least: 200 * time.Millisecond, first: time.Second, longest: time.Minute, refresh: time.Hour,
+	hear: 5 * time.Second, grace: 250 * time.Millisecond, round: 10 * time.Second, held: 10 * time.Minute,
 }
-
-// maxServed is the most bytes of a checkpoint with its cosignatures that a lookup's answer has room for.
-const maxServed = 16 << 10
 
 // A collector takes the log's checkpoints to its witnesses and back. Before it does anything it makes sure that they know nothing of
 // this log that the data folder does not (restored.go).
@@ -42,6 +41,8 @@ type collector struct {
 	logger    *slog.Logger
 	pace      pace
 	endpoints []witness.Endpoint // with the sizes that they had last; run's own, as is what follows
+	heard     map[string]bool    // by URL, since the start
+	start     time.Time
 	released  bool
 	kept      []byte // the newest checkpoint that anybody cosigned, with all that they gave
 
@@ -59,7 +60,7 @@ func newCollector(log *sequencer.Sequencer, p *transparency.Policy, a asking, m 
 		return nil, fmt.Errorf("sidecar: the witness policy's quorum is out of reach: witnesses of %s itself do not count, and those without a URL cannot be asked",
 			transparency.Domain(own))
 	}
-	c := &collector{log: log, policy: p, asking: a, marker: m, logger: logger, pace: usualPace,
+	c := &collector{log: log, policy: p, asking: a, marker: m, logger: logger, pace: usualPace, heard: map[string]bool{},
 		endpoints: witness.Endpoints(&transparency.Policy{Witnesses: p.Counting(own)})}
 	if signed, err := log.Checkpoint(); err == nil {
 		c.kept = signed
@@ -69,6 +70,7 @@ func newCollector(log *sequencer.Sequencer, p *transparency.Policy, a asking, m 
 
 // run works until the context ends. It returns ErrRestored if the log must not go on, and no other error.
 func (c *collector) run(ctx context.Context) error {
+	c.start = time.Now()
 	for failures := 0; ; {
 		start := time.Now()
 		size, err := c.step(ctx)
@@ -135,104 +137,6 @@ func (c *collector) step(ctx context.Context) (size int64, err error) {
 	}
 	c.released = true
 	return c.log.Size(), c.round(ctx)
-}
-
-// round takes the newest checkpoint to all witnesses, unless there are too few to make the quorum: what is signed and posted must not
-// end with somebody who may be out of reach when a restored log asks who has seen what (W18).
-func (c *collector) round(ctx context.Context) error {
-	silent, err := c.hear(ctx, c.enoughToSign)
-	if err != nil {
-		return err
-	}
-	if !c.enoughToSign(silent) {
-		return c.missing(silent)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	size, checkpoint := c.log.Unwitnessed()
-	if err := c.marker.write(checkpoint); err != nil {
-		return err
-	}
-	result, rest, err := witness.Round{
-		Checkpoint: checkpoint, Log: c.log.Verifier(), Policy: c.policy, Except: []string{c.log.Origin()}, Endpoints: slices.Clone(c.endpoints),
-		Prove: c.log.ProveFrom, Transport: c.asking, Timeout: c.pace.round,
-	}.Collect(ctx)
-	if err != nil {
-		return err
-	}
-	err = c.take(ctx, size, result)
-	if err != nil || !c.released {
-		return err
-	}
-	return c.late(ctx, cancel, size, rest)
-}
-
-// take keeps what has come. It is an error if that is not enough to serve the checkpoint, or a log that says nothing new has found
-// too few witnesses to say so.
-func (c *collector) take(ctx context.Context, size int64, r witness.Result) error {
-	silent := map[string]error{}
-	for i, o := range r.Outcomes {
-		c.endpoints[i].Size = o.Size
-		if o.Status == 409 || o.Status == 422 { // it knows of another tree; it may lie, and then it has nothing to show
-			if err := c.judge(ctx, c.endpoints[i]); errors.Is(err, ErrRestored) {
-				return err
-			}
-		}
-		if errors.Is(o.Err, witness.ErrAhead) {
-			o.Err = errors.New("it claims to know a larger tree of this log and does not show it")
-		}
-		if o.Err != nil {
-			silent[o.URL] = o.Err
-		}
-	}
-	served, _ := c.log.Served()
-	verdict, err := c.keep(r.Note)
-	if err != nil {
-		return err
-	}
-	if verdict.Met {
-		if err := c.log.Witnessed(ctx, c.kept); err != nil {
-			return err
-		}
-	}
-	if !verdict.Met || served == size && !r.Verdict.Met {
-		return c.missing(silent)
-	}
-	return nil
-}
-
-// keep joins new cosignatures to those that are here already.
-func (c *collector) keep(signed []byte) (transparency.Verdict, error) {
-	if joined, err := witness.Merge(c.log.Verifier(), c.policy, signed, c.kept); err == nil && len(joined) <= maxServed {
-		signed = joined
-	} // else what was kept is of another checkpoint, or there is no room for it
-	c.kept = signed
-	return c.policy.Evaluate(signed, c.log.Verifier(), c.log.Origin())
-}
-
-// late waits for the witnesses that were not needed, for as long as the log has nothing newer to ask them about.
-func (c *collector) late(ctx context.Context, cancel func(), size int64, rest func() witness.Result) error {
-	done := make(chan witness.Result, 1)
-	go func() { done <- rest() }()
-	for {
-		_, changed := c.log.Served()
-		if c.log.Size() != size {
-			cancel()
-		}
-		select {
-		case r := <-done:
-			if ctx.Err() != nil {
-				return nil
-			}
-			return c.take(ctx, size, r)
-		case <-changed:
-		}
-	}
-}
-
-// enoughToSign says whether those who are not silent can make the quorum.
-func (c *collector) enoughToSign(silent map[string]error) bool {
-	return c.policy.Suffice(func(w transparency.PolicyWitness) bool { return w.URL != "" && silent[w.URL] == nil }, c.log.Origin())
 }
 
 // missing puts into one sentence who did not do their part. Names and words in it are of our own choosing.

@@ -11,9 +11,12 @@ func (s *Sidecar) Hurry() {
 	s.patience = time.Second
 	if s.collector != nil {
 		s.collector.pace = pace{least: 5 * time.Millisecond, first: 10 * time.Millisecond, longest: 50 * time.Millisecond, refresh: time.Hour,
-			hear: 300 * time.Millisecond, round: 500 * time.Millisecond}
+			hear: 300 * time.Millisecond, grace: 5 * time.Millisecond, round: 500 * time.Millisecond, held: 50 * time.Millisecond}
 	}
 }
+
+// HearAll makes it write nothing after a start before all witnesses have spoken.
+func (s *Sidecar) HearAll() { s.collector.pace.held = time.Hour }
 
 // Refresh makes it do so at this interval when there is nothing new.
 func (s *Sidecar) Refresh(every time.Duration) { s.collector.pace.refresh = every }

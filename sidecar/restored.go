@@ -4,20 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"time"
 
 	"github.com/waxwing-dm/waxwing/transparency"
 	"github.com/waxwing-dm/waxwing/transparency/witness"
 )
 
 // check asks the witnesses what they have of this log before anything is appended to it or signed (W16). So many have to have spoken
-// that there is one of them in every quorum that may have signed anything.
+// that there is one of them in every quorum that may have signed anything; the others have some time to, since one of them may be
+// the only one that was ever shown what came last. Nothing changes meanwhile: whoever has spoken need not do so twice.
 func (c *collector) check(ctx context.Context) error {
-	silent, err := c.hear(ctx, func(map[string]error) bool { return false }) // all that can be had, not only enough
+	silent, err := c.hear(ctx, func(map[string]error) bool { return false })
 	if err != nil {
 		return err
 	}
-	unheard := func(w transparency.PolicyWitness) bool { return w.URL == "" || silent[w.URL] != nil }
-	if c.policy.Suffice(unheard, c.log.Origin()) {
+	for _, e := range c.endpoints {
+		if silent[e.URL] == nil {
+			c.heard[e.URL] = true
+		}
+	}
+	maps.DeleteFunc(silent, func(url string, _ error) bool { return c.heard[url] })
+	unheard := func(w transparency.PolicyWitness) bool { return !c.heard[w.URL] }
+	if len(silent) > 0 && (c.policy.Suffice(unheard, c.log.Origin()) || time.Since(c.start) < c.pace.held) {
 		return fmt.Errorf("the log is not written before its witnesses have said what they know of it: %w", c.missing(silent))
 	}
 	return nil
@@ -25,8 +34,8 @@ func (c *collector) check(ctx context.Context) error {
 
 var errNotYet = errors.New("no answer in time")
 
-// hear asks all witnesses at once for the newest checkpoint they have, and holds it against the log. It returns as soon as the answers
-// are enough, and gives those of whom there is none yet and why. The error is ErrRestored, or the log's own.
+// hear asks all witnesses at once for the newest checkpoint they have, and holds it against the log. It returns soon after the answers
+// are enough, and gives those of whom there is none yet and why. The error is ErrRestored.
 func (c *collector) hear(ctx context.Context, enough func(silent map[string]error) bool) (silent map[string]error, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.pace.hear)
 	defer cancel()
@@ -37,6 +46,7 @@ func (c *collector) hear(ctx context.Context, enough func(silent map[string]erro
 	}
 	answers := make(chan answer, len(c.endpoints)) // with room for all: who is not waited for any more does not block
 	silent = map[string]error{}
+	late := false
 	for i, e := range c.endpoints {
 		silent[e.URL] = errNotYet
 		go func() {
@@ -45,7 +55,12 @@ func (c *collector) hear(ctx context.Context, enough func(silent map[string]erro
 		}()
 	}
 	for range c.endpoints {
-		a := <-answers
+		var a answer
+		select {
+		case a = <-answers:
+		case <-ctx.Done():
+			return silent, nil
+		}
 		e := &c.endpoints[a.at]
 		if errors.Is(a.err, ErrRestored) {
 			return nil, a.err
@@ -54,8 +69,9 @@ func (c *collector) hear(ctx context.Context, enough func(silent map[string]erro
 			continue
 		}
 		delete(silent, e.URL)
-		if e.Size = a.size; enough(silent) {
-			break
+		if e.Size = a.size; !late && enough(silent) {
+			late = true
+			time.AfterFunc(c.pace.grace, cancel)
 		}
 	}
 	return silent, nil

@@ -154,7 +154,9 @@ func TestW19NoWitnessStopsTheLogByItsWordAlone(t *testing.T) {
 	a.visible()
 	all[0].be(ahead)
 	a.pad()
-	require.Eventually(t, func() bool { return strings.Contains(w.logs(), "it claims to know a larger tree of this log and does not show it") }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool {
+		return strings.Contains(w.logs(), "it claims to know a larger tree of this log and does not show it")
+	}, 10*time.Second, 5*time.Millisecond)
 	all[0].be(well)
 	all[2].be(well)
 	a.visible()
@@ -239,6 +241,7 @@ func life(t *testing.T, w *world, j *judge, rng *rand.Rand, dir string, p *trans
 		return nil, err
 	}
 	s.Hurry()
+	s.HearAll()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(ctx)
@@ -252,13 +255,13 @@ func life(t *testing.T, w *world, j *judge, rng *rand.Rand, dir string, p *trans
 		case <-time.After(d):
 		}
 	}
-	at := rng.IntN(4)
+	at, tries := rng.IntN(4), 0
 	for i := range 4 {
 		if i == at && backup != "" {
 			copyFolder(t, dir, backup) // with whatever is under way
 		}
 		err = s.Log().Pad(ctx)
-		for tries := 0; errors.Is(err, sequencer.ErrHeld) && tries < 30; tries++ {
+		for ; errors.Is(err, sequencer.ErrHeld) && tries < 30; tries++ {
 			wait(2 * time.Millisecond)
 			err = s.Log().Pad(ctx)
 		}
