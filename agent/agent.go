@@ -55,6 +55,8 @@ type Agent struct {
 	current bool                // the mailbox was read to its end, and can be read
 	claims  map[string]claiming // by conversation
 	loginMu sync.Mutex
+
+	patience time.Duration // for the directory to show what was published
 }
 
 // Open opens the store in a home, or makes one. Errors: those of package store, of which each says what to do.
@@ -75,7 +77,7 @@ func Open(c Config) (*Agent, error) {
 	return &Agent{
 		device: device.New(st, rand.Reader, c.Now), store: st, hosts: c.Hosts, log: c.Log, now: c.Now,
 		http:    safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwing"}),
-		changed: make(chan struct{}), claims: map[string]claiming{},
+		changed: make(chan struct{}), claims: map[string]claiming{}, patience: visiblePatience,
 	}, nil
 }
 

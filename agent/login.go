@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/waxwing-dm/waxwing/device"
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
@@ -18,7 +19,7 @@ import (
 var ErrHasDevice = errors.New("the account already has a device, and this version knows one device per account")
 
 // Login makes this device one of an account, with the login code the instance's admin handed out, and publishes its keys. Broken
-// off anywhere, it can be called again. Refusals of the sidecar are a *problem.Problem.
+// off anywhere, it can be called again. Refusals of the sidecar are a *problem.Problem; a *NotVisibleError says that it takes longer.
 func (a *Agent) Login(ctx context.Context, handle, code string) (device.Account, error) {
 	a.loginMu.Lock()
 	defer a.loginMu.Unlock()
@@ -94,33 +95,88 @@ func (a *Agent) enrol(ctx context.Context, d discovery, name, host, code string)
 	return a.device.Bind(in.Actor, "@"+name+"@"+host, d.Instance, in.Token)
 }
 
+// NotVisibleError is for a device that is in the log of its instance, or on the way there, while the directory does not show it: what is
+// appended is shown once witnesses have seen it. Login can be called again, and goes on where it was.
+type NotVisibleError struct {
+	Waiting string // what for, in the sidecar's words
+}
+
+func (e *NotVisibleError) Error() string {
+	return fmt.Sprintf("agent: publishing this device: the directory does not show it yet: %s", e.Waiting)
+}
+
+const (
+	visiblePatience = time.Minute // for the directory to show this device
+	visibleLongest  = 5 * time.Second
+	maxWaiting      = 500 // bytes of the sidecar's words
+)
+
 // publish puts the device into the directory, unless it is there, and does not rest until the log proves that to us as it would to
-// anybody.
+// anybody. What was published is published again until it is to be seen: that asks the sidecar what it waits for, and changes nothing.
 func (a *Agent) publish(ctx context.Context, account device.Account) error {
-	if err := a.lookup(ctx, account.Actor); err != nil {
-		return err
+	waiting := "it was not witnessed in time"
+	deadline := time.Now().Add(a.patience)
+	for tries := 0; ; tries++ {
+		shown, why, err := a.publishOnce(ctx, account)
+		if err != nil {
+			return err
+		}
+		if shown {
+			return a.requireListed(account)
+		}
+		if why != "" {
+			waiting = why[:min(len(why), maxWaiting)]
+		}
+		wait := min(backOff(tries), visibleLongest)
+		if time.Now().Add(wait).After(deadline) {
+			return &NotVisibleError{waiting}
+		}
+		if sleep(ctx, wait); ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
-	c, _, err := a.device.Contact(account.Actor)
-	if err != nil || c.State == device.ContactReady {
-		return errors.Join(err, a.requireListed(account))
+}
+
+// publishOnce says whether the directory shows the account's devices, and if not, why.
+func (a *Agent) publishOnce(ctx context.Context, account device.Account) (shown bool, why string, err error) {
+	if shown, why, err = a.shown(ctx, account); err != nil || shown || why != "" {
+		return shown, why, err
 	}
 	p, err := a.device.DeviceList()
 	if err != nil {
-		return err
+		return false, "", err
 	}
 	sidecar, err := a.sidecar()
 	if err != nil {
-		return err
+		return false, "", err
 	}
-	_, err = sidecar.Publish(ctx, clientapi.Publication{Statement: p.Statement, Opening: p.Opening, Content: p.Content})
+	published, err := sidecar.Publish(ctx, clientapi.Publication{Statement: p.Statement, Opening: p.Opening, Content: p.Content})
 	var refused *problem.Problem
-	if err != nil && (!errors.As(err, &refused) || refused.Code != "version_conflict") { // a list came in between; the lookup says whose
-		return away(err)
+	switch {
+	case err == nil:
+		why = published.Waiting
+	case errors.As(err, &refused) && refused.Code == "log_unchecked":
+		why = refused.Detail
+	case errors.As(err, &refused) && refused.Code == "version_conflict": // a list came in between; the lookup says whose
+	default:
+		return false, "", away(err)
 	}
-	if err := a.lookup(ctx, account.Actor); err != nil {
-		return err
+	shown, _, err = a.shown(ctx, account)
+	return shown, why, err
+}
+
+// shown asks the directory for the account. A log that no witness has seen anything of shows nobody yet.
+func (a *Agent) shown(ctx context.Context, account device.Account) (shown bool, why string, err error) {
+	err = a.lookup(ctx, account.Actor)
+	var refused *problem.Problem
+	if errors.As(err, &refused) && refused.Code == "not_witnessed" {
+		return false, refused.Detail, nil
 	}
-	return a.requireListed(account)
+	if err != nil {
+		return false, "", err
+	}
+	c, _, err := a.device.Contact(account.Actor)
+	return c.State == device.ContactReady, "", err
 }
 
 func (a *Agent) requireListed(account device.Account) error {

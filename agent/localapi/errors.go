@@ -120,7 +120,11 @@ func refuse(err error) error {
 	var p *problem.Problem
 	var unready *device.NotReadyError
 	var check *device.CheckError
+	var unseen *agent.NotVisibleError
 	switch {
+	case errors.As(err, &unseen):
+		return failure{problem.New(http.StatusServiceUnavailable, "not_visible", "your device is in your instance's log and cannot be seen by others yet: %s", unseen.Waiting).
+			With("help", "nothing is lost: run waxwing login again in a while")}
 	case errors.As(err, &unready):
 		who := make([]string, 0, len(unready.Actors))
 		for _, a := range unready.Actors {

@@ -15,7 +15,7 @@ func TestCodesAreWrittenDown(t *testing.T) {
 	require.NoError(t, err)
 	codes := []string{
 		"host_refused", "origin_refused", "token_in_url", "token_required", "unsupported_media_type", "not_found", "method_not_allowed",
-		"recipient_not_ready", "not_allowed", "login_refused", "login_required", "internal", "request_invalid", "timeout", "not_acceptable",
+		"recipient_not_ready", "not_allowed", "login_refused", "login_required", "internal", "request_invalid", "timeout", "not_acceptable", "not_visible",
 	}
 	for _, a := range answers {
 		require.NotEmpty(t, a.help, a.code)

@@ -6,10 +6,14 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
+
+// slowLogin is when a person wants to know that something happens.
+const slowLogin = 3 * time.Second
 
 func (c *cli) login() *cobra.Command {
 	var code string
@@ -23,7 +27,11 @@ func (c *cli) login() *cobra.Command {
 					return err
 				}
 			}
+			slow := time.AfterFunc(slowLogin, func() {
+				fmt.Fprintln(cmd.ErrOrStderr(), "still at it: others see this device once the instance's witnesses have seen it; that can take a minute")
+			})
 			a, err := c.dial().Login(cmd.Context(), args[0], code)
+			slow.Stop()
 			if err != nil {
 				return err
 			}
