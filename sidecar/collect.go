@@ -41,7 +41,7 @@ type collector struct {
 	logger    *slog.Logger
 	pace      pace
 	endpoints []witness.Endpoint // with the sizes that they had last; run's own, as is what follows
-	heard     map[string]bool    // by URL, since the start
+	unheard   map[string]error   // by URL: who has said nothing since the start, and why
 	start     time.Time
 	released  bool
 	kept      []byte // the newest checkpoint that anybody cosigned, with all that they gave
@@ -60,8 +60,11 @@ func newCollector(log *sequencer.Sequencer, p *transparency.Policy, a asking, m 
 		return nil, fmt.Errorf("sidecar: the witness policy's quorum is out of reach: witnesses of %s itself do not count, and those without a URL cannot be asked",
 			transparency.Domain(own))
 	}
-	c := &collector{log: log, policy: p, asking: a, marker: m, logger: logger, pace: usualPace, heard: map[string]bool{},
+	c := &collector{log: log, policy: p, asking: a, marker: m, logger: logger, pace: usualPace, unheard: map[string]error{},
 		endpoints: witness.Endpoints(&transparency.Policy{Witnesses: p.Counting(own)})}
+	for _, e := range c.endpoints {
+		c.unheard[e.URL] = errNotYet
+	}
 	if signed, err := log.Checkpoint(); err == nil {
 		c.kept = signed
 	}
@@ -127,8 +130,12 @@ func (c *collector) step(ctx context.Context) (size int64, err error) {
 		return size, err
 	}
 	if size > 0 {
-		// It is no condition that this one succeeds. But who cosigns now says that there is nothing newer.
+		// It is no condition that this one succeeds. But whoever refuses what was signed long ago, for something newer that they do
+		// not show, has not said what they have.
 		if err := c.round(ctx); errors.Is(err, ErrRestored) {
+			return size, err
+		}
+		if err := c.heard(); err != nil {
 			return size, err
 		}
 	}

@@ -44,7 +44,7 @@ func TestOneWitnessIsMissing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			a, all := witnessed(w, 3, 2)
-			a.visible()
+			a.complete()
 			all[1].be(m)
 			require.NoError(t, a.Log().Pad(ctx))
 			a.visible()
@@ -66,6 +66,7 @@ func TestTwoWitnessesAreMissing(t *testing.T) {
 	a.visible()
 	alice := a.person("alice")
 	record := alice.current(nil)
+	a.complete()
 	all[0].be(down)
 	all[2].be(hanging)
 	posted := len(all[1].notes())
@@ -129,7 +130,7 @@ func TestNothingIsWrittenUnchecked(t *testing.T) {
 func TestOpenLeavesTheLogAlone(t *testing.T) {
 	w := newWorld(t)
 	a, all := witnessed(w, 3, 2)
-	a.visible()
+	a.complete()
 	for _, e := range all {
 		e.be(down)
 	}

@@ -4,30 +4,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/waxwing-dm/waxwing/transparency"
 	"github.com/waxwing-dm/waxwing/transparency/witness"
 )
 
-// check asks the witnesses what they have of this log before anything is appended to it or signed (W16). So many have to have spoken
-// that there is one of them in every quorum that may have signed anything; the others have some time to, since one of them may be
-// the only one that was ever shown what came last. Nothing changes meanwhile: whoever has spoken need not do so twice.
+// check asks the witnesses what they have of this log before anything is appended to it or signed (W16). Nothing changes meanwhile:
+// whoever has spoken need not do so twice.
 func (c *collector) check(ctx context.Context) error {
 	silent, err := c.hear(ctx, func(map[string]error) bool { return false })
 	if err != nil {
 		return err
 	}
-	for _, e := range c.endpoints {
-		if silent[e.URL] == nil {
-			c.heard[e.URL] = true
+	for url := range c.unheard {
+		if c.unheard[url] = silent[url]; silent[url] == nil {
+			delete(c.unheard, url)
 		}
 	}
-	maps.DeleteFunc(silent, func(url string, _ error) bool { return c.heard[url] })
-	unheard := func(w transparency.PolicyWitness) bool { return !c.heard[w.URL] }
-	if len(silent) > 0 && (c.policy.Suffice(unheard, c.log.Origin()) || time.Since(c.start) < c.pace.held) {
-		return fmt.Errorf("the log is not written before its witnesses have said what they know of it: %w", c.missing(silent))
+	return c.heard()
+}
+
+// heard is an error until so many have spoken that there is one of them in every quorum that may have signed anything. The others have
+// some time to speak, too, since one of them may be the only one that was ever shown what came last.
+func (c *collector) heard() error {
+	unheard := func(w transparency.PolicyWitness) bool { return w.URL == "" || c.unheard[w.URL] != nil }
+	if len(c.unheard) > 0 && (c.policy.Suffice(unheard, c.log.Origin()) || time.Since(c.start) < c.pace.held) {
+		return fmt.Errorf("the log is not written before its witnesses have said what they know of it: %w", c.missing(c.unheard))
 	}
 	return nil
 }

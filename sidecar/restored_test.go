@@ -83,6 +83,39 @@ func TestW16ARestoredFolderIsRefused(t *testing.T) {
 	a.visible()
 }
 
+// TestW16WitnessesThatDoNotShow: where nobody serves what they have, an old folder is not refused, for nothing is proven; but it signs
+// nothing either.
+func TestW16WitnessesThatDoNotShow(t *testing.T) {
+	w := newWorld(t)
+	a, all := witnessed(w, 3, 2)
+	a.visible()
+	for _, e := range all {
+		e.be(mute)
+	}
+	a.stop()
+	backup := filepath.Join(t.TempDir(), "backup")
+	copyFolder(t, a.dir, backup)
+	a.start()
+	a.pad()
+	a.visible()
+	a.stop()
+	newest := a.dir
+	a.dir = backup
+	a.start()
+	require.Eventually(t, func() bool {
+		return strings.Contains(w.logs(), "w2.test: it claims to know a larger tree of this log and does not show it")
+	}, 10*time.Second, 5*time.Millisecond)
+	time.Sleep(100 * time.Millisecond) // longer than the others are waited for
+	require.ErrorIs(t, a.Log().Pad(ctx), sequencer.ErrHeld)
+	all[1].be(well)
+	require.ErrorIs(t, <-a.served, sidecar.ErrRestored)
+	require.NoError(t, a.Close())
+	a.Sidecar, a.listener, a.dir = nil, nil, newest
+	a.start()
+	a.pad()
+	a.visible()
+}
+
 // TestW17ADatabasePutBackByItself is found out by the file beside it, with witnesses and without, before anybody is asked.
 func TestW17ADatabasePutBackByItself(t *testing.T) {
 	for _, alone := range []bool{true, false} {
@@ -225,6 +258,7 @@ func (j *judge) contradictions(log *sequencer.Sequencer) (n int) {
 
 // after judges what a life on a folder has left.
 func (j *judge) after(dir string, served []byte) (fresh, contradictions int) {
+	settled(j.all)
 	if fresh = j.hear(served); fresh == 0 { // nothing was signed: an old folder may be as old as it likes
 		return 0, 0
 	}
@@ -234,7 +268,7 @@ func (j *judge) after(dir string, served []byte) (fresh, contradictions int) {
 	return fresh, j.contradictions(s.Log())
 }
 
-// A life is one process on one folder. It returns how it ended.
+// life is one process on one folder. It returns what it served last and how it ended.
 func life(t *testing.T, w *world, j *judge, rng *rand.Rand, dir string, p *transparency.Policy, backup string) (served []byte, err error) {
 	s, err := sidecar.Open(sidecar.Config{DataDir: dir, Hosts: w.hosts, Now: w.now, Witnesses: p})
 	if err != nil {
@@ -261,7 +295,7 @@ func life(t *testing.T, w *world, j *judge, rng *rand.Rand, dir string, p *trans
 			copyFolder(t, dir, backup) // with whatever is under way
 		}
 		err = s.Log().Pad(ctx)
-		for ; errors.Is(err, sequencer.ErrHeld) && tries < 30; tries++ {
+		for ; errors.Is(err, sequencer.ErrHeld) && tries < 12; tries++ {
 			wait(2 * time.Millisecond)
 			err = s.Log().Pad(ctx)
 		}
@@ -336,7 +370,7 @@ func TestRestoredFromAnywhere(t *testing.T) {
 		}
 		served, err := life(t, w, j, rng, dir, a.policy, backup)
 		fresh, contradictions := j.after(dir, served)
-		require.Zero(t, contradictions, "seed %d, after %d restores: a second signature", seed, restored)
+		require.Zero(t, contradictions, "seed %d, after %d restores, %s (%v): a second signature", seed, restored, kind, err)
 		switch {
 		case errors.Is(err, sidecar.ErrRestored):
 			outcomes[kind+", refused"]++

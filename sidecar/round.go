@@ -141,6 +141,7 @@ func (c *collector) outcomes(ctx context.Context, r witness.Result) (silent map[
 		}
 		if errors.Is(o.Err, witness.ErrAhead) {
 			o.Err = errors.New("it claims to know a larger tree of this log and does not show it")
+			c.unheard[o.URL] = o.Err
 		}
 		if o.Err != nil {
 			silent[o.URL] = o.Err

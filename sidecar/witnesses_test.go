@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -32,6 +33,7 @@ const (
 	disputing // 422
 	ahead     // 409 with a size beyond everything, and nothing to show
 	forgetful // answers that never arrive
+	mute      // does not say what it has
 )
 
 // An eyewitness is a witness server that remembers every note that was posted to it.
@@ -45,6 +47,7 @@ type eyewitness struct {
 	logs map[string]note.Verifier
 	hold chan struct{}
 	show []byte // instead of what it has
+	busy atomic.Int64
 }
 
 // witnesses puts n of them at w0.test, w1.test and so on, and gives a policy that wants k.
@@ -108,6 +111,18 @@ func (e *eyewitness) shown() bool {
 	return e.show != nil
 }
 
+// settled waits until what a process that is no more has sent has arrived.
+func settled(all []*eyewitness) {
+	for still := 0; still < 3; still++ {
+		time.Sleep(time.Millisecond)
+		for _, e := range all {
+			if e.busy.Load() > 0 {
+				still = 0
+			}
+		}
+	}
+}
+
 func (e *eyewitness) notes() [][]byte {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -115,6 +130,8 @@ func (e *eyewitness) notes() [][]byte {
 }
 
 func (e *eyewitness) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.busy.Add(1)
+	defer e.busy.Add(-1)
 	e.mu.Lock()
 	m, show := e.mood, e.show
 	e.mu.Unlock()
@@ -138,7 +155,7 @@ func (e *eyewitness) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	hash, ok := strings.CutPrefix(r.URL.Path, "/waxwing/witness/")
 	hash, ok2 := strings.CutSuffix(hash, "/checkpoint")
-	if !ok || !ok2 || m == unknowing || m == ahead {
+	if !ok || !ok2 || m == unknowing || m == ahead || m == mute {
 		http.NotFound(w, r)
 		return
 	}
@@ -212,6 +229,13 @@ func (b *box) visible() {
 		size, _ := b.Log().Served()
 		return size > 0 && size == b.Log().Size()
 	}, 20*time.Second, 2*time.Millisecond, "not witnessed: %s", b.w.logs())
+}
+
+// complete waits until all witnesses have cosigned all there is.
+func (b *box) complete() {
+	b.w.t.Helper()
+	b.visible()
+	require.Eventually(b.w.t, func() bool { return len(b.verdict().Missing) == 0 }, 20*time.Second, 5*time.Millisecond, "%s", b.w.logs())
 }
 
 // verdict is what the policy makes of the checkpoint that is served.

@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"errors"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -12,6 +15,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/waxwing-dm/waxwing/sidecar"
+	"github.com/waxwing-dm/waxwing/transparency"
 )
 
 // output may be written while it is read.
@@ -97,4 +104,60 @@ func TestHelp(t *testing.T) {
 	require.NoError(t, run(context.Background(), &out, "version"))
 	require.Contains(t, out.String(), "waxwingd")
 	require.Error(t, run(context.Background(), &out, "nonsense"))
+}
+
+func TestWitnessPolicy(t *testing.T) {
+	ctx, data := context.Background(), t.TempDir()
+	serve := func(policy string) error {
+		path := filepath.Join(t.TempDir(), "policy")
+		require.NoError(t, os.WriteFile(path, []byte(policy), 0o600))
+		return run(ctx, new(output), "serve", "--standalone", "--instance", "https://a.example", "--data", data, "--listen", "127.0.0.1:0", "--witnesses", path)
+	}
+	for policy, want := range map[string]string{
+		"":                             "the file ends without a quorum",
+		"# mine\nwitness w nonsense\n": "line 2: ",
+		"quorum none\n":                "asks for nobody's signature",
+		strings.Repeat("#\n", transparency.MaxPolicy/2+1): "at most",
+	} {
+		require.ErrorContains(t, serve(policy), want)
+	}
+	err := run(ctx, new(output), "serve", "--standalone", "--instance", "https://a.example", "--data", data, "--witnesses", filepath.Join(data, "none"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, "--witnesses")
+}
+
+// TestExitStatus: a service manager that starts a restored folder again and again would gain nothing.
+func TestExitStatus(t *testing.T) {
+	ctx, data := context.Background(), t.TempDir()
+	require.NoError(t, run(ctx, new(output), "account", "add", "alice", "--instance", "https://a.example", "--data", data))
+	signer, err := note.NewSigner(must(note.GenerateKey(rand.Reader, "b.example/waxwing/log/x")))
+	require.NoError(t, err)
+	seen, err := transparency.SignCheckpoint(transparency.Checkpoint{Origin: signer.Name(), Size: 5}, signer)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(data, "log-head"), seen, 0o600))
+	err = run(ctx, new(output), "serve", "--standalone", "--data", data, "--listen", "127.0.0.1:0")
+	require.ErrorIs(t, err, sidecar.ErrRestored)
+	require.Equal(t, 78, exitStatus(err))
+	require.Equal(t, 1, exitStatus(errors.New("else")))
+}
+
+func must(private, _ string, err error) string {
+	if err != nil {
+		panic(err)
+	}
+	return private
+}
+
+// TestNobodyWitnesses: an operator who has not named witnesses is told once what that means.
+func TestNobodyWitnesses(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var out output
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, &out, "serve", "--standalone", "--instance", "https://a.example", "--data", t.TempDir(), "--listen", "127.0.0.1:0")
+	}()
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "nobody witnesses this instance's log") }, 10*time.Second, 5*time.Millisecond)
+	cancel()
+	require.NoError(t, <-done)
+	require.Equal(t, 1, strings.Count(out.String(), "nobody witnesses"))
 }
