@@ -1,10 +1,10 @@
 package witness_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,7 +15,7 @@ func TestChecksAreHeld(t *testing.T) {
 	page, err := os.ReadFile("../../spec/witness.md")
 	require.NoError(t, err)
 	var code []byte
-	for _, pattern := range []string{"*_test.go", "../*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "../*_test.go", "../sequencer/*_test.go", "../../sidecar/*_test.go", "../../sidecar/witnessing/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, f := range files {
@@ -24,15 +24,19 @@ func TestChecksAreHeld(t *testing.T) {
 			code = append(code, b...)
 		}
 	}
-	tests := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllSubmatch(page, -1)
+	tests := regexp.MustCompile("`(?:[a-z]+:)?((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllSubmatch(page, -1)
 	require.NotEmpty(t, tests)
 	for _, m := range tests {
 		require.Contains(t, string(code), "func "+string(m[1])+"(", "spec/witness.md names it")
 	}
 	items := regexp.MustCompile(`(?m)^\* (W\d+) (?:.*\n(?:  .*\n)*)`).FindAllSubmatch(page, -1)
-	for i, m := range items {
-		require.Equal(t, fmt.Sprintf("W%d", i+1), string(m[1]), "checks are numbered in order")
-		require.Regexp(t, "`(Test|Fuzz)", string(m[0]), "a check without a test")
+	last := 0
+	for _, m := range items {
+		n, err := strconv.Atoi(string(m[1][1:]))
+		require.NoError(t, err)
+		require.Greater(t, n, last, "checks are numbered in order")
+		last = n
+		require.Regexp(t, "`([a-z]+:)?(Test|Fuzz)", string(m[0]), "a check without a test")
 	}
-	require.Len(t, items, 15)
+	require.GreaterOrEqual(t, len(items), 15)
 }
