@@ -16,7 +16,8 @@ import (
 // Tiles as C2SP tlog-tiles has them. The module's own paths put the tile height in front and call entries "data".
 const tileHeight = 8
 
-// Tile returns the resource at a path like tile/0/x001/234.p/17 or tile/entries/000, or ErrNotFound.
+// Tile returns the resource at a path like tile/0/x001/234.p/17 or tile/entries/000, or ErrNotFound. There are those of the tree
+// that is served, and of the one that Unwitnessed gave out last: an auditor reads before it signs.
 func (s *Sequencer) Tile(ctx context.Context, path string) ([]byte, error) {
 	rest, ok := strings.CutPrefix(path, "tile/")
 	if !ok || len(path) > 100 || strings.HasPrefix(rest, "data/") { // the module's word, which is no path of ours
@@ -29,7 +30,7 @@ func (s *Sequencer) Tile(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, ErrNotFound
 	}
-	size, _ := s.Served()
+	size := s.readable()
 	level := max(t.L, 0)
 	available := size >> (uint(level) * tileHeight)
 	if t.L > 7 || t.N >= 1<<40 || t.N<<tileHeight+int64(t.W) > available {
@@ -43,6 +44,12 @@ func (s *Sequencer) Tile(ctx context.Context, path string) ([]byte, error) {
 		return nil, fmt.Errorf("sequencer: reading tile %s: %w", path, err)
 	}
 	return data, nil
+}
+
+func (s *Sequencer) readable() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return max(s.served.size, s.offered.size)
 }
 
 // bundle is an entry bundle: each entry with its length in two bytes before it.
