@@ -1,0 +1,54 @@
+package witnessing
+
+// schema is the list of steps that package sqlite takes the database through. Times are seconds. What was released is never
+// changed.
+var schema = []string{`
+CREATE TABLE setting (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+-- What was cosigned, one row for each log.
+CREATE TABLE state (
+	origin_hash BLOB PRIMARY KEY,
+	origin      TEXT NOT NULL,
+	size        INTEGER NOT NULL,
+	root        BLOB NOT NULL,
+	time        INTEGER NOT NULL,
+	audited     INTEGER NOT NULL,
+	note        BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The logs that are served here, as their instances named them the first time.
+CREATE TABLE log (
+	id       INTEGER PRIMARY KEY,
+	origin   TEXT NOT NULL UNIQUE,
+	instance TEXT NOT NULL UNIQUE,
+	key      TEXT NOT NULL,
+	vrf      BLOB NOT NULL,
+	url      TEXT NOT NULL,
+	pinned   INTEGER NOT NULL
+) STRICT;
+-- What an instance named later and that differs. It is not served.
+CREATE TABLE log_otherwise (
+	instance TEXT NOT NULL REFERENCES log (instance),
+	origin   TEXT NOT NULL,
+	key      TEXT NOT NULL,
+	vrf      BLOB NOT NULL,
+	seen     INTEGER NOT NULL,
+	PRIMARY KEY (instance, origin, key)
+) STRICT, WITHOUT ROWID;
+
+-- The entries that were audited, and where an audit ended for good.
+CREATE TABLE entry (
+	log   INTEGER NOT NULL REFERENCES log,
+	idx   INTEGER NOT NULL,
+	entry BLOB NOT NULL,
+	PRIMARY KEY (log, idx)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE stop (
+	log        INTEGER PRIMARY KEY REFERENCES log,
+	idx        INTEGER NOT NULL,
+	reason     TEXT NOT NULL,
+	entry      BLOB NOT NULL,
+	checkpoint BLOB NOT NULL, -- signed by the log, of a tree that has the entry
+	time       INTEGER NOT NULL
+) STRICT;
+`}
