@@ -60,8 +60,10 @@ var rooms = map[string][]string{
 
 	"device": {"mls", "keydir", "transparency", "internal/receipt", "internal/strictjson"},
 
-	"sidecar/store": {"federation", "federation/hub", "transparency", "transparency/sequencer", "keydir", "internal/sqlite", "internal/receipt"},
-	"sidecar": {"sidecar/store", "federation", "federation/httpsig", "federation/hub", "transparency", "transparency/sequencer", "transparency/vrf", "transparency/witness",
+	"sidecar/store":      {"federation", "federation/hub", "transparency", "transparency/sequencer", "keydir", "internal/sqlite", "internal/receipt"},
+	"sidecar/witnessing": {"transparency", "transparency/witness", "internal/problem", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
+	"sidecar": {"sidecar/store", "sidecar/witnessing", "federation", "federation/httpsig", "federation/hub", "transparency", "transparency/sequencer", "transparency/vrf",
+		"transparency/witness",
 		"keydir", "mls", "internal/clientapi", "internal/problem", "internal/receipt", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
 	"agent/store":    {"device", "internal/sqlite"},
 	"agent/client":   {"internal/problem"},
@@ -72,7 +74,7 @@ var rooms = map[string][]string{
 
 	"sandbox":      {"sidecar", "agent", "agent/client", "agent/localapi", "internal/problem"},
 	"cmd/waxwing":  {"agent", "agent/client", "agent/localapi", "agent/store", "sandbox", "internal/problem"},
-	"cmd/waxwingd": {"sidecar", "transparency"},
+	"cmd/waxwingd": {"sidecar", "sidecar/witnessing", "transparency"},
 }
 
 // pure packages get time, randomness, network and disk from outside.
@@ -131,13 +133,14 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// TestWingsApart follows the imports all the way: nothing that the sidecar links holds private keys, and nothing that the
-// agent links speaks with other servers as one.
+// TestWingsApart follows the imports all the way: nothing that the sidecar links holds private keys, nothing that the agent links
+// speaks with other servers as one, and a witness knows of logs and of nothing that is said.
 func TestWingsApart(t *testing.T) {
 	for start, never := range map[string][]string{
-		"./cmd/waxwingd":   {"device", "agent", "agent/store", "agent/client", "agent/localapi", "sandbox"},
-		"./agent/localapi": {"federation", "federation/httpsig", "federation/hub", "sidecar", "sidecar/store", "sandbox"},
-		"./device":         {"federation", "federation/httpsig", "federation/hub", "sidecar", "sidecar/store", "agent"},
+		"./cmd/waxwingd":       {"device", "agent", "agent/store", "agent/client", "agent/localapi", "sandbox"},
+		"./agent/localapi":     {"federation", "federation/httpsig", "federation/hub", "sidecar", "sidecar/store", "sandbox"},
+		"./sidecar/witnessing": {"mls", "device", "federation", "federation/httpsig", "federation/hub", "keydir", "sidecar", "sidecar/store", "transparency/sequencer"},
+		"./device":             {"federation", "federation/httpsig", "federation/hub", "sidecar", "sidecar/store", "agent"},
 	} {
 		for _, p := range list(t, "-deps", start) {
 			if name, ours := strings.CutPrefix(p.ImportPath, module); ours && contains(never, name) {

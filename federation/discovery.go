@@ -47,6 +47,13 @@ type Discovery struct {
 	Hub struct {
 		Key []byte `json:"key"`
 	} `json:"hub"`
+	// Witness is what the instance is to the logs of others (spec/witness.md): a submission prefix and the vkeys of both statements.
+	// An instance may have none.
+	Witness struct {
+		URL     string `json:"url"`
+		Key     string `json:"key"`
+		Auditor string `json:"auditor"`
+	} `json:"witness,omitzero"`
 }
 
 // NewDiscovery fills in the document of an instance, given as its origin without a slash at the end.
@@ -74,7 +81,14 @@ func ParseDiscovery(data []byte, instance string) (Discovery, error) {
 	if d.Version != 1 || d.Instance != instance || d.Log.Origin != want.Log.Origin || len(d.Log.VRF) != 32 || len(d.Hub.Key) != 32 || len(d.Log.Key) > maxLogKey {
 		return Discovery{}, fmt.Errorf("federation: discovery document of %s: not one of version 1 for that instance: %w", instance, errDiscovery)
 	}
-	for _, u := range []string{d.Actor, d.API, d.Claim, d.Directory, d.Log.URL} {
+	if len(d.Witness.Key) > maxLogKey || len(d.Witness.Auditor) > maxLogKey {
+		return Discovery{}, fmt.Errorf("federation: discovery document of %s: the keys of its witness are too long: %w", instance, errDiscovery)
+	}
+	urls := []string{d.Actor, d.API, d.Claim, d.Directory, d.Log.URL}
+	if d.Witness.URL != "" {
+		urls = append(urls, d.Witness.URL)
+	}
+	for _, u := range urls {
 		if o, err := Origin(u); err != nil || o != instance {
 			return Discovery{}, fmt.Errorf("federation: discovery document of %s: %.100q is on another origin: %w", instance, u, errDiscovery)
 		}

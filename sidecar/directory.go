@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
 	"github.com/waxwing-dm/waxwing/internal/problem"
 	"github.com/waxwing-dm/waxwing/keydir"
@@ -96,6 +97,9 @@ func (s *Sidecar) lookup(w http.ResponseWriter, r *http.Request, _ store.Device)
 	answer, err := s.remote.Directory(r.Context(), actor, int64(from))
 	if err != nil {
 		return fromPeer(err, "erased", "beyond_head", "not_witnessed", "request_invalid")
+	}
+	if instance, err := federation.Origin(actor); err == nil {
+		s.witness.Watch(instance) // who is talked to by users of ours can count on our witness
 	}
 	if _, err := transparency.ParseAnswer(answer); err != nil {
 		return problem.New(http.StatusBadGateway, "peer_failed", "the other instance answered with something that is not a lookup answer")

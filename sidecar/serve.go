@@ -14,6 +14,7 @@ import (
 	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
 	"github.com/waxwing-dm/waxwing/internal/problem"
+	"github.com/waxwing-dm/waxwing/sidecar/witnessing"
 )
 
 const (
@@ -41,7 +42,7 @@ func (s *Sidecar) Handler() http.Handler {
 	s.clientRoutes(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if at := r.URL.EscapedPath(); at != path.Clean(at) { // the mux would redirect, and in its own words
+		if at := r.URL.EscapedPath(); at != path.Clean(at) && at != witnessing.Path+"/" { // the mux would redirect, and in its own words
 			s.noRoute(w, problem.New(http.StatusNotFound, "not_found", "there is nothing at this path"))
 		} else if _, pattern := mux.Handler(r); pattern == "" {
 			s.noRoute(w, otherMethods(w, r, mux))
@@ -94,6 +95,14 @@ func (s *Sidecar) publicRoutes(mux *http.ServeMux) {
 	} {
 		s.handle(mux, pattern, h)
 	}
+	for _, pattern := range witnessing.Routes {
+		s.handle(mux, pattern, s.forStrangers(s.cosign))
+	}
+}
+
+func (s *Sidecar) cosign(w http.ResponseWriter, r *http.Request) error {
+	s.witness.ServeHTTP(w, r)
+	return nil
 }
 
 func (s *Sidecar) clientRoutes(mux *http.ServeMux) {
@@ -150,6 +159,7 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 	} else {
 		s.logger.Warn("nobody witnesses this instance's log: whoever runs it could show different people different keys, and they would not notice")
 	}
+	working.Go(func() { s.witness.Run(work) })
 
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
@@ -191,7 +201,7 @@ func (s *Sidecar) Close() error {
 	s.http.CloseIdle() // another sidecar that closes now waits for these
 	s.serving.Wait()
 	s.kill()
-	return s.store.Close()
+	return errors.Join(s.witness.Close(), s.store.Close())
 }
 
 // Kill drops every connection and closes the store under whatever still runs, as a crash would. What was answered before is
@@ -199,7 +209,8 @@ func (s *Sidecar) Close() error {
 func (s *Sidecar) Kill() {
 	s.kill()
 	s.stop()
-	s.store.Close() // a crash has nobody to tell
+	s.witness.Close() // a crash has nobody to tell
+	s.store.Close()
 	s.serving.Wait()
 	s.http.CloseIdle()
 }

@@ -31,6 +31,7 @@ import (
 	"github.com/waxwing-dm/waxwing/federation/hub"
 	"github.com/waxwing-dm/waxwing/internal/safehttp"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
+	"github.com/waxwing-dm/waxwing/sidecar/witnessing"
 	"github.com/waxwing-dm/waxwing/transparency"
 	"github.com/waxwing-dm/waxwing/transparency/sequencer"
 )
@@ -48,8 +49,11 @@ type Config struct {
 	// Witnesses are asked to cosign the log, and lookups are answered from what enough of them have seen (spec/witness.md). nil: nobody
 	// is asked, and what the log says is served at once.
 	Witnesses *transparency.Policy
-	Log       *slog.Logger     // nil: nothing is logged
-	Now       func() time.Time // nil: time.Now
+	// WitnessFor are instances whose logs are witnessed from the start. Those whose users the own users look up are added by
+	// themselves.
+	WitnessFor []string
+	Log        *slog.Logger     // nil: nothing is logged
+	Now        func() time.Time // nil: time.Now
 }
 
 // Sidecar is one open data folder with everything that works on it. It is safe for concurrent use.
@@ -63,6 +67,7 @@ type Sidecar struct {
 	deliverer *federation.Deliverer
 	discovery federation.Discovery
 	keys      keys
+	witness   *witnessing.Witnessing
 	store     *store.Store
 	http      *safehttp.Client
 	notify    *notifier
@@ -126,6 +131,9 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 		http:      client,
 		notify:    newNotifier(), limit: newLimiter(), stopping: make(chan struct{}),
 	}
+	if err := s.openWitness(c); err != nil {
+		return nil, err
+	}
 	s.abrupt, s.kill = context.WithCancel(ctx)
 	s.remote = federation.NewRemote(s.http, federation.Signer{Actor: s.discovery.Actor, Key: k.service}, c.Now)
 	s.inbox = &federation.Inbox{Host: federation.Host(instance), Store: arrivals{s}, Keys: s.remote.Key, Classify: classify, Now: c.Now}
@@ -150,6 +158,20 @@ func openLog(ctx context.Context, c Config, st *store.Store, sc sequencer.Config
 	}
 	collector, err := newCollector(log, c.Witnesses, asking{client}, m, c.Log)
 	return log, collector, err
+}
+
+// openWitness makes what this instance is to the logs of others.
+func (s *Sidecar) openWitness(c Config) (err error) {
+	s.witness, err = witnessing.Open(witnessing.Config{
+		DataDir: c.DataDir, Host: federation.Host(s.instance), URL: s.instance + witnessing.Path, For: c.WitnessFor, Hosts: c.Hosts,
+		WrapTransport: c.WrapTransport, Log: c.Log, Now: c.Now,
+	})
+	if err != nil {
+		return err
+	}
+	witness, auditor := s.witness.Keys()
+	s.discovery.Witness.URL, s.discovery.Witness.Key, s.discovery.Witness.Auditor = s.instance+witnessing.Path, witness[0], auditor[0]
+	return nil
 }
 
 // loadInstance keeps the instance a data folder was made for.

@@ -36,7 +36,7 @@ func newCommand() *cobra.Command {
 	}
 	account := &cobra.Command{Use: "account", Short: "The people of a stand-alone sidecar"}
 	account.AddCommand(newAccountAdd(), newAccountCode())
-	root.AddCommand(newServe(), account, newVersion())
+	root.AddCommand(newServe(), newWitness(), account, newVersion())
 	return root
 }
 
@@ -70,6 +70,7 @@ folder does, the folder came from a backup: then it stops, the error says what t
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8480", "address to listen on")
 	cmd.Flags().StringVar(&c.DataDir, "data", defaultData, "data folder")
 	cmd.Flags().StringVar(&witnesses, "witnesses", "", "file that says whose cosignatures the log needs (C2SP tlog-policy); none: the log is its own word only")
+	cmd.Flags().StringArrayVar(&c.WitnessFor, "witness-for", nil, "an instance whose log to witness, besides those that the users here talk to; may be given several times")
 	return cmd
 }
 

@@ -16,14 +16,14 @@ import (
 const (
 	stepBundles = 16               // that are read before they are judged together: 1 MiB
 	stepTime    = 30 * time.Second // for a step, whoever is asked
-	maxSteps    = 8                // of all audits at a time
+	maxSteps    = 64               // of all audits at a time
 	backOff     = 15 * time.Second // after a try that failed; twice as long after each more
 	maxBackOff  = time.Hour
 	loadEntries = 4096 // that are read from the store at once
 
 	// An audit holds every label in memory and every entry on disk.
 	maxEntries    = 1 << 20 // of one log
-	maxAllEntries = 4 << 20
+	maxAllEntries = 2 << 20
 )
 
 var (
@@ -202,26 +202,37 @@ func (a *audit) advance(ctx context.Context) (more bool, err error) {
 
 // load replays what was audited before. If that is not what it was, our own memory is at fault and no log: it is read anew.
 func (a *audit) load(ctx context.Context) error {
-	replay, edge := new(transparency.Replay), transparency.CompactRange{}
-	for {
-		entries, err := a.w.store.entries(ctx, a.log.id, edge.Size(), loadEntries)
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if err := replay.AddChecked(e); err != nil {
-				a.w.log.Error("what was audited of a log does not replay; it is read anew", "origin", a.log.Origin, "error", err)
-				return a.w.store.forgetEntries(ctx, a.log.id)
-			}
-			edge, _ = edge.With(transparency.LeafHash(e))
-		}
-		if len(entries) < loadEntries {
-			break
-		}
+	replay, edge, err := a.replayKept(ctx)
+	var wrong *transparency.EntryError
+	if errors.As(err, &wrong) {
+		a.w.log.Error("what was audited of a log does not replay; it is read anew", "origin", a.log.Origin, "error", err)
+		replay, edge, err = new(transparency.Replay), transparency.CompactRange{}, a.w.store.forgetEntries(ctx, a.log.id)
+	}
+	if err != nil {
+		return err
 	}
 	a.replay = replay
 	a.publish(edge)
 	return nil
+}
+
+func (a *audit) replayKept(ctx context.Context) (*transparency.Replay, transparency.CompactRange, error) {
+	replay, edge := new(transparency.Replay), transparency.CompactRange{}
+	for {
+		entries, err := a.w.store.entries(ctx, a.log.id, edge.Size(), loadEntries)
+		if err != nil {
+			return nil, edge, err
+		}
+		for _, e := range entries {
+			if err := replay.AddChecked(e); err != nil {
+				return nil, edge, err
+			}
+			edge, _ = edge.With(transparency.LeafHash(e))
+		}
+		if len(entries) < loadEntries {
+			return replay, edge, nil
+		}
+	}
 }
 
 func (a *audit) publish(edge transparency.CompactRange) {

@@ -10,8 +10,8 @@
 // entries are fetched, held to the root that was cosigned, and replayed; with that done the auditor's key signs as well. The request waits a
 // second for it, so that it usually brings both. An entry that the rules forbid ends the audit of its log for good.
 //
-// An audit keeps the newest statement of every label in memory, about 1 KB for each, and every entry on disk, about 300 bytes.
-// It follows logs of up to a million entries, and four million of all logs together; beyond that only the witness signs.
+// An audit keeps the newest statement of every label in memory, which costs about 500 bytes, and every entry on disk, about 270. It
+// follows logs of up to a million entries, and two million of all logs together; beyond that only the witness signs.
 //
 // The file witness.sqlite in the data folder is all of its memory. Do not restore an older copy of it: a witness that forgets may sign
 // two stories. Rather remove it; then the witness has new keys, and whoever relies on it has to take them over.
@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -47,8 +48,10 @@ type Config struct {
 	PostQuantum bool
 	// Hosts maps hosts to the addresses to connect to instead, as in [safehttp.Config].
 	Hosts map[string]string
-	Log   *slog.Logger     // nil: nothing is logged
-	Now   func() time.Time // nil: time.Now
+	// WrapTransport, if set, is put around the HTTP transport of outgoing requests; tests watch with it.
+	WrapTransport func(http.RoundTripper) http.RoundTripper
+	Log           *slog.Logger     // nil: nothing is logged
+	Now           func() time.Time // nil: time.Now
 }
 
 // Witnessing is one open witness.sqlite. It is safe for concurrent use.
@@ -103,7 +106,7 @@ func assemble(ctx context.Context, c Config, st store) (*Witnessing, error) {
 	}
 	w := &Witnessing{
 		host: host, url: c.URL, store: st, log: c.Log, now: c.Now, want: c.For, limit: limiter{buckets: map[string]bucket{}},
-		http:  safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwingd-witness (+https://" + host + ")"}),
+		http:  safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwingd-witness (+https://" + host + ")", Wrap: c.WrapTransport}),
 		steps: make(chan struct{}, maxSteps), logs: map[string]*audit{}, due: map[string]time.Time{},
 	}
 	if w.url == "" {
@@ -162,7 +165,7 @@ func (w *Witnessing) loadLogs(ctx context.Context) error {
 }
 
 // lookEvery is how often is looked whether an instance is still to be met or a failed audit to be tried again.
-const lookEvery = 5 * time.Second
+const lookEvery = time.Second
 
 // Run does what goes on in the background until ctx ends: it meets the instances that it is for, and audits. Without it the witness
 // signs and the auditor does not.

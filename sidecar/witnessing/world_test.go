@@ -87,13 +87,6 @@ func said(kind transparency.Kind, n byte, seq uint32, key byte) transparency.Sta
 	return s
 }
 
-// fork is the same log up to now, to be continued otherwise.
-func (f *forger) fork() *forger {
-	c := *f
-	c.raw, c.stored = append([][]byte{}, f.raw...), append([]tlog.Hash{}, f.stored...)
-	return &c
-}
-
 func (f *forger) size() int64 { return int64(len(f.raw)) }
 
 func (f *forger) checkpoint() []byte {
@@ -138,7 +131,7 @@ type tiled interface {
 // An instance serves a discovery document and the tiles of a log.
 type instance struct {
 	*forger
-	t    *testing.T
+	t    testing.TB
 	url  string
 	host string
 	vrf  *vrf.PrivateKey
@@ -210,7 +203,7 @@ func (i *instance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // A world has instances, one witness w.example, and a clock.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	hosts map[string]string
 	dir   string
 
@@ -219,7 +212,7 @@ type world struct {
 	logged bytes.Buffer
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	return &world{t: t, hosts: map[string]string{}, dir: filepath.Join(t.TempDir(), "data"), now: noon}
 }
 
@@ -365,4 +358,13 @@ func (l *life) signed(i *instance, checkpoint []byte, a answer) (who string) {
 func (l *life) cosign(i *instance, from int64) string {
 	l.w.t.Helper()
 	return l.signed(i, i.checkpoint(), l.post(i.body(from)))
+}
+
+// anotherKey of a log.
+func anotherKey(origin string) (note.Signer, string) {
+	private, public, err := note.GenerateKey(bytes.NewReader(seed(123)), origin)
+	if err != nil {
+		panic(err)
+	}
+	return must(note.NewSigner(private)), public
 }
