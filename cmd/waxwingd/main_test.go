@@ -92,11 +92,11 @@ func TestServe(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range []string{"", "serve", "account", "account add", "account code", "version"} {
+	for _, args := range []string{"", "serve", "witness", "witness key", "account", "account add", "account code", "version"} {
 		var out output
 		require.NoError(t, run(context.Background(), &out, append(strings.Fields(args), "--help")...))
 		require.NotEmpty(t, out.String())
-		if strings.Contains(args, " ") || args == "serve" {
+		if strings.Contains(args, " ") || args == "serve" || args == "witness" {
 			require.Contains(t, out.String(), "Examples:")
 		}
 	}
