@@ -51,6 +51,8 @@ func TestDiscoveryRefused(t *testing.T) {
 		"short hub key":           func(d, _ m) { d["hub"] = m{"key": "AAAA"} },
 		"no hub key":              func(d, _ m) { delete(d, "hub") },
 		"hub key not base64":      func(d, _ m) { d["hub"] = m{"key": strings.Repeat("!", 44)} },
+		"witness elsewhere":       func(d, _ m) { d["witness"] = m{"url": "https://c.example/waxwing/witness"} },
+		"long key of a witness":   func(d, _ m) { d["witness"] = m{"key": strings.Repeat("x", 2000)} },
 		"member in two spellings": func(d, _ m) { d["Actor"] = "https://c.example/waxwing/actor" },
 	} {
 		got, err := federation.ParseDiscovery([]byte(discovery(t, "https://b.example", change)), "https://b.example")

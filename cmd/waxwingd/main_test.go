@@ -92,7 +92,7 @@ func TestServe(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range []string{"", "serve", "witness", "witness key", "account", "account add", "account code", "version"} {
+	for _, args := range []string{"", "serve", "witness", "witness key", "witness accept", "account", "account add", "account code", "version"} {
 		var out output
 		require.NoError(t, run(context.Background(), &out, append(strings.Fields(args), "--help")...))
 		require.NotEmpty(t, out.String())

@@ -35,7 +35,7 @@ Keep the data folder. An older copy of it must not be put back: it would not kno
 	witnessFlags(cmd, &c)
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8481", "address to listen on")
 	cmd.Flags().StringArrayVar(&c.For, "for", nil, "an instance whose log to witness; may be given several times")
-	cmd.AddCommand(newWitnessKey())
+	cmd.AddCommand(newWitnessKey(), newWitnessAccept())
 	return cmd
 }
 
@@ -74,6 +74,26 @@ func newWitnessKey() *cobra.Command {
 		},
 	}
 	witnessFlags(cmd, &c)
+	return cmd
+}
+
+func newWitnessAccept() *cobra.Command {
+	var c witnessing.Config
+	cmd := &cobra.Command{
+		Use: "accept INSTANCE KEY", Short: "Witness the log that an instance names now in place of the one before", Args: cobra.ExactArgs(2),
+		Long: `An instance that names another log, or another key, than the first time is not followed: it may have been broken into, or it may
+lie. When its admin has told you, in some other way, that the new one is in order, accept it by its key; the witness lists it under
+"changed" at /waxwing/witness. Start the witness again afterwards.`,
+		Example: "  waxwingd witness accept https://a.example 'a.example/waxwing/log/…+12345678+AQ…' --data /var/lib/waxwingd-witness",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			w, err := witnessing.Open(c)
+			if err != nil {
+				return err
+			}
+			return errors.Join(w.Accept(cmd.Context(), args[0], args[1]), w.Close())
+		},
+	}
+	cmd.Flags().StringVar(&c.DataDir, "data", defaultWitnessData, "data folder")
 	return cmd
 }
 

@@ -65,5 +65,6 @@ func TestWitness(t *testing.T) {
 
 	cancel()
 	require.NoError(t, <-done)
+	require.ErrorContains(t, run(context.Background(), &out, "witness", "accept", "https://a.example", "key", "--data", data), "has not named")
 	require.ErrorContains(t, run(context.Background(), &out, "witness", "--host", "v.example", "--data", data), "another folder")
 }

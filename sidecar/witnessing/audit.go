@@ -32,7 +32,7 @@ var (
 	errStopped   = errors.New("the audit has ended for good")
 )
 
-// Stopped says where an audit ended for good, with what proves it: the entry is in the log's own signed tree.
+// Stopped says where an audit ended for good. Whoever replays the log of that checkpoint comes to the same entry and the same end.
 type Stopped struct {
 	Origin     string `json:"origin"`
 	Entry      int64  `json:"entry"`
@@ -42,7 +42,7 @@ type Stopped struct {
 	Checkpoint string `json:"checkpoint"`
 }
 
-// audit is the audit of one log (W22 to W26). It follows what was cosigned; one goroutine at a time, run, works on it.
+// audit is the audit of one log (W24 to W27). It follows what was cosigned; one goroutine at a time, run, works on it.
 type audit struct {
 	w   *Witnessing
 	log pinned // but for its url, which is guarded by mu
@@ -247,16 +247,16 @@ func (a *audit) publish(edge transparency.CompactRange) {
 func (a *audit) step(ctx context.Context, state witness.State) error {
 	from := a.edge.Size()
 	to := min(state.Size, from-from%tileWidth+stepBundles*tileWidth)
-	if to > maxEntries || a.w.entries.Load()+to-from > maxAllEntries {
+	if state.Size > maxEntries || a.w.entries.Load()+state.Size-from > maxAllEntries {
 		return errTooLarge
 	}
 	entries, edge, err := a.fetch(ctx, state, to)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
+	for i, e := range entries {
 		if err := a.replay.Add(e); err != nil {
-			return a.stop(ctx, err, e, state.Note)
+			return errors.Join(a.w.store.audited(ctx, a.log.id, from, entries[:i]), a.stop(ctx, err, e, state.Note))
 		}
 	}
 	if err := a.w.store.audited(ctx, a.log.id, from, entries); err != nil {

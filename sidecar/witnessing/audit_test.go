@@ -182,6 +182,21 @@ func TestALongLog(t *testing.T) {
 	require.Empty(t, l.document().Stopped)
 }
 
+// TestTooLarge: of a log that says it is larger than what is audited here nothing is read.
+func TestTooLarge(t *testing.T) {
+	for _, size := range []int64{1<<20 + 1, 1 << 62} {
+		w := newWorld(t)
+		a := w.instance("a.example")
+		l := w.start()
+		l.watch(a)
+		a.pad(3)
+		checkpoint := must(transparency.SignCheckpoint(transparency.Checkpoint{Origin: a.signer.Name(), Size: size, Root: [32]byte{1}}, a.signer))
+		require.Equal(t, "w", l.signed(a, checkpoint, l.post(append([]byte("old 0\n\n"), checkpoint...))))
+		require.Contains(t, w.logs(), "too large")
+		require.Len(t, a.paths(), 1, "the discovery document")
+	}
+}
+
 // TestSlow: a log that takes its time holds up nobody but itself.
 func TestSlow(t *testing.T) {
 	w := newWorld(t)

@@ -92,7 +92,7 @@ func (w *Witnessing) reply(rw http.ResponseWriter, answer witness.Response, err 
 	problem.Write(rw, p)
 }
 
-// addCheckpoint is W1 to W9, and W23: the auditor is given a moment to come up to what the witness has cosigned.
+// addCheckpoint is W1 to W9, W23 and W26: the auditor is given a moment to come up to what the witness has cosigned.
 func (w *Witnessing) addCheckpoint(ctx context.Context, body []byte) (witness.Response, error) {
 	_, checkpoint, _ := bytes.Cut(body, []byte("\n\n"))
 	c, known := w.signedByLog(ctx, checkpoint)

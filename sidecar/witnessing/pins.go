@@ -121,6 +121,17 @@ func (w *Witnessing) discover(ctx context.Context, instance string) error {
 	return nil
 }
 
+// Accept makes a log that an instance named later, and that is in the document as changed, the one that is witnessed. It is the
+// operator's word that this is in order. The log before it stays pinned, too: what was signed of it still counts. A process that
+// serves from the folder heeds it from its next start on.
+func (w *Witnessing) Accept(ctx context.Context, instance, key string) error {
+	ok, err := w.store.accept(ctx, instance, key, w.now().Unix())
+	if err == nil && !ok {
+		err = fmt.Errorf("witnessing: %s has not named a log by that key; see what is listed as changed", instance)
+	}
+	return err
+}
+
 // know adds a log to those that are served, and says whether it was not there.
 func (w *Witnessing) know(p pinned) bool {
 	w.mu.Lock()

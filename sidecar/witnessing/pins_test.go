@@ -60,6 +60,28 @@ func TestW21AnotherKey(t *testing.T) {
 			require.Contains(t, []int{403, 404}, l.post(other.body(0)).status, "what it names now is not served")
 			a.pad(5)
 			require.Equal(t, "wa", l.cosign(a, 3), "what it named first is")
+
+			// The operator says that it is in order.
+			require.Error(t, l.Accept(ctx, a.url, pinned))
+			require.Error(t, l.Accept(ctx, "http://b.example", other.key))
+			require.NoError(t, l.Accept(ctx, a.url, other.key))
+			require.Error(t, l.Accept(ctx, a.url, other.key), "once")
+			l.end()
+			l = w.start()
+			require.Empty(t, l.document().Changed)
+			w.advance(60)
+			if vrfSeed != 0 {
+				require.Equal(t, 2, l.document().Logs)
+				a.change(func() { a.tiles = other.forger })
+				require.Equal(t, "wa", l.signed(other, other.checkpoint(), l.post(other.body(0))))
+				return
+			}
+			require.Equal(t, 1, l.document().Logs)
+			require.Equal(t, 409, l.post(other.body(0)).status, "another key makes no other past")
+			require.Equal(t, 403, l.post(a.body(5)).status)
+			other.pad(7)
+			a.change(func() { a.tiles = other.forger })
+			require.Equal(t, "wa", l.signed(other, other.checkpoint(), l.post(other.body(5))))
 		})
 	}
 }

@@ -16,22 +16,25 @@ CREATE TABLE state (
 	note        BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The logs that are served here, as their instances named them the first time.
+-- The logs that are served here: of each instance the one that it named first or that the operator has accepted since.
 CREATE TABLE log (
 	id       INTEGER PRIMARY KEY,
 	origin   TEXT NOT NULL UNIQUE,
-	instance TEXT NOT NULL UNIQUE,
+	instance TEXT NOT NULL,
 	key      TEXT NOT NULL,
 	vrf      BLOB NOT NULL,
 	url      TEXT NOT NULL,
-	pinned   INTEGER NOT NULL
+	pinned   INTEGER NOT NULL,
+	current  INTEGER NOT NULL DEFAULT 1 -- 0: the operator has accepted another one of the instance since
 ) STRICT;
+CREATE UNIQUE INDEX log_current ON log (instance) WHERE current = 1;
 -- What an instance named later and that differs. It is not served.
 CREATE TABLE log_otherwise (
-	instance TEXT NOT NULL REFERENCES log (instance),
+	instance TEXT NOT NULL,
 	origin   TEXT NOT NULL,
 	key      TEXT NOT NULL,
 	vrf      BLOB NOT NULL,
+	url      TEXT NOT NULL,
 	seen     INTEGER NOT NULL,
 	PRIMARY KEY (instance, origin, key)
 ) STRICT, WITHOUT ROWID;

@@ -106,7 +106,7 @@ func (s store) logs(ctx context.Context) (all []pinned, err error) {
 // VRF key than before is written down beside it; fresh says that this is so for the first time.
 func (s store) pin(ctx context.Context, p pinned, now int64) (kept pinned, fresh bool, err error) {
 	err = s.db.Update(ctx, func(tx *sql.Tx) error {
-		ok, err := one(tx.QueryRow("SELECT id, origin, instance, key, vrf, url FROM log WHERE instance = ?", p.instance),
+		ok, err := one(tx.QueryRow("SELECT id, origin, instance, key, vrf, url FROM log WHERE instance = ? AND current = 1", p.instance),
 			&kept.id, &kept.Origin, &kept.instance, &kept.Key, &kept.VRF, &kept.url)
 		switch {
 		case err != nil:
@@ -145,8 +145,8 @@ func insertLog(tx *sql.Tx, p pinned, now int64) (pinned, error) {
 const maxOtherwise = 10
 
 func insertOtherwise(tx *sql.Tx, p pinned, now int64) (fresh bool, err error) {
-	result, err := tx.Exec(`INSERT INTO log_otherwise (instance, origin, key, vrf, seen) SELECT ?1, ?2, ?3, ?4, ?5
-		WHERE (SELECT count(*) FROM log_otherwise WHERE instance = ?1) < ?6 ON CONFLICT DO NOTHING`, p.instance, p.Origin, p.Key, p.VRF, now, maxOtherwise)
+	result, err := tx.Exec(`INSERT INTO log_otherwise (instance, origin, key, vrf, url, seen) SELECT ?1, ?2, ?3, ?4, ?5, ?6
+		WHERE (SELECT count(*) FROM log_otherwise WHERE instance = ?1) < ?7 ON CONFLICT DO NOTHING`, p.instance, p.Origin, p.Key, p.VRF, p.url, now, maxOtherwise)
 	if err != nil {
 		return false, err
 	}
@@ -154,10 +154,36 @@ func insertOtherwise(tx *sql.Tx, p pinned, now int64) (fresh bool, err error) {
 	return n == 1, err
 }
 
+// accept makes what an instance named otherwise, by that key, its log. What was cosigned of an origin stays, whatever its key.
+func (s store) accept(ctx context.Context, instance, key string, now int64) (ok bool, err error) {
+	err = s.db.Update(ctx, func(tx *sql.Tx) error {
+		p := pinned{instance: instance}
+		ok, err = one(tx.QueryRow("SELECT origin, key, vrf, url FROM log_otherwise WHERE instance = ? AND key = ?", instance, key), &p.Origin, &p.Key, &p.VRF, &p.url)
+		if err != nil || !ok {
+			return err
+		}
+		for _, q := range []string{"DELETE FROM log_otherwise WHERE instance = ?", "UPDATE log SET current = 0 WHERE instance = ?"} {
+			if _, err := tx.Exec(q, instance); err != nil {
+				return err
+			}
+		}
+		result, err := tx.Exec("UPDATE log SET key = ?, vrf = ?, url = ?, pinned = ?, current = 1 WHERE origin = ?", p.Key, p.VRF, p.url, now, p.Origin)
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 1 {
+			return err
+		}
+		_, err = insertLog(tx, p, now)
+		return err
+	})
+	return ok, wrap(err, "accepting another log of "+instance)
+}
+
 // otherwise are the instances that name another log than the pinned one.
 func (s store) otherwise(ctx context.Context) (all []Changed, err error) {
 	err = s.db.View(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.Query("SELECT o.instance, l.key, o.key, o.seen FROM log_otherwise o JOIN log l ON l.instance = o.instance ORDER BY o.seen, o.instance, o.key")
+		rows, err := tx.Query("SELECT o.instance, l.key, o.key, o.seen FROM log_otherwise o JOIN log l ON l.instance = o.instance AND l.current = 1 ORDER BY o.seen, o.instance, o.key")
 		return each(rows, err, func(rows *sql.Rows) error {
 			var c Changed
 			err := rows.Scan(&c.Instance, &c.Pinned, &c.Named, &c.Since)
