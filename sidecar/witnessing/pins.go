@@ -24,7 +24,7 @@ const (
 	discoverTime = 20 * time.Second
 	maxMeeting   = 4 // discovery documents that are fetched at once
 	lookAgain    = 6 * time.Hour
-	tryAgain     = time.Minute
+	tryAgain     = 5 * time.Second // after a failure; twice as long after each more, up to maxBackOff
 )
 
 // pinned is a log that is served here.
@@ -57,38 +57,46 @@ func (w *Witnessing) Watch(instance string) {
 	}
 	go func() {
 		defer done()
-		next := lookAgain
-		if err := w.discover(ctx, instance); err != nil {
-			next = tryAgain
-			if errors.Is(err, errFull) {
-				next = lookAgain
-			}
+		err := w.discover(ctx, instance)
+		if err != nil {
 			w.log.Warn("the log of an instance cannot be witnessed now", "instance", instance, "error", err)
 		}
-		w.met(instance, next)
+		w.met(instance, err)
 	}()
+}
+
+// A meeting says when to look again what an instance says of itself.
+type meeting struct {
+	due    time.Time
+	failed int // times since it last went well
 }
 
 // meet says whether an instance is to be asked for its document now; if so nobody else is told the same before met.
 func (w *Witnessing) meet(instance string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.now().Before(w.due[instance]) || w.meeting >= maxMeeting {
+	m := w.meetings[instance]
+	if w.now().Before(m.due) || w.meeting >= maxMeeting {
 		return false
 	}
-	if len(w.due) >= maxMet {
-		clear(w.due)
+	if len(w.meetings) >= maxMet {
+		clear(w.meetings)
 	}
 	w.meeting++
-	w.due[instance] = w.now().Add(lookAgain)
+	w.meetings[instance] = meeting{w.now().Add(lookAgain), m.failed}
 	return true
 }
 
-func (w *Witnessing) met(instance string, next time.Duration) {
+func (w *Witnessing) met(instance string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.meeting--
-	w.due[instance] = w.now().Add(next)
+	m := meeting{due: w.now().Add(lookAgain)}
+	if err != nil && !errors.Is(err, errFull) {
+		m.failed = w.meetings[instance].failed + 1
+		m.due = w.now().Add(min(tryAgain<<min(m.failed-1, 20), maxBackOff))
+	}
+	w.meetings[instance] = m
 }
 
 // discover is W20 and W21.

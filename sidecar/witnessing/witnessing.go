@@ -68,12 +68,12 @@ type Witnessing struct {
 	steps     chan struct{} // has one for every step that an audit takes just now
 	entries   atomic.Int64  // that are audited, of all logs
 
-	mu      sync.Mutex // guards what follows
-	logs    map[string]*audit
-	due     map[string]time.Time // by instance: when to look again what it says of itself
-	meeting int
-	work    context.Context // nil while nothing may go on in the background
-	working sync.WaitGroup
+	mu       sync.Mutex // guards what follows
+	logs     map[string]*audit
+	meetings map[string]meeting // by instance
+	meeting  int                // discovery documents that are being fetched
+	work     context.Context    // nil while nothing may go on in the background
+	working  sync.WaitGroup
 }
 
 // Open opens the witness in a data folder, or makes it with fresh keys. Nothing is asked of anybody before Run. Errors of the store
@@ -107,7 +107,7 @@ func assemble(ctx context.Context, c Config, st store) (*Witnessing, error) {
 	w := &Witnessing{
 		host: host, url: c.URL, store: st, log: c.Log, now: c.Now, want: c.For, limit: limiter{buckets: map[string]bucket{}},
 		http:  safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwingd-witness (+https://" + host + ")", Wrap: c.WrapTransport}),
-		steps: make(chan struct{}, maxSteps), logs: map[string]*audit{}, due: map[string]time.Time{},
+		steps: make(chan struct{}, maxSteps), logs: map[string]*audit{}, meetings: map[string]meeting{},
 	}
 	if w.url == "" {
 		w.url = "https://" + host + Path
