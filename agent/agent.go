@@ -17,6 +17,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"os"
@@ -34,6 +36,9 @@ import (
 type Config struct {
 	Home       string // folder; made if it is not there
 	Passphrase []byte
+	// Witnesses is a policy file (C2SP tlog-policy) that says whose cosignatures the log of an instance needs before its keys are believed.
+	// The own instance's never count. nil: the file witnesses in the home, if it is there; without one nobody is asked.
+	Witnesses []byte
 	// Hosts maps hosts to the addresses to connect to instead. Those are spoken to in plain http; for the sandbox and tests.
 	Hosts map[string]string
 	Log   *slog.Logger     // nil: nothing is logged
@@ -74,12 +79,53 @@ func Open(c Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	d := device.New(st, rand.Reader, c.Now)
+	if err := askWitnesses(d, c); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
 	return &Agent{
-		device: device.New(st, rand.Reader, c.Now), store: st, hosts: c.Hosts, log: c.Log, now: c.Now,
+		device: d, store: st, hosts: c.Hosts, log: c.Log, now: c.Now,
 		http:    safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwing"}),
 		changed: make(chan struct{}), claims: map[string]claiming{}, patience: visiblePatience,
 	}, nil
 }
+
+// askWitnesses gives the device its policy.
+func askWitnesses(d *device.Device, c Config) error {
+	policy, err := c.Witnesses, error(nil)
+	if policy == nil {
+		if policy, err = readPolicy(WitnessesPath(c.Home)); err != nil || policy == nil {
+			return err
+		}
+	}
+	if err := d.AskWitnesses(policy); err != nil {
+		return fmt.Errorf("agent: reading whose witness is asked for: %w", err)
+	}
+	return nil
+}
+
+// readPolicy reads a policy file; nil if there is none. Of one that is too long it reads enough to be refused.
+func readPolicy(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("agent: reading whose witness is asked for: %w", err)
+	}
+	defer f.Close()
+	policy, err := io.ReadAll(io.LimitReader(f, maxPolicy+1))
+	if err != nil {
+		return nil, fmt.Errorf("agent: reading whose witness is asked for: %w", err)
+	}
+	return policy, nil
+}
+
+// AsksWitnesses tells whether a policy asks for witnesses. Without, an instance can show this device another log than it shows others.
+func (a *Agent) AsksWitnesses() bool { return a.device.AsksWitnesses() }
+
+// WitnessesPath is where a home keeps the policy that says whose witness is asked for.
+func WitnessesPath(home string) string { return filepath.Join(home, "witnesses") }
 
 // StorePath is where a home keeps its store.
 func StorePath(home string) string { return filepath.Join(home, "store.db") }
@@ -153,6 +199,7 @@ func (a *Agent) sidecar() (*clientapi.Client, error) {
 const (
 	apiPath     = "/waxwing/v1" // of every sidecar (spec/client-api.md)
 	upkeepEvery = 10 * time.Minute
+	maxPolicy   = 512 << 10 // bytes
 	firstWait   = 500 * time.Millisecond
 	longestWait = 5 * time.Minute
 )

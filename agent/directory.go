@@ -198,7 +198,10 @@ func (a *Agent) lookup(ctx context.Context, actor string) error {
 	if err != nil {
 		return away(err)
 	}
-	if _, err := a.device.Learn(actor, answer); err != nil {
+	var unseen *device.NotWitnessedError
+	if _, err := a.device.Learn(actor, answer); errors.As(err, &unseen) {
+		return err
+	} else if err != nil {
 		return errors.Join(ErrUnproven, err)
 	}
 	return nil

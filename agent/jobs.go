@@ -220,7 +220,10 @@ func (a *Agent) lookUp(ctx context.Context, j *device.LookupJob, before int) err
 	var errs []error
 	for _, actor := range j.Actors {
 		err := a.lookup(ctx, actor)
-		if _, _, final := verdict(err, before); final {
+		var unseen *device.NotWitnessedError
+		if errors.As(err, &unseen) {
+			err = errors.Join(err, a.device.NotWitnessed(j.ID(), unseen))
+		} else if _, _, final := verdict(err, before); final {
 			a.report(ctx, "looking somebody up", err)
 			err = a.device.Unknown(actor)
 		}

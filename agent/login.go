@@ -198,6 +198,10 @@ func describe(err error) string {
 	if errors.As(err, &p) {
 		return p.Code
 	}
+	var unseen *device.NotWitnessedError
+	if errors.As(err, &unseen) {
+		return "a log is not witnessed as the policy wants it"
+	}
 	var system syscall.Errno
 	if errors.As(err, &system) {
 		return system.Error()

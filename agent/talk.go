@@ -33,6 +33,12 @@ func (a *Agent) Contact(ctx context.Context, actor string) (device.Contact, erro
 	return c, err
 }
 
+// AcceptKeys says that the person takes an actor's keys of now for theirs, after a reset.
+func (a *Agent) AcceptKeys(actor string) error {
+	defer a.touch()
+	return a.device.AcceptKeys(actor)
+}
+
 // meet looks up who has not been looked up lately, so that somebody without keys is named before anything is begun. Who cannot
 // be reached now is left for later.
 func (a *Agent) meet(ctx context.Context, actors []string) error {

@@ -13,6 +13,9 @@ import (
 // workAdd brings an intent to add actors forward: look up, claim, commit.
 func (t *txn) workAdd(c *conversation, s *step) (done bool, err error) {
 	s.Actors = slices.DeleteFunc(s.Actors, c.has)
+	if changed, err := t.changed(s.Actors); err != nil || len(changed) > 0 {
+		return false, err
+	}
 	if !s.Claimed {
 		missing, err := t.withoutKeys(c, s)
 		switch {
@@ -90,7 +93,7 @@ func (t *txn) claim(id string, actors []string) error {
 func (d *Device) LookedUp(job string) error {
 	return d.update(func(t *txn) error {
 		j, ok, err := takeJob[*LookupJob](t, job)
-		if err != nil || !ok {
+		if err != nil || !ok || j.For == "" {
 			return err
 		}
 		return t.settle(j.For)

@@ -2,7 +2,6 @@ package device
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/waxwing-dm/waxwing/keydir"
 )
@@ -19,7 +18,7 @@ const (
 // bindLeaf is C1 of spec/conversation.md, the one function for every door by which a leaf comes in: a claimed key package, the tree
 // of a Welcome, somebody's Add, an update path.
 //
-// A list proven in the last day is enough to accept. To refuse for absence takes a lookup made after the leaf came up, for the device may
+// A list proven in the last day is enough to accept, and one of the last six hours without asking for a newer one meanwhile. To refuse for absence takes a lookup made after the leaf came up, for the device may
 // be newer than what we know; since is the number of lookups made when it did.
 func (t *txn) bindLeaf(l leaf, since uint64) (binding, error) {
 	if _, err := instanceOf(l.actor); err != nil {
@@ -39,19 +38,16 @@ func (t *txn) bind(actor string, since uint64, speaks func(keydir.DeviceList) bo
 		return unbound, err
 	}
 	spoken := c.record != nil && speaks(c.record.List)
-	switch {
-	case spoken && c.fresh(t.now):
+	switch age := t.now.Sub(t.proven(c)); {
+	case spoken && age >= -clockSkew && age <= recordFresh:
+		if age > recordStale {
+			return bound, t.renew(actor)
+		}
 		return bound, nil
 	case c.Lookup > since && (!spoken || c.Checked.IsZero()):
 		return unbound, nil
 	}
 	return unproven, nil // nobody was asked since, or the answer has grown old meanwhile
-}
-
-// fresh tells whether the newest proof is recent enough to accept a leaf on it.
-func (c contact) fresh(now time.Time) bool {
-	age := now.Sub(c.Checked)
-	return age <= recordFresh && age >= -clockSkew
 }
 
 // bindLeaves asks for each leaf. missing are the actors to look up; if there are none, refused tells whether one leaf was refused and why.

@@ -102,7 +102,13 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 func (t *txn) judgeChange(c *conversation, ch change, since uint64) (verdict, error) {
 	entering := append([]leaf{}, ch.added...)
 	for _, u := range ch.updated {
-		entering = append(entering, u[1])
+		keeps, err := t.keepsPlace(u[0], u[1])
+		if err != nil {
+			return verdict{}, err
+		}
+		if !keeps {
+			entering = append(entering, u[1])
+		}
 	}
 	missing, unlogged, err := t.bindLeaves(entering, since)
 	switch {

@@ -13,6 +13,7 @@ import (
 const (
 	bucketLog     = "log"     // by instance
 	bucketContact = "contact" // by actor
+	bucketPinned  = "pinned"  // by instance: when its log was
 )
 
 // contactRow is what is remembered of an actor. Lookup counts all lookups of this device: who waits for a lookup made after a certain
@@ -23,6 +24,10 @@ type contactRow struct {
 	Lookup  uint64    `json:"lookup"`           // number of the newest lookup, whatever it gave
 	Label   []byte    `json:"label,omitempty"`  // in the actor's log
 	Resets  int       `json:"resets,omitempty"`
+	Proof   *proof    `json:"proof,omitempty"`
+	First   time.Time `json:"first,omitzero"` // of the first lookup that proved a list, or showed a reset
+	// NotWitnessed is when a lookup last failed for want of witnesses, unless another has succeeded since.
+	NotWitnessed time.Time `json:"not_witnessed,omitzero"`
 }
 
 type contact struct {
@@ -72,6 +77,9 @@ func (d *Device) PinLog(instance, origin, key string, vrfKey []byte) error {
 			}
 			return nil
 		}
+		if err := t.putRow(bucketPinned, home, t.now); err != nil {
+			return err
+		}
 		return t.putLog(home, log)
 	})
 }
@@ -99,8 +107,8 @@ func (d *Device) LogOf(actor string) (pinned bool, size int64, err error) {
 	return pinned, size, err
 }
 
-// Learn checks a lookup answer (A1 to A8 of spec/log-entry.md) and remembers what it proves; the record is nil if that is that the
-// actor has no keys. On error nothing is remembered.
+// Learn checks a lookup answer (A1 to A8 of spec/log-entry.md, W13 and W14 of spec/witness.md) and remembers what it proves; the record
+// is nil if that is that the actor has no keys. On error nothing is remembered. An answer that only lacks witnesses is a *NotWitnessedError.
 func (d *Device) Learn(actor string, answer []byte) (record *keydir.Record, err error) {
 	instance, err := instanceOf(actor)
 	if err != nil {
@@ -122,11 +130,18 @@ func (d *Device) Learn(actor string, answer []byte) (record *keydir.Record, err 
 		if err != nil {
 			return err
 		}
+		terms, err := t.terms()
+		if err != nil {
+			return err
+		}
 		var found transparency.Finding
-		if log, record, found, err = keydir.Verify(log, c.record, actor, a, transparency.Terms{Now: t.now.Unix()}); err != nil {
+		if log, record, found, err = keydir.Verify(log, c.record, actor, a, terms); err != nil {
+			if unseen := notWitnessed(actor, instance, err); unseen != nil {
+				return unseen
+			}
 			return fmt.Errorf("device: learning the keys of %s: %w", actor, err)
 		}
-		c.Label = found.Label[:]
+		c.Label, c.Proof, c.NotWitnessed = found.Label[:], proofOf(found.Witnessed), time.Time{}
 		if err := t.putLog(instance, log); err != nil {
 			return err
 		}
@@ -139,10 +154,12 @@ func (d *Device) Learn(actor string, answer []byte) (record *keydir.Record, err 
 func (t *txn) learned(actor string, c contact, record *keydir.Record) error {
 	if record != nil {
 		if c.record != nil && record.Reset {
-			c.Resets++
-			if err := t.emit(Event{Type: EventContactReset, Actor: actor}); err != nil {
+			if err := t.wasReset(actor, &c); err != nil {
 				return err
 			}
+		}
+		if c.record == nil {
+			c.First = t.now
 		}
 		c.Record = record.Marshal()
 	}
@@ -183,7 +200,7 @@ func (t *txn) unproven(actor string) error {
 	if err != nil {
 		return err
 	}
-	c.Checked = time.Time{}
+	c.Checked, c.NotWitnessed = time.Time{}, time.Time{}
 	return t.lookedUp(actor, c)
 }
 
@@ -195,6 +212,14 @@ func (d *Device) Contact(actor string) (result Contact, ok bool, err error) {
 			return err
 		}
 		result = Contact{Actor: actor, State: c.state(), Checked: c.Checked, Resets: c.Resets}
+		changed, err := t.changed([]string{actor})
+		if err != nil {
+			return err
+		}
+		result.Changed = len(changed) > 0
+		if result.Belief, err = t.belief(actor, c); err != nil {
+			return err
+		}
 		if c.record != nil {
 			for _, dev := range c.record.List.Devices {
 				result.Devices = append(result.Devices, dev.ID())

@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/waxwing-dm/waxwing/transparency"
 )
 
 // A Store keeps a device's rows. The device expects of it:
@@ -39,6 +41,8 @@ type Device struct {
 	rand  io.Reader
 	now   func() time.Time
 	kept  map[string]*kept // conversations, by id
+
+	policy *transparency.Policy // nil: no witness is asked for
 }
 
 // New returns the device that lives in store. rand must be cryptographically secure.
@@ -51,6 +55,7 @@ type txn struct {
 	Tx
 	rand   io.Reader
 	now    time.Time
+	policy *transparency.Policy
 	before map[string]*kept // conversations in memory before the transaction
 	kept   map[string]*kept // those that it has read or written
 }
@@ -69,7 +74,7 @@ func (d *Device) view(f func(*txn) error) error {
 
 // run is one transaction. What it leaves in memory counts only if it went through.
 func (d *Device) run(transaction func(func(Tx) error) error, rand io.Reader, f func(*txn) error) error {
-	t := &txn{rand: rand, now: d.now(), before: d.kept}
+	t := &txn{rand: rand, now: d.now(), policy: d.policy, before: d.kept}
 	err := transaction(func(tx Tx) error {
 		t.Tx, t.kept = tx, map[string]*kept{}
 		return f(t)

@@ -18,7 +18,9 @@
 //	TopUp(0)                     makes the first key packages (a KeyPackagesJob)
 //
 // Directory: an actor's keys come in through [Device.Learn] (or [Device.Unknown]) and through nothing else. The log key of an instance
-// must have been pinned before ([Device.PinLog], asked with [Device.LogOf]), from that instance itself.
+// must have been pinned before ([Device.PinLog], asked with [Device.LogOf]), from that instance itself. With a policy ([Device.AskWitnesses])
+// an answer needs the witnesses of others, too, or Learn returns a [NotWitnessedError]. [Contact] says why somebody's keys are believed.
+// After a reset of somebody's keys nothing is encrypted to them, and nothing new taken for them, before [Device.AcceptKeys].
 //
 // Conversations: [Device.StartConversation], [Device.AddMembers], [Device.RemoveMembers], [Device.SetAdmin] and [Device.Send] put steps into
 // the conversation's queue and return. Steps are worked off strictly in order, so a message that was written after "add carol" is
@@ -35,10 +37,11 @@
 // [Device.Jobs] lists what may be done now; the jobs in one answer are independent and may be done in any order or at once. Ask
 // again after each result. Results: [Device.Opened], [Device.LookedUp] (after Learn or Unknown for each actor of the job),
 // [Device.Claimed], [Device.Committed], [Device.CommitConflict], [Device.Sent], [Device.Uploaded], [Device.KeyPackagesStored],
-// [Device.EventsFetched]; [Device.Failed] for a refusal that another try will not change. A result for a job that no longer
+// [Device.EventsFetched]; [Device.Failed] for a refusal that another try will not change, and [Device.NotWitnessed] for a lookup that is to be
+// tried again and of which the person should know. A result for a job that no longer
 // exists is ignored. A result that returns an error has changed nothing: the job stays and is to be tried again later.
 //
-// [Device.Sync] asks every hub for what we may have missed; call it at start and now and then. [Device.TopUp] wants to be told how many
+// [Device.Sync] asks every hub for what we may have missed, and for newer proofs of the members' keys; call it at start and now and then. [Device.TopUp] wants to be told how many
 // one-time key packages the sidecar still has.
 //
 // # What stays compatible

@@ -55,6 +55,9 @@ func (t *txn) lookupFailed(j *LookupJob) error {
 			return err
 		}
 	}
+	if j.For == "" {
+		return nil
+	}
 	return t.settle(j.For)
 }
 

@@ -66,6 +66,9 @@ func (t *txn) candidates(account Account, actors []string) ([]string, error) {
 	if len(unready) > 0 {
 		return nil, &NotReadyError{Actors: unready}
 	}
+	if err := t.requireAccepted(actors); err != nil {
+		return nil, err
+	}
 	return slices.Clone(actors), nil
 }
 

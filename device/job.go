@@ -33,7 +33,8 @@ type OpenJob struct {
 type LookupJob struct {
 	jobID
 	Actors []string
-	For    string // the conversation that waits for the answers
+	For    string   // the conversation that waits for the answers; "" if none does
+	Told   []string `json:",omitempty"` // actors of whom the person was told that they hold the job up
 }
 
 // ClaimJob is POST /claims for each actor. Result: Claimed.
@@ -151,11 +152,14 @@ func (t *txn) addJob(j interface {
 		return fmt.Errorf("device: making a job's id: %w", err)
 	}
 	j.setID(id.String())
-	body, err := json.Marshal(j)
-	if err != nil {
+	return t.putJob(j, jobRow{Kind: kindOf(j), Lane: j.lane()})
+}
+
+func (t *txn) putJob(j Job, row jobRow) (err error) {
+	if row.Body, err = json.Marshal(j); err != nil {
 		return fmt.Errorf("device: encoding a job: %w", err)
 	}
-	return t.putRow(bucketJob, j.ID(), jobRow{Kind: kindOf(j), Lane: j.lane(), Body: body})
+	return t.putRow(bucketJob, j.ID(), row)
 }
 
 func decodeJob(id string, row jobRow) (Job, error) {

@@ -26,9 +26,13 @@ const (
 	maxParkedUnknown = 256      // items for conversations this device is not in
 	parkedFor        = 14 * 24 * time.Hour
 
-	recordFresh  = 24 * time.Hour      // a device list proven longer ago is asked for again
+	recordFresh  = 24 * time.Hour      // a device list proven longer ago is asked for again, and waited for
+	recordStale  = 6 * time.Hour       // one proven longer ago is asked for again in the background
 	leafLifetime = 30 * 24 * time.Hour // of key packages and the creator's leaf
 	clockSkew    = time.Hour
+
+	// notWitnessedFor is how long a lookup that failed for want of witnesses speaks for itself; it is tried again every few minutes.
+	notWitnessedFor = time.Hour
 
 	oneTimePackages = 50
 	oneTimeLow      = 15

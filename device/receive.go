@@ -244,6 +244,11 @@ func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, err
 		},
 		Files: content.attachments,
 	}
+	changed, err := t.changed([]string{sender.actor})
+	if err != nil {
+		return verdict{}, err
+	}
+	row.KeysReset = len(changed) > 0
 	m, err := t.addMessage(row)
 	if err != nil {
 		return verdict{}, err

@@ -69,6 +69,13 @@ func (d *Device) send(x draft, find func(*txn, Account) (*conversation, error)) 
 		if c.State == StateLeft {
 			return ErrLeft
 		}
+		described, err := t.describe(c.id, c.conversationRow)
+		if err == nil {
+			err = t.requireAccepted(described.Expected)
+		}
+		if err != nil {
+			return err
+		}
 		m, err = t.compose(c, account, x)
 		return err
 	})
@@ -230,6 +237,9 @@ func (row messageRow) content(salt []byte) content {
 func (t *txn) workSend(c *conversation, s *step) (done bool, err error) {
 	if len(s.Uploads) > 0 {
 		return false, nil
+	}
+	if changed, err := t.changed(c.others("")); err != nil || len(changed) > 0 {
+		return false, err
 	}
 	row, err := t.message(c.id, s.Message)
 	if err != nil {

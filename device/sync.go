@@ -124,7 +124,7 @@ func (d *Device) Resume(id string) error {
 	})
 }
 
-// Sync asks every hub for what we may have missed.
+// Sync asks every hub for what we may have missed, and the directory for the members whose keys were proven some time ago.
 func (d *Device) Sync() error {
 	return d.update(func(t *txn) error {
 		asked := map[string]bool{}
@@ -154,6 +154,37 @@ func (d *Device) Sync() error {
 				return err
 			}
 		}
-		return nil
+		return t.renewMembers()
 	})
+}
+
+// renewMembers asks in the background for newer proofs of everybody we talk to: a reset is found before the next message, and not at the next
+// change of members.
+func (t *txn) renewMembers() error {
+	ids, err := t.active()
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	var actors []string
+	for _, id := range ids {
+		var row conversationRow
+		if _, err := t.row(bucketConversation, id, &row); err != nil {
+			return err
+		}
+		members, err := t.members(id, row)
+		if err != nil {
+			return err
+		}
+		for _, m := range members {
+			if !seen[m.Actor] {
+				seen[m.Actor], actors = true, append(actors, m.Actor)
+			}
+		}
+	}
+	stale, err := t.stale(actors)
+	if err != nil {
+		return err
+	}
+	return t.renew(stale...)
 }

@@ -34,6 +34,32 @@ type Contact struct {
 	Devices []string  // identifiers of the devices in the newest proven list
 	Checked time.Time // of the newest lookup that proved something
 	Resets  int       // resets seen since the first lookup; each one made the actor a new contact
+	Changed bool      // the newest reset is not accepted: see [Device.AcceptKeys]
+	Belief  *Belief   // why the devices are believed; nil if no list was ever proven
+}
+
+// Belief is why an actor's keys are believed.
+type Belief struct {
+	Log       string    // origin of the log that has them
+	Size      int64     // of the log, in entries
+	Asked     bool      // a policy asks for witnesses
+	AsOf      time.Time // as of when they vouch that the log is no longer; zero: they were not asked
+	Witnesses []Witness // whose cosignatures were there
+	Auditor   bool      // one that counts has replayed the log, too
+	Checked   time.Time // of the newest lookup that proved the list
+	First     time.Time // of the first such lookup, or of the newest reset; zero: not noted
+	Pinned    time.Time // when this device got the log's key from the instance itself; zero: not noted
+	Unchanged time.Time // when the list became what it is, as the log says
+	Stale     bool      // so old that it is asked for again
+}
+
+// Witness is one cosignature under a log's checkpoint.
+type Witness struct {
+	Name    string    `json:"name"` // in the policy
+	Domain  string    `json:"domain"`
+	Time    time.Time `json:"time,omitzero"`
+	Counts  bool      `json:"counts,omitempty"` // false for the log's own domain and that of the own instance
+	Auditor bool      `json:"auditor,omitempty"`
 }
 
 // ConversationState says what can be done in a conversation.
@@ -105,6 +131,7 @@ type Message struct {
 	Text         string       `json:"text"`
 	Attachments  []Attachment `json:"attachments,omitempty"`
 	State        MessageState `json:"state"`
+	KeysReset    bool         `json:"keys_reset,omitempty"` // when it came, a reset of the sender's keys was not accepted
 }
 
 // Attachment is a file of a message; [Device.OpenFile] decrypts it.
@@ -137,6 +164,7 @@ const (
 	EventMemberRemoved       EventType = "member.removed"       // Actor; By
 	EventMemberFailed        EventType = "member.failed"        // Actor could not be added or removed: Code, Detail
 	EventContactReset        EventType = "contact.reset"        // Actor has new keys that the old ones do not vouch for
+	EventContactWaiting      EventType = "contact.waiting"      // what concerns Actor in Conversation waits: Code, Detail
 	EventKeyPackagesRefused  EventType = "key_packages.refused" // Code, Detail
 )
 
@@ -155,6 +183,7 @@ const (
 	CodePaused            = "paused"
 	CodeTooLarge          = "too_large"
 	CodeTooLate           = "too_late"
+	CodeNotWitnessed      = "not_witnessed"
 )
 
 // Event is one entry of the device's history of happenings. Seq is the cursor to ask for more with.

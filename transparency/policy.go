@@ -25,6 +25,9 @@ type Policy struct {
 	quorum    *rule           // nil: none is asked for
 }
 
+// Asks tells whether the policy demands any witness at all. That of no policy demands none.
+func (p *Policy) Asks() bool { return p != nil && p.quorum != nil }
+
 // PolicyLog is a log line.
 type PolicyLog struct {
 	Key note.Verifier // its name is the log's origin

@@ -43,7 +43,7 @@ func (t Terms) evaluate(signed []byte, l Log) (Verdict, error) {
 // newest is the better of the verdict on a checkpoint and that on the note that l remembers of the same tree: what was vouched for
 // once about a tree stays said of it, whoever shows the tree again. It returns the note that the verdict is about.
 func (t Terms) newest(v Verdict, signed []byte, l Log) (Verdict, []byte) {
-	if v.Checkpoint.Size != l.Size || len(l.Note) == 0 || t.Policy == nil || bytes.Equal(signed, l.Note) {
+	if v.Checkpoint.Size != l.Size || len(l.Note) == 0 || !t.Policy.Asks() || bytes.Equal(signed, l.Note) {
 		return v, signed
 	}
 	known, err := t.evaluate(l.Note, l)
@@ -55,7 +55,7 @@ func (t Terms) newest(v Verdict, signed []byte, l Log) (Verdict, []byte) {
 
 // check is W13 and W14.
 func (t Terms) check(v Verdict) error {
-	if t.Policy == nil || t.Policy.quorum == nil {
+	if !t.Policy.Asks() {
 		return nil
 	}
 	if err := v.quorum(); err != nil {

@@ -1,0 +1,201 @@
+package device
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/transparency"
+)
+
+// AskWitnesses sets the policy (C2SP tlog-policy) that says whose cosignatures an instance's log needs to be believed. Call it
+// before anything else; without it none are asked for. Errors name the line.
+func (d *Device) AskWitnesses(policy []byte) error {
+	p, err := transparency.ParsePolicy(policy)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.policy = p
+	return nil
+}
+
+// AsksWitnesses tells whether the witnesses of a log matter here.
+func (d *Device) AsksWitnesses() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.policy.Asks()
+}
+
+// terms are what this device demands of a log. The own instance would vouch for itself, so its witnesses do not count.
+func (t *txn) terms() (transparency.Terms, error) {
+	terms := transparency.Terms{Policy: t.policy, Now: t.now.Unix()}
+	account, err := t.account()
+	if errors.Is(err, ErrNotEnrolled) {
+		return terms, nil
+	}
+	_, terms.Own, _ = strings.Cut(account.Instance, "://")
+	return terms, err
+}
+
+// NotWitnessedError says that a log is not vouched for now as the policy wants it (W13, W14 of spec/witness.md). Nothing is wrong with the
+// answer otherwise, and a later one may do.
+type NotWitnessedError struct {
+	Actor  string
+	Reason string // one sentence
+}
+
+func (e *NotWitnessedError) Error() string {
+	return "device: learning the keys of " + e.Actor + ": " + e.Reason
+}
+
+// notWitnessed makes a NotWitnessedError of the error of a check, if it is one of those.
+func notWitnessed(actor, instance string, err error) error {
+	var check *transparency.CheckError
+	if !errors.As(err, &check) || check.Check != "W13" && check.Check != "W14" {
+		return nil
+	}
+	_, host, _ := strings.Cut(instance, "://")
+	return &NotWitnessedError{actor, fmt.Sprintf("the witnesses do not vouch for the log of %s now: %s", host, check.Reason)}
+}
+
+// proof says whose word the newest proven list of an actor rests on.
+type proof struct {
+	Log       string    `json:"log"` // origin
+	Size      int64     `json:"size"`
+	AsOf      time.Time `json:"as_of,omitzero"` // zero: no witness was asked for
+	Witnesses []Witness `json:"witnesses,omitempty"`
+}
+
+func proofOf(v transparency.Verdict) *proof {
+	p := &proof{Log: v.Checkpoint.Origin, Size: v.Checkpoint.Size, AsOf: secondOf(v.AsOf)}
+	for _, s := range v.Cosigned {
+		p.Witnesses = append(p.Witnesses, Witness{s.Witness, s.Domain, secondOf(s.Time), s.Counts, s.Auditor})
+	}
+	return p
+}
+
+// secondOf reads a second since 1970 that others wrote; 0 is none. JSON has no years above 9999.
+func secondOf(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(min(seconds, 253402300799), 0).UTC()
+}
+
+// proven is the moment as of which the newest list of an actor is known to have been the newest: when it was looked up, or as of when the
+// witnesses vouch for the log, whichever is earlier. Zero: it is not known as the policy wants it.
+func (t *txn) proven(c contact) time.Time {
+	switch {
+	case c.Checked.IsZero():
+		return time.Time{}
+	case c.Proof == nil || c.Proof.AsOf.IsZero():
+		if t.policy.Asks() {
+			return time.Time{}
+		}
+		return c.Checked
+	case c.Proof.AsOf.Before(c.Checked):
+		return c.Proof.AsOf
+	}
+	return c.Checked
+}
+
+// belief is why an actor's keys are believed, for people.
+func (t *txn) belief(actor string, c contact) (*Belief, error) {
+	if c.record == nil {
+		return nil, nil
+	}
+	b := &Belief{Checked: c.Checked, First: c.First, Unchanged: secondOf(int64(min(c.record.Statement.Time/1000, 1<<62))), Asked: t.policy.Asks()}
+	b.Stale = t.now.Sub(t.proven(c)) > recordStale
+	if p := c.Proof; p != nil {
+		b.Log, b.Size, b.AsOf, b.Witnesses = p.Log, p.Size, p.AsOf, p.Witnesses
+		b.Auditor = slices.ContainsFunc(p.Witnesses, func(w Witness) bool { return w.Counts && w.Auditor })
+	}
+	instance, err := instanceOf(actor)
+	if err != nil {
+		return nil, err
+	}
+	_, err = t.row(bucketPinned, instance, &b.Pinned)
+	return b, err
+}
+
+// NotWitnessed reports that the lookup of an actor failed for want of witnesses. The job stays, to be tried again: who is to come in waits,
+// and who is here goes on under the keys that were proven before. The person is told once.
+func (d *Device) NotWitnessed(job string, e *NotWitnessedError) error {
+	return d.update(func(t *txn) error {
+		j, row, err := t.lookupJob(job)
+		if err != nil || j == nil {
+			return err
+		}
+		c, err := t.contact(e.Actor)
+		if err != nil {
+			return err
+		}
+		c.NotWitnessed = t.now
+		if err := t.putRow(bucketContact, e.Actor, c.contactRow); err != nil {
+			return err
+		}
+		if j.For == "" {
+			return nil
+		}
+		if !slices.Contains(j.Told, e.Actor) {
+			j.Told = append(j.Told, e.Actor)
+			if err := t.putJob(j, row); err != nil {
+				return err
+			}
+			if err := t.emit(Event{Type: EventContactWaiting, Conversation: j.For, Actor: e.Actor, Code: CodeNotWitnessed, Detail: e.Reason}); err != nil {
+				return err
+			}
+		}
+		return t.settle(j.For)
+	})
+}
+
+// lookupJob reads a lookup that is under way; nil if it is over.
+func (t *txn) lookupJob(id string) (*LookupJob, jobRow, error) {
+	var row jobRow
+	if ok, err := t.row(bucketJob, id, &row); err != nil || !ok {
+		return nil, row, err
+	}
+	job, err := decodeJob(id, row)
+	if err != nil {
+		return nil, row, err
+	}
+	j, _ := job.(*LookupJob)
+	return j, row, nil
+}
+
+// keepsPlace tells whether a member's leaf may be renewed under keys that were proven before, because the log shows them to nobody now as
+// the policy wants it. To hold such a commit up would let an instance stop the talk of all others by hiding from the witnesses.
+func (t *txn) keepsPlace(before, after leaf) (bool, error) {
+	c, err := t.contact(after.actor)
+	if err != nil || c.record == nil || c.NotWitnessed.IsZero() || t.now.Sub(c.NotWitnessed) > notWitnessedFor {
+		return false, err
+	}
+	return before.actor == after.actor && string(before.key) == string(after.key) && c.record.List.Has(after.key), nil
+}
+
+// renew asks for newer proofs of actors' keys in the background. Nothing waits for the answer.
+func (t *txn) renew(actors ...string) error {
+	if len(actors) == 0 {
+		return nil
+	}
+	return t.lookUp("", actors[:min(len(actors), maxMembers)])
+}
+
+// stale lists the actors among these whose keys were proven long enough ago to be asked for again.
+func (t *txn) stale(actors []string) (stale []string, err error) {
+	for _, actor := range actors {
+		c, err := t.contact(actor)
+		if err != nil {
+			return nil, err
+		}
+		if !c.Checked.IsZero() && t.now.Sub(t.proven(c)) > recordStale {
+			stale = append(stale, actor)
+		}
+	}
+	return stale, nil
+}
