@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,21 +23,26 @@ func (a *Agent) Account() (account device.Account, ok, needsLogin bool, err erro
 	return account, ok, a.refused, err
 }
 
-// Contact looks an actor up now and says what is known.
+// Contact looks an actor up now and says what is known. With a *device.NotWitnessedError comes what was known before, if anything was.
 func (a *Agent) Contact(ctx context.Context, actor string) (device.Contact, error) {
 	err := a.lookup(ctx, actor)
 	a.touch()
-	if err != nil {
+	var unseen *device.NotWitnessedError
+	if err != nil && !errors.As(err, &unseen) {
+		return device.Contact{}, err
+	}
+	c, _, known := a.device.Contact(actor)
+	return c, errors.Join(err, known)
+}
+
+// AcceptKeys says that the person takes an actor's keys of now for theirs, after a reset. It asks nobody.
+func (a *Agent) AcceptKeys(actor string) (device.Contact, error) {
+	defer a.touch()
+	if err := a.device.AcceptKeys(actor); err != nil {
 		return device.Contact{}, err
 	}
 	c, _, err := a.device.Contact(actor)
 	return c, err
-}
-
-// AcceptKeys says that the person takes an actor's keys of now for theirs, after a reset.
-func (a *Agent) AcceptKeys(actor string) error {
-	defer a.touch()
-	return a.device.AcceptKeys(actor)
 }
 
 // meet looks up who has not been looked up lately, so that somebody without keys is named before anything is begun. Who cannot

@@ -3,6 +3,7 @@ package device
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -141,17 +142,47 @@ func (d *Device) NotWitnessed(job string, e *NotWitnessedError) error {
 		if j.For == "" {
 			return nil
 		}
-		if !slices.Contains(j.Told, e.Actor) {
-			j.Told = append(j.Told, e.Actor)
-			if err := t.putJob(j, row); err != nil {
-				return err
-			}
-			if err := t.emit(Event{Type: EventContactWaiting, Conversation: j.For, Actor: e.Actor, Code: CodeNotWitnessed, Detail: e.Reason}); err != nil {
-				return err
-			}
+		if err := t.tellUnseen(j, row, e); err != nil {
+			return err
 		}
 		return t.settle(j.For)
 	})
+}
+
+// tellUnseen tells the person, the first time, and keeps the reason for whoever asks.
+func (t *txn) tellUnseen(j *LookupJob, row jobRow, e *NotWitnessedError) error {
+	_, told := j.Unseen[e.Actor]
+	if j.Unseen == nil {
+		j.Unseen = map[string]string{}
+	}
+	j.Unseen[e.Actor] = e.Reason
+	if err := t.putJob(j, row); err != nil || told {
+		return err
+	}
+	return t.emit(Event{Type: EventContactWaiting, Conversation: j.For, Actor: e.Actor, Code: CodeNotWitnessed, Detail: e.Reason})
+}
+
+// waitsFor says in one sentence what holds up what waits in a conversation, if that is something the person should know.
+func (t *txn) waitsFor(c Conversation) (reason string, err error) {
+	changed, err := t.changed(c.Expected)
+	if err != nil {
+		return "", err
+	}
+	if len(changed) > 0 {
+		return CodeKeysReset + ": nothing is sent before you accept the new keys of " + strings.Join(changed, ", "), nil
+	}
+	if c.Waiting == 0 {
+		return "", nil
+	}
+	err = t.eachJob(func(j Job) error {
+		if l, ok := j.(*LookupJob); ok && l.For == c.ID {
+			for _, actor := range slices.Sorted(maps.Keys(l.Unseen)) {
+				reason = CodeNotWitnessed + ": " + l.Unseen[actor]
+			}
+		}
+		return nil
+	})
+	return reason, err
 }
 
 // lookupJob reads a lookup that is under way; nil if it is over.

@@ -287,6 +287,9 @@ func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
 		return nil
 	})
 	c.Expected = slices.Sorted(maps.Keys(expected))
+	if err == nil && c.State == StateActive {
+		c.Reason, err = t.waitsFor(c)
+	}
 	return c, err
 }
 

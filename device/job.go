@@ -33,8 +33,9 @@ type OpenJob struct {
 type LookupJob struct {
 	jobID
 	Actors []string
-	For    string   // the conversation that waits for the answers; "" if none does
-	Told   []string `json:",omitempty"` // actors of whom the person was told that they hold the job up
+	For    string // the conversation that waits for the answers; "" if none does
+	// Unseen has, by actor, why the log that was asked is not believed now; the person was told.
+	Unseen map[string]string `json:",omitempty"`
 }
 
 // ClaimJob is POST /claims for each actor. Result: Claimed.

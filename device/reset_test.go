@@ -61,6 +61,7 @@ func TestNothingIsSentAfterAReset(t *testing.T) {
 	w.quiet()
 	require.Equal(t, device.MessageQueued, mustMessages(t, a, id)[0].State)
 	require.Empty(t, b.texts(id))
+	require.Contains(t, a.conversation(id).Reason, "keys_reset: nothing is sent before you accept the new keys of "+bob)
 
 	var reset *device.KeysResetError
 	_, err = a.Send(id, "written after", nil, "")

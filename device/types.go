@@ -78,7 +78,7 @@ type Conversation struct {
 	ID      string // hex of the group id
 	URL     string
 	State   ConversationState
-	Reason  string // code, and the check that failed; empty unless paused or left
+	Reason  string // code and why: of being paused or left, else of what keeps the steps waiting that the person should know
 	Created time.Time
 	Epoch   uint64
 	// EpochAuthenticator (RFC 9420 section 8.7) is the same for all members of one epoch.
@@ -184,6 +184,7 @@ const (
 	CodeTooLarge          = "too_large"
 	CodeTooLate           = "too_late"
 	CodeNotWitnessed      = "not_witnessed"
+	CodeKeysReset         = "keys_reset"
 )
 
 // Event is one entry of the device's history of happenings. Seq is the cursor to ask for more with.

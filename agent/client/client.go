@@ -60,6 +60,12 @@ func (c *Client) Contact(ctx context.Context, handle string) (x Contact, err err
 	return x, err
 }
 
+// AcceptKeys takes somebody's keys of now for theirs, after a reset.
+func (c *Client) AcceptKeys(ctx context.Context, handle string) (x Contact, err error) {
+	err = c.call(ctx, http.MethodPost, "/contacts/"+url.PathEscape(handle)+"/accept", "", nil, &x)
+	return x, err
+}
+
 // Devices of the account.
 func (c *Client) Devices(ctx context.Context) (d Devices, err error) {
 	err = c.call(ctx, http.MethodGet, "/devices", "", nil, &d)

@@ -39,6 +39,34 @@ type Contact struct {
 	Devices []string   `json:"devices" doc:"Identifiers of the devices"`
 	Checked *time.Time `json:"checked,omitempty" doc:"Of the newest lookup that proved something"`
 	Resets  int        `json:"resets" doc:"How often the keys were replaced by some that the old ones do not vouch for"`
+	Changed bool       `json:"changed" doc:"The newest reset is not accepted: nothing is sent to them before it is"`
+	// Believed is missing for somebody whose keys were never proven.
+	Believed *Believed `json:"believed,omitempty"`
+}
+
+// Believed says why somebody's keys are believed.
+type Believed struct {
+	Log       string     `json:"log" doc:"Origin of the log that has them"`
+	Size      int64      `json:"size" doc:"Of the log, in entries, when it proved them"`
+	AsOf      *time.Time `json:"as_of,omitempty" doc:"As of when enough witnesses vouch that the log was no longer than that; missing: they were not asked"`
+	Witnesses []Witness  `json:"witnesses" doc:"Whose cosignatures were there"`
+	Auditor   bool       `json:"auditor" doc:"One that counts has recomputed the log, too"`
+	Checked   *time.Time `json:"checked,omitempty" doc:"Of the newest lookup that proved it"`
+	FirstSeen *time.Time `json:"first_seen,omitempty" doc:"Since when this device knows the person; a reset begins it anew"`
+	LogPinned *time.Time `json:"log_pinned,omitempty" doc:"When this device got the log's key from the instance itself"`
+	Unchanged *time.Time `json:"unchanged,omitempty" doc:"Since when the list is what it is, as the log says"`
+	Resets    int        `json:"resets"`
+	Stale     bool       `json:"stale" doc:"Older than six hours; a newer proof is asked for"`
+	Problem   string     `json:"problem,omitempty" doc:"Why there is no newer proof now"`
+	Sentence  string     `json:"sentence" doc:"All of that for people, with what is missing"`
+}
+
+// Witness is a cosignature under a log's checkpoint.
+type Witness struct {
+	Name   string     `json:"name" doc:"In the policy of this device"`
+	Domain string     `json:"domain"`
+	Time   *time.Time `json:"time,omitempty"`
+	Counts bool       `json:"counts" doc:"false: it is of the log's own domain, or the own instance's"`
 }
 
 // Member of a conversation.
@@ -54,7 +82,7 @@ type Member struct {
 type Conversation struct {
 	ID      string    `json:"id"`
 	State   string    `json:"state" enum:"opening,active,paused,left"`
-	Reason  string    `json:"reason,omitempty" doc:"Why it is paused or left"`
+	Reason  string    `json:"reason,omitempty" doc:"Why it is paused or left, or why what waits in it does"`
 	Created time.Time `json:"created"`
 	Members []Member  `json:"members"`
 	Waiting int       `json:"waiting" doc:"Steps that are not done yet: people to add or remove, messages to encrypt"`
@@ -101,6 +129,7 @@ type Message struct {
 	Text         string       `json:"text"`
 	Attachments  []Attachment `json:"attachments"`
 	State        string       `json:"state" enum:"received,queued,sending,sent,failed" doc:"sent: the own sidecar has it and will deliver it"`
+	KeysReset    bool         `json:"keys_reset,omitempty" doc:"When it came, a reset of the sender's keys was not accepted: it may be from somebody else"`
 }
 
 // Conversations is a list of them, oldest first.

@@ -17,9 +17,10 @@ func accountOf(a device.Account, needsLogin bool) client.Account {
 	return client.Account{Handle: a.Handle, Actor: a.Actor, Instance: a.Instance, Device: a.DeviceID, State: state}
 }
 
-func contactOf(c device.Contact) client.Contact {
+func contactOf(c device.Contact, problem string) client.Contact {
 	return client.Contact{
 		Handle: agent.HandleOf(c.Actor), Actor: c.Actor, State: string(c.State), Devices: orEmpty(c.Devices), Checked: timeOf(c.Checked), Resets: c.Resets,
+		Changed: c.Changed, Believed: believedOf(c, problem, time.Now()),
 	}
 }
 
@@ -39,7 +40,7 @@ func conversationOf(c device.Conversation, me string) client.Conversation {
 func messageOf(m device.Message) client.Message {
 	out := client.Message{
 		Seq: m.Seq, ID: m.ID, Conversation: m.Conversation, Sender: agent.HandleOf(m.Sender), Actor: m.Sender, Mine: m.Mine, Time: m.Time,
-		Published: timeOf(m.Published), Kind: string(m.Kind), Text: m.Text, State: string(m.State), Attachments: []client.Attachment{},
+		Published: timeOf(m.Published), Kind: string(m.Kind), Text: m.Text, State: string(m.State), KeysReset: m.KeysReset, Attachments: []client.Attachment{},
 	}
 	for n, a := range m.Attachments {
 		out.Attachments = append(out.Attachments, client.Attachment{N: n, Name: a.Name, MediaType: a.MediaType, Size: a.Size})

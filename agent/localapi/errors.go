@@ -119,6 +119,8 @@ var answers = []struct {
 func refuse(err error) error {
 	var p *problem.Problem
 	var unready *device.NotReadyError
+	var reset *device.KeysResetError
+	var unwitnessed *device.NotWitnessedError
 	var check *device.CheckError
 	var unseen *agent.NotVisibleError
 	switch {
@@ -126,12 +128,15 @@ func refuse(err error) error {
 		return failure{problem.New(http.StatusServiceUnavailable, "not_visible", "your device is in your instance's log and cannot be seen by others yet: %s", unseen.Waiting).
 			With("help", "nothing is lost: run waxwing login again in a while")}
 	case errors.As(err, &unready):
-		who := make([]string, 0, len(unready.Actors))
-		for _, a := range unready.Actors {
-			who = append(who, agent.HandleOf(a))
-		}
 		return failure{problem.New(http.StatusConflict, "recipient_not_ready", "somebody has no device to encrypt to; nothing was sent").
-			With("who", who).With("help", "they have to log in with Waxwing once")}
+			With("who", handlesOf(unready.Actors)).With("help", "they have to log in with Waxwing once")}
+	case errors.As(err, &reset):
+		who := handlesOf(reset.Actors)
+		return failure{problem.New(http.StatusConflict, "keys_reset",
+			"somebody's keys were replaced by others that the old ones do not vouch for: they lost their devices, or it is somebody else; nothing was sent").
+			With("who", who).With("help", "ask them by another way whether it was they, and only then: waxwing contact accept "+who[0])}
+	case errors.As(err, &unwitnessed):
+		return failure{problem.New(http.StatusServiceUnavailable, "not_witnessed", "%s", unwitnessed.Reason).With("help", "it is tried again; if it stays, tell the instance's admin, or change whose witness you ask for")}
 	case errors.As(err, &check):
 		return failure{problem.New(http.StatusForbidden, "not_allowed", "%s", check.Reason).With("check", check.Check).
 			With("help", "an admin of the conversation can do it")}
@@ -145,6 +150,14 @@ func refuse(err error) error {
 		return failure{ofSidecar(p)}
 	}
 	return failure{problem.New(http.StatusInternalServerError, "internal", "something went wrong in the agent").With("help", "try again; if it stays, stop the agent and start it again")}
+}
+
+func handlesOf(actors []string) []string {
+	handles := make([]string, 0, len(actors))
+	for _, a := range actors {
+		handles = append(handles, agent.HandleOf(a))
+	}
+	return handles
 }
 
 // ofSidecar passes on what the sidecar answered. Its 401 is not about the caller's token, except for a login's.

@@ -98,6 +98,22 @@ func TestTalk(t *testing.T) {
 	require.NotEmpty(t, list)
 }
 
+func TestContactSaysWhy(t *testing.T) {
+	alice, bob := world.Person("alice"), world.Person("bob")
+	c, err := alice.Contact(ctx, bob.Handle)
+	require.NoError(t, err)
+	require.NotNil(t, c.Believed)
+	require.Contains(t, c.Believed.Log, "b.test/waxwing/log/")
+	require.Contains(t, c.Believed.Sentence, "No witness is asked for")
+	require.NotNil(t, c.Believed.LogPinned)
+	require.False(t, c.Changed)
+	accepted, err := alice.AcceptKeys(ctx, bob.Handle)
+	require.NoError(t, err, "nothing to accept")
+	require.Equal(t, c.Devices, accepted.Devices)
+	_, err = alice.AcceptKeys(ctx, "bob")
+	requireProblem(t, err, 422, "handle_invalid")
+}
+
 func TestSendIsIdempotent(t *testing.T) {
 	alice := world.Person("alice")
 	out, once := client.Outgoing{To: []string{"@bob@b.test"}, Text: "once"}, unique("once")
@@ -286,7 +302,7 @@ func TestDescription(t *testing.T) {
 	}
 	require.NoError(t, json.NewDecoder(res.Body).Decode(&doc))
 	require.Equal(t, "3.1.0", doc.OpenAPI)
-	require.Equal(t, 14, len(doc.Paths))
+	require.Equal(t, 15, len(doc.Paths))
 	for path, operations := range doc.Paths {
 		for method, op := range operations {
 			require.NotEmpty(t, op.Summary, path)

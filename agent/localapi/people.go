@@ -2,6 +2,7 @@ package localapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -28,6 +29,8 @@ func (s *service) people(api huma.API) {
 	huma.Register(api, operation("login", http.MethodPost, "/login", "Make this device one of an account", 401, 409, 422, 503), s.login)
 	huma.Register(api, operation("get-account", http.MethodGet, "/account", "Who this device belongs to", 409), s.account)
 	huma.Register(api, operation("get-contact", http.MethodGet, "/contacts/{handle}", "Look somebody up in the directory", 404, 409, 422, 503), s.contact)
+	huma.Register(api, operation("accept-keys", http.MethodPost, "/contacts/{handle}/accept",
+		"Take somebody's keys of now for theirs, after a reset; what waits for that is sent", 404, 409, 422, 503), s.accept)
 	huma.Register(api, operation("list-devices", http.MethodGet, "/devices", "The devices of the account", 409), s.devices)
 }
 
@@ -50,9 +53,12 @@ func (s *service) account(context.Context, *struct{}) (*body[client.Account], er
 	return answer(accountOf(a, needsLogin), err)
 }
 
-func (s *service) contact(ctx context.Context, in *struct {
+// HandlePath is the path of what concerns somebody.
+type HandlePath struct {
 	Handle string `path:"handle" maxLength:"320"`
-}) (*body[client.Contact], error) {
+}
+
+func (s *service) contact(ctx context.Context, in *HandlePath) (*body[client.Contact], error) {
 	if _, _, err := s.me(); err != nil {
 		return nil, refuse(err)
 	}
@@ -60,8 +66,27 @@ func (s *service) contact(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, refuse(err)
 	}
+	return s.lookUp(ctx, actor)
+}
+
+// lookUp answers with what is known of an actor, looked up now. That no newer proof is to be had for want of witnesses is no error if there is
+// one to tell of.
+func (s *service) lookUp(ctx context.Context, actor string) (*body[client.Contact], error) {
 	c, err := s.agent.Contact(ctx, actor)
-	return answer(contactOf(c), err)
+	var unseen *device.NotWitnessedError
+	if errors.As(err, &unseen) && c.Belief != nil {
+		return answer(contactOf(c, unseen.Reason), nil)
+	}
+	return answer(contactOf(c, ""), err)
+}
+
+func (s *service) accept(ctx context.Context, in *HandlePath) (*body[client.Contact], error) {
+	actor, err := s.agent.Resolve(ctx, in.Handle)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	c, err := s.agent.AcceptKeys(actor)
+	return answer(contactOf(c, ""), err)
 }
 
 func (s *service) devices(ctx context.Context, _ *struct{}) (*body[client.Devices], error) {

@@ -15,7 +15,8 @@ func TestCodesAreWrittenDown(t *testing.T) {
 	require.NoError(t, err)
 	codes := []string{
 		"host_refused", "origin_refused", "token_in_url", "token_required", "unsupported_media_type", "not_found", "method_not_allowed",
-		"recipient_not_ready", "not_allowed", "login_refused", "login_required", "internal", "request_invalid", "timeout", "not_acceptable", "not_visible",
+		"not_visible",
+		"recipient_not_ready", "keys_reset", "not_witnessed", "not_allowed", "login_refused", "login_required", "internal", "request_invalid", "timeout", "not_acceptable",
 	}
 	for _, a := range answers {
 		require.NotEmpty(t, a.help, a.code)
@@ -24,7 +25,7 @@ func TestCodesAreWrittenDown(t *testing.T) {
 	for _, e := range []device.EventType{
 		device.EventMessageReceived, device.EventMessageState, device.EventMessageWaiting, device.EventMessageRefused, device.EventConversationCreated,
 		device.EventConversationUpdated, device.EventConversationPaused, device.EventMemberAdded, device.EventMemberRemoved, device.EventMemberFailed,
-		device.EventContactReset, device.EventKeyPackagesRefused,
+		device.EventContactReset, device.EventContactWaiting, device.EventKeyPackagesRefused,
 	} {
 		codes = append(codes, string(e))
 	}

@@ -24,30 +24,59 @@ import (
 const passphraseVariable = "WAXWING_PASSPHRASE"
 
 func (c *cli) agent() *cobra.Command {
-	var listen, passphraseFile string
+	var listen, passphraseFile, witnesses string
 	cmd := &cobra.Command{
 		Use: "agent", Short: "Run the agent: hold the keys, send and receive", Args: cobra.NoArgs,
 		Long: `Runs until it is stopped. Everything personal in its home is sealed under the
 passphrase; there is no way around a lost one. The passphrase is asked for, or
-taken from --passphrase-file, or from the variable ` + passphraseVariable + `.`,
-		Example: "  waxwing agent\n  waxwing agent --listen 127.0.0.1:7423    # also for programs that cannot use a Unix socket",
+taken from --passphrase-file, or from the variable ` + passphraseVariable + `.
+
+Whose keys are which is in the log of each person's instance. Witnesses see to
+it that an instance shows everybody the same log. Whose word you want is in a
+policy file (C2SP tlog-policy), by default "witnesses" in the home:
+
+  witness w1 <key>
+  witness w2 <key>
+  group two all w1 w2
+  quorum two
+
+Your own instance's witness does not count in it.`,
+		Example: "  waxwing agent\n  waxwing agent --witnesses policy.txt\n  waxwing agent --listen 127.0.0.1:7423    # also for programs that cannot use a Unix socket",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			passphrase, err := c.passphrase(cmd, passphraseFile)
 			if err != nil {
 				return err
 			}
-			return c.runAgent(cmd.Context(), cmd.ErrOrStderr(), passphrase, listen)
+			policy, err := readWitnesses(witnesses)
+			if err != nil {
+				return err
+			}
+			return c.runAgent(cmd.Context(), cmd.ErrOrStderr(), agent.Config{Passphrase: passphrase, Witnesses: policy}, listen)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "loopback address for programs, as in 127.0.0.1:7423; they need the token in the home's file api-token")
+	cmd.Flags().StringVar(&witnesses, "witnesses", "", "policy file that says whose witness a log needs; default: the file witnesses in the home, if there is one")
 	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file whose first line is the passphrase")
 	return cmd
 }
 
-func (c *cli) runAgent(ctx context.Context, out io.Writer, passphrase []byte, listen string) (err error) {
-	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	a, err := agent.Open(agent.Config{Home: c.home, Passphrase: passphrase, Hosts: c.hosts, Log: log})
-	clear(passphrase)
+// readWitnesses reads a policy file that somebody named. The agent looks for the home's own.
+func readWitnesses(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	policy, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading whose witness is asked for: %w", err)
+	}
+	return policy, nil
+}
+
+func (c *cli) runAgent(ctx context.Context, out io.Writer, config agent.Config, listen string) (err error) {
+	config.Home, config.Hosts = c.home, c.hosts
+	config.Log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	a, err := agent.Open(config)
+	clear(config.Passphrase)
 	if err != nil {
 		return err
 	}
@@ -73,12 +102,24 @@ func (c *cli) runAgent(ctx context.Context, out io.Writer, passphrase []byte, li
 			return err
 		}
 	}
-	if _, ok, _, err := a.Account(); err == nil && !ok {
-		if _, err := fmt.Fprintln(out, "no account yet; in another terminal: waxwing login @you@your.instance"); err != nil {
-			return err
-		}
+	if err := greet(out, a, agent.WitnessesPath(c.home)); err != nil {
+		return err
 	}
 	return serveAll(ctx, a, doors)
+}
+
+// greet says what is still to be done.
+func greet(out io.Writer, a *agent.Agent, witnesses string) error {
+	text := ""
+	if _, ok, _, err := a.Account(); err == nil && !ok {
+		text = "no account yet; in another terminal: waxwing login @you@your.instance\n"
+	}
+	if !a.AsksWitnesses() {
+		text += "no witness is asked for: an instance could show you another list of somebody's keys than it shows others;\n" +
+			"to ask for witnesses, write whose into " + witnesses + " (waxwing agent --help)\n"
+	}
+	_, err := io.WriteString(out, text)
+	return err
 }
 
 // serveAll runs the agent behind its doors until the first of them ends.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/waxwing-dm/waxwing/agent/client"
 )
 
 // slowLogin is when a person wants to know that something happens.
@@ -58,35 +60,57 @@ func askCode(cmd *cobra.Command) (string, error) {
 }
 
 func (c *cli) contact() *cobra.Command {
-	return &cobra.Command{
-		Use: "contact HANDLE", Short: "Look somebody up in the directory", Args: cobra.ExactArgs(1),
-		Example: "  waxwing contact @bob@elsewhere.example",
+	cmd := &cobra.Command{
+		Use: "contact HANDLE", Short: "Look somebody up, and say why their keys are believed", Args: cobra.ExactArgs(1),
+		Long: `Asks the directory of somebody's instance for their devices, checks what proves
+them, and says in words what there is to believe it and what is missing.`,
+		Example: "  waxwing contact @bob@elsewhere.example\n  waxwing contact accept @bob@elsewhere.example    # after a reset",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			x, err := c.dial().Contact(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return c.print(cmd.OutOrStdout(), x, func(w io.Writer) error {
-				if x.State != "ready" {
-					_, err := fmt.Fprintf(w, "%s has no device to encrypt to yet\n", plain(x.Handle))
-					return err
-				}
-				if _, err := fmt.Fprintf(w, "%s can be written to; keys proven to be in the log of their instance\n", plain(x.Handle)); err != nil {
-					return err
-				}
-				for _, id := range x.Devices {
-					if _, err := fmt.Fprintf(w, "  device %s\n", plain(id)); err != nil {
-						return err
-					}
-				}
-				if x.Resets > 0 {
-					_, err := fmt.Fprintf(w, "  keys were replaced %s without the old ones vouching for the new: ask them by another way\n", times(x.Resets))
-					return err
-				}
-				return nil
-			})
+			return c.print(cmd.OutOrStdout(), x, func(w io.Writer) error { return printContact(w, x) })
 		},
 	}
+	cmd.AddCommand(c.accept())
+	return cmd
+}
+
+func (c *cli) accept() *cobra.Command {
+	return &cobra.Command{
+		Use: "accept HANDLE", Short: "Accept somebody's new keys after a reset", Args: cobra.ExactArgs(1),
+		Long: `After a reset, somebody's keys are new ones that the old ones do not vouch for:
+they have lost their devices, or it is somebody else. Ask them by another way,
+then say so here. What waits for it is sent.`,
+		Example: "  waxwing contact accept @bob@elsewhere.example",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			x, err := c.dial().AcceptKeys(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return c.print(cmd.OutOrStdout(), x, func(w io.Writer) error { return printContact(w, x) })
+		},
+	}
+}
+
+func printContact(w io.Writer, x client.Contact) error {
+	text := plain(x.Handle) + " can be written to\n"
+	switch {
+	case x.Changed:
+		text = plain(x.Handle) + ` has new keys that the old ones do not vouch for: nothing is sent
+ask them by another way whether it was they, and only then: waxwing contact accept ` + plain(x.Handle) + "\n"
+	case x.State != "ready":
+		text = plain(x.Handle) + " has no device to encrypt to yet\n"
+	}
+	for _, id := range x.Devices {
+		text += "  device " + plain(id) + "\n"
+	}
+	if x.Believed != nil {
+		text += plain(x.Believed.Sentence) + "\n"
+	}
+	_, err := io.WriteString(w, text)
+	return err
 }
 
 func (c *cli) devices() *cobra.Command {
@@ -111,11 +135,4 @@ func (c *cli) devices() *cobra.Command {
 			})
 		},
 	}
-}
-
-func times(n int) string {
-	if n == 1 {
-		return "once"
-	}
-	return fmt.Sprintf("%d times", n)
 }

@@ -118,6 +118,9 @@ func (r *reader) show(m client.Message) error {
 	if m.Mine && m.State != "sent" {
 		note = "  [" + m.State + "]"
 	}
+	if m.KeysReset {
+		who += " (new keys, not accepted: waxwing contact " + who + ")"
+	}
 	text := lines(m.Text, "       ")
 	if m.Kind == "unsupported" {
 		text = "(something that this version cannot show)"

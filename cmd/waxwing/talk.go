@@ -113,7 +113,7 @@ func (c *cli) sendFile(ctx context.Context, to, key, path string) (client.Messag
 
 // awaitSent waits until the instance has the message, and says on what it waits.
 func (c *cli) awaitSent(cmd *cobra.Command, m client.Message) (client.Message, error) {
-	agent, shown := c.dial(), ""
+	agent, shown, told := c.dial(), "", ""
 	for {
 		page, err := agent.Messages(cmd.Context(), m.Conversation, m.Seq-1, 1)
 		if err != nil {
@@ -137,12 +137,28 @@ func (c *cli) awaitSent(cmd *cobra.Command, m client.Message) (client.Message, e
 			}
 			shown = m.State
 		}
+		if told, err = c.tellReason(cmd, m, told); err != nil {
+			return m, err
+		}
 		select {
 		case <-time.After(poll):
 		case <-cmd.Context().Done():
 			return m, errors.New("not sent yet; the agent goes on trying")
 		}
 	}
+}
+
+// tellReason says what keeps a message in the queue, once for each reason.
+func (c *cli) tellReason(cmd *cobra.Command, m client.Message, told string) (string, error) {
+	if m.State != "queued" || c.json {
+		return told, nil
+	}
+	x, err := c.dial().Conversation(cmd.Context(), m.Conversation)
+	if err != nil || x.Reason == "" || x.Reason == told {
+		return told, err
+	}
+	_, err = fmt.Fprintln(cmd.ErrOrStderr(), "it waits:", plain(x.Reason))
+	return x.Reason, err
 }
 
 // checkReached says who of those that a message was for could not be added to its conversation.
@@ -275,8 +291,11 @@ func printConversation(w io.Writer, c client.Conversation) error {
 		}
 	}
 	state := ""
-	if c.State != "active" {
+	switch {
+	case c.State != "active":
 		state = "  [" + strings.TrimSpace(c.State+" "+plain(c.Reason)) + "]"
+	case c.Reason != "":
+		state = "  [" + plain(c.Reason) + "]"
 	}
 	_, err := fmt.Fprintf(w, "%.8s  %s%s\n", plain(c.ID), strings.Join(who, ", "), state)
 	return err
