@@ -90,6 +90,10 @@ func (p *person) start() {
 	var err error
 	p.Agent, err = agent.Open(agent.Config{Home: p.home, Passphrase: []byte("pass"), Hosts: p.w.hosts, Log: slog.New(slog.NewTextHandler(p.log, nil))})
 	require.NoError(p.w.t, err)
+	p.run()
+}
+
+func (p *person) run() {
 	var life context.Context
 	life, p.end = context.WithCancel(ctx)
 	p.done = make(chan error, 1)

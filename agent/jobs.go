@@ -230,7 +230,10 @@ func (a *Agent) lookUp(ctx context.Context, j *device.LookupJob, before int) err
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return err
+		if j.For != "" {
+			return err
+		}
+		a.report(ctx, "renewing what is known of people", err) // the device asks again for whom that is still needed
 	}
 	return a.device.LookedUp(j.ID())
 }

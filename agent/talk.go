@@ -35,10 +35,10 @@ func (a *Agent) Contact(ctx context.Context, actor string) (device.Contact, erro
 	return c, errors.Join(err, known)
 }
 
-// AcceptKeys says that the person takes an actor's keys of now for theirs, after a reset. It asks nobody.
-func (a *Agent) AcceptKeys(actor string) (device.Contact, error) {
+// AcceptKeys says that the person takes an actor's keys for theirs, as of so many resets. It asks nobody.
+func (a *Agent) AcceptKeys(actor string, resets int) (device.Contact, error) {
 	defer a.touch()
-	if err := a.device.AcceptKeys(actor); err != nil {
+	if err := a.device.AcceptKeys(actor, resets); err != nil {
 		return device.Contact{}, err
 	}
 	c, _, err := a.device.Contact(actor)

@@ -194,7 +194,7 @@ func TestNewMembersWaitForWitnesses(t *testing.T) {
 	require.Equal(t, []string{device.CodeNotWitnessed}, a.codes(device.EventContactWaiting))
 	require.Empty(t, a.codes(device.EventMemberFailed))
 	require.Equal(t, 1, a.conversation(id).Waiting)
-	require.Contains(t, a.conversation(id).Reason, "not_witnessed: the witnesses do not vouch for the log of a.example now: ")
+	require.Contains(t, a.conversation(id).Reason, "not_witnessed: the witnesses do not vouch for the log of c.example now: ")
 
 	at := w.now.Unix()
 	a.learns(t, carol, c[0].At(at), c[1].At(at))

@@ -2,6 +2,7 @@ package device
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,7 +26,11 @@ func (e *KeysResetError) Error() string {
 func (t *txn) wasReset(actor string, c *contact) error {
 	c.Resets++
 	c.First = t.now
-	if account, err := t.account(); err == nil && account.Actor != actor {
+	account, err := t.account()
+	if err != nil && !errors.Is(err, ErrNotEnrolled) {
+		return err
+	}
+	if account.Actor != actor { // nobody asks for leave to write to oneself
 		if err := t.Put(bucketChanged, actor, []byte{1}); err != nil {
 			return fmt.Errorf("device: marking a contact: %w", err)
 		}
@@ -54,12 +59,20 @@ func (t *txn) requireAccepted(actors []string) error {
 	return err
 }
 
-// AcceptKeys says that the person takes an actor's keys of now for theirs. What waited for that goes on.
-func (d *Device) AcceptKeys(actor string) error {
+// AcceptKeys says that the person takes an actor's keys for theirs, as of so many resets: if there was one more meanwhile, it is a
+// KeysResetError. What waited for that goes on.
+func (d *Device) AcceptKeys(actor string, resets int) error {
 	return d.update(func(t *txn) error {
 		changed, err := t.changed([]string{actor})
 		if err != nil || len(changed) == 0 {
 			return err
+		}
+		c, err := t.contact(actor)
+		if err != nil {
+			return err
+		}
+		if c.Resets != resets {
+			return &KeysResetError{changed}
 		}
 		if err := t.Delete(bucketChanged, actor); err != nil {
 			return fmt.Errorf("device: accepting the keys of %s: %w", actor, err)

@@ -69,3 +69,31 @@ func BenchmarkProof(b *testing.B) {
 		require.NoError(b, err)
 	}
 }
+
+// BenchmarkCheck is what a reader does with an answer: without a policy, with three witnesses, and where the note that is remembered is
+// another one of the same tree, so that both are weighed.
+func BenchmarkCheck(b *testing.B) {
+	l := newLog(b).grow(100)
+	w, p := twoOf(b, "w.example/w", "x.example/w", "y.example/w")
+	a := l.witnessed(b, 100, 100, w[0].At(noon), w[1].At(noon), w[2].At(noon))
+	known, _ := believed(b, l.pinned(), a, transparency.Terms{Policy: p, Now: noon})
+	for name, c := range map[string]struct {
+		from  transparency.Log
+		terms transparency.Terms
+	}{
+		"no policy": {l.pinned(), transparency.Terms{Now: noon}}, "three witnesses": {l.pinned(), transparency.Terms{Policy: p, Now: noon}},
+		"and those of another note": {known, transparency.Terms{Policy: p, Now: noon + 60}},
+	} {
+		a := a
+		if c.from.Size > 0 {
+			a = l.witnessed(b, 100, 100, w[0].At(noon+60), w[1].At(noon+60), w[2].At(noon+60))
+		}
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, _, err := c.from.Check(alice, a, c.terms); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

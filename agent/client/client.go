@@ -60,9 +60,9 @@ func (c *Client) Contact(ctx context.Context, handle string) (x Contact, err err
 	return x, err
 }
 
-// AcceptKeys takes somebody's keys of now for theirs, after a reset.
-func (c *Client) AcceptKeys(ctx context.Context, handle string) (x Contact, err error) {
-	err = c.call(ctx, http.MethodPost, "/contacts/"+url.PathEscape(handle)+"/accept", "", nil, &x)
+// AcceptKeys takes somebody's keys for theirs, as of so many resets.
+func (c *Client) AcceptKeys(ctx context.Context, handle string, resets int) (x Contact, err error) {
+	err = c.call(ctx, http.MethodPost, "/contacts/"+url.PathEscape(handle)+"/accept", "", Accept{resets}, &x)
 	return x, err
 }
 

@@ -44,6 +44,11 @@ type Contact struct {
 	Believed *Believed `json:"believed,omitempty"`
 }
 
+// Accept is the body that accepts somebody's keys after a reset.
+type Accept struct {
+	Resets int `json:"resets" minimum:"0" doc:"Of the contact, as it was shown to the person: one that came later is not accepted"`
+}
+
 // Believed says why somebody's keys are believed.
 type Believed struct {
 	Log       string     `json:"log" doc:"Origin of the log that has them"`

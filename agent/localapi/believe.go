@@ -125,11 +125,14 @@ func (r reasons) history() (text []string) {
 	case r.Resets == 0:
 		text = append(text, "First met on "+day(r.b.First)+"; no reset since.")
 	default:
-		text = append(text, fmt.Sprintf("Their keys were replaced %s without the old ones vouching for the new, last seen on %s.",
-			count(r.Resets, "time"), day(r.b.First)))
+		what := "replaced"
+		if len(r.Devices) == 0 {
+			what = "replaced or erased"
+		}
+		text = append(text, fmt.Sprintf("Their keys were %s %s without the old ones vouching for it, last seen on %s.", what, count(r.Resets, "time"), day(r.b.First)))
 	}
 	if r.Changed {
-		text = append(text, "You have not accepted the new ones: nothing is sent to them.")
+		text = append(text, "You have not accepted that: nothing is sent to them.")
 	}
 	return text
 }

@@ -36,8 +36,8 @@ func TestBelievedSaysWhatIsMissing(t *testing.T) {
 		"a policy since": {func(c *device.Contact) { c.Belief.AsOf = time.Time{} }, keys + "The witnesses you ask for were not asked then" + alone + met},
 		"a reset": {func(c *device.Contact) { c.Resets, c.Changed, c.Belief.Witnesses = 2, true, []device.Witness{audit} },
 			keys + "As of 12 minutes ago it was audited by w3 (y.example). The key of that log came from b.example itself on 2 November 2026, over TLS. " +
-				"Their keys were replaced 2 times without the old ones vouching for the new, last seen on 2 November 2026. " +
-				"You have not accepted the new ones: nothing is sent to them."},
+				"Their keys were replaced 2 times without the old ones vouching for it, last seen on 2 November 2026. " +
+				"You have not accepted that: nothing is sent to them."},
 		"all that an older store has": {func(c *device.Contact) {
 			c.Devices, c.Belief = c.Devices[:1], &device.Belief{Checked: now.Add(-50 * time.Hour), Stale: true}
 		},

@@ -107,10 +107,10 @@ func TestContactSaysWhy(t *testing.T) {
 	require.Contains(t, c.Believed.Sentence, "No witness is asked for")
 	require.NotNil(t, c.Believed.LogPinned)
 	require.False(t, c.Changed)
-	accepted, err := alice.AcceptKeys(ctx, bob.Handle)
+	accepted, err := alice.AcceptKeys(ctx, bob.Handle, 0)
 	require.NoError(t, err, "nothing to accept")
 	require.Equal(t, c.Devices, accepted.Devices)
-	_, err = alice.AcceptKeys(ctx, "bob")
+	_, err = alice.AcceptKeys(ctx, "bob", 0)
 	requireProblem(t, err, 422, "handle_invalid")
 }
 

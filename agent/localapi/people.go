@@ -30,7 +30,7 @@ func (s *service) people(api huma.API) {
 	huma.Register(api, operation("get-account", http.MethodGet, "/account", "Who this device belongs to", 409), s.account)
 	huma.Register(api, operation("get-contact", http.MethodGet, "/contacts/{handle}", "Look somebody up in the directory", 404, 409, 422, 503), s.contact)
 	huma.Register(api, operation("accept-keys", http.MethodPost, "/contacts/{handle}/accept",
-		"Take somebody's keys of now for theirs, after a reset; what waits for that is sent", 404, 409, 422, 503), s.accept)
+		"Take somebody's keys for theirs after a reset; what waits for that is sent", 404, 409, 422, 503), s.accept)
 	huma.Register(api, operation("list-devices", http.MethodGet, "/devices", "The devices of the account", 409), s.devices)
 }
 
@@ -80,12 +80,15 @@ func (s *service) lookUp(ctx context.Context, actor string) (*body[client.Contac
 	return answer(contactOf(c, ""), err)
 }
 
-func (s *service) accept(ctx context.Context, in *HandlePath) (*body[client.Contact], error) {
+func (s *service) accept(ctx context.Context, in *struct {
+	HandlePath
+	Body client.Accept
+}) (*body[client.Contact], error) {
 	actor, err := s.agent.Resolve(ctx, in.Handle)
 	if err != nil {
 		return nil, refuse(err)
 	}
-	c, err := s.agent.AcceptKeys(actor)
+	c, err := s.agent.AcceptKeys(actor, in.Body.Resets)
 	return answer(contactOf(c, ""), err)
 }
 

@@ -78,28 +78,39 @@ them, and says in words what there is to believe it and what is missing.`,
 }
 
 func (c *cli) accept() *cobra.Command {
-	return &cobra.Command{
+	var resets int
+	cmd := &cobra.Command{
 		Use: "accept HANDLE", Short: "Accept somebody's new keys after a reset", Args: cobra.ExactArgs(1),
 		Long: `After a reset, somebody's keys are new ones that the old ones do not vouch for:
 they have lost their devices, or it is somebody else. Ask them by another way,
 then say so here. What waits for it is sent.`,
 		Example: "  waxwing contact accept @bob@elsewhere.example",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			x, err := c.dial().AcceptKeys(cmd.Context(), args[0])
+			if !cmd.Flags().Changed("resets") {
+				x, err := c.dial().Contact(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				resets = x.Resets
+			}
+			x, err := c.dial().AcceptKeys(cmd.Context(), args[0], resets)
 			if err != nil {
 				return err
 			}
 			return c.print(cmd.OutOrStdout(), x, func(w io.Writer) error { return printContact(w, x) })
 		},
 	}
+	cmd.Flags().IntVar(&resets, "resets", 0, `how many resets "waxwing contact" showed you: one that came later is not accepted`)
+	return cmd
 }
 
 func printContact(w io.Writer, x client.Contact) error {
 	text := plain(x.Handle) + " can be written to\n"
 	switch {
 	case x.Changed:
-		text = plain(x.Handle) + ` has new keys that the old ones do not vouch for: nothing is sent
-ask them by another way whether it was they, and only then: waxwing contact accept ` + plain(x.Handle) + "\n"
+		text = fmt.Sprintf(`%[1]s has new keys, or none, and the old ones do not vouch for that: nothing is sent
+ask them by another way whether it was they, and only then: waxwing contact accept %[1]s --resets %[2]d
+`, plain(x.Handle), x.Resets)
 	case x.State != "ready":
 		text = plain(x.Handle) + " has no device to encrypt to yet\n"
 	}
