@@ -16,15 +16,22 @@ type CompactRange struct {
 
 // LoadCompactRange reads that of a tree of size entries.
 func LoadCompactRange(size int64, r tlog.HashReader) (CompactRange, error) {
-	var indexes []int64
+	hashes, err := r.ReadHashes(RangeIndexes(size))
+	return CompactRange{size, hashes}, err
+}
+
+// RangeIndexes are the indexes, as tlog.StoredHashIndex has them, of the hashes that the range of a tree of size entries is made of.
+func RangeIndexes(size int64) (indexes []int64) {
 	for level := 62; level >= 0; level-- {
 		if size&(1<<level) != 0 {
 			indexes = append(indexes, tlog.StoredHashIndex(level, size>>level-1))
 		}
 	}
-	hashes, err := r.ReadHashes(indexes)
-	return CompactRange{size, hashes}, err
+	return indexes
 }
+
+// Hashes of the range, for storage; LoadCompactRange asks for them in this order.
+func (c CompactRange) Hashes() []tlog.Hash { return slices.Clone(c.hashes) }
 
 // Size is the number of leaves.
 func (c CompactRange) Size() int64 { return c.size }
