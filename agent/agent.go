@@ -59,6 +59,7 @@ type Agent struct {
 	refused bool                // the sidecar does not take our token any more
 	current bool                // the mailbox was read to its end, and can be read
 	claims  map[string]claiming // by conversation
+	watcher watcher
 	loginMu sync.Mutex
 
 	patience time.Duration // for the directory to show what was published
@@ -86,7 +87,7 @@ func Open(c Config) (*Agent, error) {
 	return &Agent{
 		device: d, store: st, hosts: c.Hosts, log: c.Log, now: c.Now,
 		http:    safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwing"}),
-		changed: make(chan struct{}), claims: map[string]claiming{}, patience: visiblePatience,
+		changed: make(chan struct{}), claims: map[string]claiming{}, watcher: watcher{wake: make(chan struct{}, 1)}, patience: visiblePatience,
 	}, nil
 }
 
@@ -225,6 +226,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	working.Go(func() { a.readMailbox(ctx) })
 	working.Go(func() { a.upkeep(ctx) })
 	working.Go(func() { a.carryOutJobs(ctx) })
+	working.Go(func() { a.watch(ctx) })
 	working.Wait()
 	return nil
 }

@@ -27,6 +27,8 @@ var (
 	ErrUnproven = errors.New("the directory's answer does not prove what it says")
 	// ErrUnreachable is for an instance that did not answer usefully.
 	ErrUnreachable = errors.New("the instance cannot be reached now")
+	// ErrLog is for the own instance, when it did not give out all of its log.
+	ErrLog = errors.New("your instance did not give out all of its log")
 	// ErrAway is for the own instance, when it did not answer usefully.
 	ErrAway = errors.New("your instance cannot be reached now")
 )

@@ -207,7 +207,7 @@ func describe(err error) string {
 		return system.Error()
 	}
 	for _, known := range []error{
-		ErrUnproven, device.ErrReceipt, safehttp.ErrRefused, context.DeadlineExceeded, ErrUnreachable, ErrAway, ErrNotCapable, device.ErrNotEnrolled,
+		ErrUnproven, device.ErrReceipt, safehttp.ErrRefused, context.DeadlineExceeded, ErrUnreachable, ErrAway, ErrLog, ErrNotCapable, device.ErrNotEnrolled,
 	} {
 		if errors.Is(err, known) {
 			return known.Error()

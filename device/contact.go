@@ -145,6 +145,9 @@ func (d *Device) Learn(actor string, answer []byte) (record *keydir.Record, err 
 		if err := t.putLog(instance, log); err != nil {
 			return err
 		}
+		if err := t.watch(actor, log, found.Label, record); err != nil {
+			return err
+		}
 		return t.learned(actor, c, record)
 	})
 	return record, err

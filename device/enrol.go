@@ -244,6 +244,9 @@ func (t *txn) firstList(account Account) (publicationRow, error) {
 	first, next := keys.accountKey(0), keys.accountKey(1)
 	change.Next = [32]byte(next.Public().(ed25519.PublicKey))
 	statement, content := change.Sign(nil, first, millis(t.now))
+	if err := t.signed(statement); err != nil {
+		return publicationRow{}, fmt.Errorf("device: keeping what was signed: %w", err)
+	}
 	row := publicationRow{Statement: statement.Marshal(), Opening: opening, Content: content, Made: t.now}
 	return row, t.putRow(bucketDevice, keyPublication, row)
 }

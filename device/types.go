@@ -166,6 +166,7 @@ const (
 	EventContactReset        EventType = "contact.reset"        // Actor has new keys that the old ones do not vouch for
 	EventContactWaiting      EventType = "contact.waiting"      // what concerns Actor in Conversation waits: Code, Detail
 	EventKeyPackagesRefused  EventType = "key_packages.refused" // Code, Detail
+	EventAccountAlarm        EventType = "account.alarm"        // something about the own account that this device did not do: Code, Detail
 )
 
 // The codes of events: stable, for programs. Codes of the sidecar's problems are passed on as they are.
