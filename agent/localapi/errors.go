@@ -104,6 +104,7 @@ var answers = []struct {
 	{agent.ErrNobody, http.StatusNotFound, "no_such_recipient", "their instance knows nobody by that name", "check the spelling"},
 	{agent.ErrNotCapable, http.StatusUnprocessableEntity, "peer_not_capable", "that instance does not offer encrypted messages", "nothing was sent; they need an instance with Waxwing"},
 	{agent.ErrUnproven, http.StatusBadGateway, "not_proven", "the directory's answer does not prove what it says, so its keys are not used", "try later; if it stays, tell the instance's admin"},
+	{agent.ErrLog, http.StatusBadGateway, "log_incomplete", "your instance did not give out all of its log", "try again in a while; if it stays, ask its admin"},
 	{agent.ErrAway, http.StatusServiceUnavailable, "instance_unreachable", "your instance cannot be reached now", "try again in a while; what is queued goes out by itself"},
 	{agent.ErrUnreachable, http.StatusServiceUnavailable, "peer_unreachable", "that instance cannot be reached now", "try again in a while"},
 	{agent.ErrHasDevice, http.StatusConflict, "account_has_device", "the account already has another device", "this version knows one device per account; use another account"},

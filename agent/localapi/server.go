@@ -107,6 +107,7 @@ func handler(ctx context.Context, a *agent.Agent) http.Handler {
 	s.conversations(api)
 	s.messages(api)
 	s.files(api)
+	s.logs(api)
 	s.events(api)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -25,12 +25,14 @@ func TestCodesAreWrittenDown(t *testing.T) {
 	for _, e := range []device.EventType{
 		device.EventMessageReceived, device.EventMessageState, device.EventMessageWaiting, device.EventMessageRefused, device.EventConversationCreated,
 		device.EventConversationUpdated, device.EventConversationPaused, device.EventMemberAdded, device.EventMemberRemoved, device.EventMemberFailed,
-		device.EventContactReset, device.EventContactWaiting, device.EventKeyPackagesRefused,
+		device.EventContactReset, device.EventContactWaiting, device.EventKeyPackagesRefused, device.EventAccountAlarm,
 	} {
 		codes = append(codes, string(e))
 	}
 	codes = append(codes,
-		device.CodeWaitingKey, device.CodeCannotDecrypt, device.CodeRejectedForged, device.CodeNotInLog, device.CodeForkDetected, device.CodeCommitInvalid)
+		device.CodeWaitingKey, device.CodeCannotDecrypt, device.CodeRejectedForged, device.CodeNotInLog, device.CodeForkDetected, device.CodeCommitInvalid,
+		device.CodeListStarted, device.CodeListChanged, device.CodeListReset, device.CodeDeviceRevoked, device.CodeAccountMoved, device.CodeListErased,
+		device.CodeLogBroken, device.CodeLogUnwatched)
 	for _, c := range codes {
 		require.Contains(t, string(page), "`"+c+"`")
 	}
