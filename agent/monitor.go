@@ -121,10 +121,11 @@ func (a *Agent) scan(ctx context.Context, fromStart bool, limit int64) error {
 		return errors.Join(err, device.ErrNotEnrolled)
 	}
 	if err := a.lookup(ctx, account.Actor); err != nil {
-		if errors.Is(err, ErrUnproven) {
-			return errors.Join(err, a.device.WatchFailed(err))
+		var refused *problem.Problem
+		if errors.Is(err, ErrAway) || errors.Is(err, ErrUnreachable) || errors.As(err, &refused) {
+			return err // away, or does not know us: that is told elsewhere, and proves nothing
 		}
-		return err // the instance is away, or does not know us: that is told elsewhere, and proves nothing
+		return errors.Join(err, a.device.WatchFailed(err))
 	}
 	if err := a.erased(ctx, account); err != nil {
 		return err

@@ -132,6 +132,7 @@ func (c *cli) devices() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			c.warn(cmd)
 			return c.print(cmd.OutOrStdout(), list, func(w io.Writer) error {
 				for _, d := range list.Devices {
 					note := ""

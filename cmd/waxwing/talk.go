@@ -260,6 +260,7 @@ func (c *cli) conversations() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			c.warn(cmd)
 			return c.print(cmd.OutOrStdout(), client.Conversations{Conversations: list}, func(w io.Writer) error {
 				if len(list) == 0 {
 					_, err := fmt.Fprintln(w, "none yet; begin one: waxwing send @somebody@their.instance hello")
