@@ -77,9 +77,9 @@ func (p *person) told() (codes []string) {
 	return codes
 }
 
-// reset is what whoever runs the instance can always do: another list, of a device of theirs, and no promise kept. keys are the
+// takeOver is what whoever runs the instance can always do: another list, of a device of theirs, and no promise kept. keys are the
 // devices of the list.
-func (w *world) reset(actor string, keys ...[]byte) {
+func (w *world) takeOver(actor string, keys ...[]byte) {
 	in := w.instance(actor)
 	answer, err := in.log.Answer(context.Background(), actor, 0)
 	require.NoError(w.t, err)
@@ -133,7 +133,7 @@ func TestN1AForeignList(t *testing.T) {
 	w := newWorld(t, 2)
 	a := w.enrol(alice)
 	evil := w.stranger()
-	w.reset(alice, evil)
+	w.takeOver(alice, evil)
 	require.NoError(t, a.lookUp(alice))
 	m := a.monitor()
 	require.Len(t, m.Alarms, 1)
@@ -159,9 +159,9 @@ func TestSwapAndRevert(t *testing.T) {
 	w := newWorld(t, 3)
 	a := w.enrol(alice)
 	a.watched()
-	w.reset(alice, w.stranger())
+	w.takeOver(alice, w.stranger())
 	w.grow(alice, 20)
-	w.reset(alice, a.key)
+	w.takeOver(alice, a.key)
 	require.NoError(t, a.lookUp(alice))
 	require.Len(t, a.monitor().Alarms, 1, "the one that is there now: nobody of us signed it")
 	m := a.watched()
@@ -246,9 +246,9 @@ func TestN2toN5TheLogIsNotWhatWasSigned(t *testing.T) {
 			a := w.enrol(alice)
 			before := a.monitor()
 			w.grow(alice, 253)
-			w.reset(alice, w.stranger())
+			w.takeOver(alice, w.stranger())
 			w.grow(alice, 40)
-			w.reset(alice, a.key)
+			w.takeOver(alice, a.key)
 			require.NoError(t, a.lookUp(alice))
 			_, err := a.scan(a, 10, func(path string, b []byte) []byte { return c.bend(path, append([]byte{}, b...)) })
 			var wrong *device.LogError
@@ -299,9 +299,9 @@ func TestALieIsNewsAgain(t *testing.T) {
 func TestScanSurvivesARestart(t *testing.T) {
 	w := newWorld(t, 7)
 	a := w.enrol(alice)
-	w.reset(alice, w.stranger())
+	w.takeOver(alice, w.stranger())
 	w.grow(alice, 700)
-	w.reset(alice, a.key)
+	w.takeOver(alice, a.key)
 	require.NoError(t, a.lookUp(alice))
 	require.EqualValues(t, 1, a.monitor().Read)
 	seen := map[string]int{}
@@ -345,9 +345,9 @@ func TestScanSurvivesADiskThatFails(t *testing.T) {
 		for _, lost := range []bool{true, false} {
 			w := newWorld(t, 8)
 			a := w.enrol(alice)
-			w.reset(alice, w.stranger())
+			w.takeOver(alice, w.stranger())
 			w.grow(alice, 300)
-			w.reset(alice, a.key)
+			w.takeOver(alice, a.key)
 			require.NoError(t, a.lookUp(alice))
 			n := 0
 			a.store.fail = func() (before, after bool) {
@@ -373,7 +373,7 @@ func TestAlarmsDoNotFillTheDevice(t *testing.T) {
 	w := newWorld(t, 9)
 	a := w.enrol(alice)
 	for range 150 {
-		w.reset(alice, w.stranger())
+		w.takeOver(alice, w.stranger())
 	}
 	m := a.watched()
 	require.Len(t, m.Alarms, 64)
@@ -381,7 +381,7 @@ func TestAlarmsDoNotFillTheDevice(t *testing.T) {
 	require.Equal(t, 151-64, m.More, "the newest was found twice: by the lookup and in the log")
 	require.NoError(t, a.AlarmsSeen())
 	require.Zero(t, a.monitor().More)
-	w.reset(alice, w.stranger())
+	w.takeOver(alice, w.stranger())
 	m = a.watched()
 	require.Len(t, m.Alarms, 64)
 	require.False(t, m.Alarms[63].Seen)
@@ -457,11 +457,11 @@ func TestReplayFromTheStart(t *testing.T) {
 func TestReplayFindsWhatAScanMissed(t *testing.T) {
 	w := newWorld(t, 12)
 	other := w.enrol(alice)
-	w.reset(alice, w.stranger())
+	w.takeOver(alice, w.stranger())
 	a := w.unlisted(alice)
 	require.NoError(t, a.lookUp(alice))
-	w.reset(alice, other.key)
-	w.reset(alice, a.key)
+	w.takeOver(alice, other.key)
+	w.takeOver(alice, a.key)
 	require.NoError(t, a.lookUp(alice))
 	require.Len(t, a.told(), 1)
 	r, err := a.NewReplay()
