@@ -6,18 +6,25 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/waxwing-dm/waxwing/device"
 	"github.com/waxwing-dm/waxwing/internal/problem"
+	"github.com/waxwing-dm/waxwing/internal/safehttp"
 )
 
 const (
 	scanEvery  = time.Hour
 	scanAtOnce = 1 << 18 // entries that one scan in the background reads, 63 MB; the next goes on
 
-	logPath     = "/waxwing/log/"  // of every sidecar, as is
-	servicePath = "/waxwing/actor" // the name of its service actor (spec/wire.md)
+	// Of every sidecar (spec/wire.md).
+	logPath       = "/waxwing/log/"
+	directoryPath = "/waxwing/directory"
+	servicePath   = "/waxwing/actor"
+
+	maxAnswer = 64 << 10 // bytes of a lookup answer
 )
 
 // Scan is a run of the owner's monitor (spec/monitoring.md).
@@ -120,15 +127,11 @@ func (a *Agent) scan(ctx context.Context, fromStart bool, limit int64) error {
 	if err != nil || !ok {
 		return errors.Join(err, device.ErrNotEnrolled)
 	}
-	if err := a.lookup(ctx, account.Actor); err != nil {
-		var refused *problem.Problem
-		if errors.Is(err, ErrAway) || errors.Is(err, ErrUnreachable) || errors.As(err, &refused) {
-			return err // away, or does not know us: that is told elsewhere, and proves nothing
-		}
-		return errors.Join(err, a.device.WatchFailed(err))
+	if err := a.lookUpHome(ctx, account.Instance, account.Actor); err != nil {
+		return a.watchFailed(ctx, err)
 	}
 	if err := a.erased(ctx, account); err != nil {
-		return err
+		return a.watchFailed(ctx, err)
 	}
 	if err := a.readLog(ctx, a.device, limit); err != nil || !fromStart {
 		return err
@@ -150,7 +153,46 @@ func (a *Agent) erased(ctx context.Context, account device.Account) error {
 	if err := a.device.Erased(); err != nil {
 		return err
 	}
-	return a.lookup(ctx, account.Instance+servicePath)
+	return a.lookUpHome(ctx, account.Instance, account.Instance+servicePath)
+}
+
+// lookUpHome looks somebody of the own instance up at the public route, without the device's token: whoever resets an account takes its
+// devices' tokens away with it, and who asks there is anybody.
+func (a *Agent) lookUpHome(ctx context.Context, instance, actor string) error {
+	_, from, err := a.device.LogOf(actor)
+	if err != nil {
+		return err
+	}
+	q := url.Values{"actor": {actor}, "from": {strconv.FormatInt(from, 10)}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, instance+directoryPath+"?"+q.Encode(), nil)
+	if err != nil {
+		return fmt.Errorf("agent: making a request: %w", err)
+	}
+	res, err := a.http.Do(req, maxAnswer)
+	switch {
+	case errors.Is(err, safehttp.ErrTooLarge):
+		return fmt.Errorf("agent: looking up the own account: %w", errors.Join(ErrLog, err))
+	case err != nil:
+		return fmt.Errorf("agent: looking up the own account: %w", errors.Join(ErrAway, err))
+	case res.Status == http.StatusGone:
+		return a.device.Unknown(actor)
+	case res.Status/100 == 5:
+		return fmt.Errorf("agent: looking up the own account: it answered %d: %w", res.Status, ErrAway)
+	case res.Status != http.StatusOK:
+		return fmt.Errorf("agent: looking up the own account: it answered %d: %w", res.Status, ErrLog)
+	}
+	if _, err := a.device.Learn(actor, res.Body); err != nil {
+		return errors.Join(ErrUnproven, err)
+	}
+	return nil
+}
+
+// watchFailed takes down why the account could not be watched. An instance that is away, and not only for this, proves nothing.
+func (a *Agent) watchFailed(ctx context.Context, err error) error {
+	if ctx.Err() != nil || errors.Is(err, ErrAway) && !a.isCurrent() {
+		return err
+	}
+	return errors.Join(err, a.device.WatchFailed(err))
 }
 
 // reading is what wants to read the log: the device, or a replay.
@@ -174,10 +216,7 @@ func (a *Agent) readLog(ctx context.Context, r reading, limit int64) error {
 		a.progress(f.Done, f.Total)
 		data, err := a.fetchLog(ctx, f)
 		if err != nil {
-			if ctx.Err() == nil {
-				err = errors.Join(err, a.device.WatchFailed(err))
-			}
-			return err
+			return a.watchFailed(ctx, err)
 		}
 		if err := r.LogFetched(f, data); err != nil {
 			return err
@@ -199,8 +238,11 @@ func (a *Agent) fetchLog(ctx context.Context, f device.Fetch) (data [][]byte, er
 			return nil, fmt.Errorf("agent: making a request: %w", err)
 		}
 		res, err := a.http.Do(req, want.Size)
-		if err != nil {
+		if errors.Is(err, safehttp.ErrTooLarge) {
 			return nil, fmt.Errorf("agent: reading the log of %s: %w", req.URL.Host, errors.Join(ErrLog, err))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("agent: reading the log of %s: %w", req.URL.Host, errors.Join(ErrAway, err))
 		}
 		if res.Status != http.StatusOK {
 			return nil, fmt.Errorf("agent: reading the log of %s: it answered %d: %w", req.URL.Host, res.Status, ErrLog)

@@ -60,10 +60,12 @@ func (j judge) run() (judgement, error) {
 	out := judgement{Handle: j.proof.Handle, Actor: j.proof.Actor, Proven: failed == nil, Notes: j.notes(m)}
 	for _, s := range m.steps(record) {
 		if check != nil && s.Check == stage(check.Check) {
-			out.Steps = append(out.Steps, step{s.Check, false, fmt.Sprintf("%s (%s)", check.Reason, check.Check)})
-			return out, nil
+			break
 		}
-		out.Steps = append(out.Steps, step{s.Check, true, s.Text})
+		out.Steps = append(out.Steps, s)
+	}
+	if check != nil {
+		out.Steps = append(out.Steps, step{stage(check.Check), false, fmt.Sprintf("%s (%s)", check.Reason, check.Check)})
 	}
 	return out, nil
 }
