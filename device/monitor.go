@@ -123,6 +123,10 @@ func (t *txn) watch(actor string, log transparency.Log, label [32]byte, record *
 		}
 		row.Looked = row.Target.Value
 	}
+	var wrong *LogError
+	if row.Verified.Size == row.Target.Size && errors.As(row.Verified.agrees(row.Target), &wrong) {
+		return t.failed(&row, account, wrong)
+	}
 	return t.putMonitor(row)
 }
 

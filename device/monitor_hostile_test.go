@@ -68,13 +68,17 @@ func (l *freeLog) reader() tlog.HashReader {
 
 // answer looks alice up; found is what the map has, nil if nothing.
 func (l *freeLog) answer(from int64, found *transparency.Found) []byte {
+	return l.answerFor(alice, from, found)
+}
+
+func (l *freeLog) answerFor(actor string, from int64, found *transparency.Found) []byte {
+	vrf, output := l.vrf.Prove([]byte(actor))
 	size := int64(len(l.entries))
 	root, err := tlog.TreeHash(size, l.reader())
 	require.NoError(l.t, err)
 	signed, err := transparency.SignCheckpoint(transparency.Checkpoint{Origin: l.origin, Size: size, Root: root}, l.signer)
 	require.NoError(l.t, err)
-	a := transparency.Answer{Checkpoint: signed, Newest: l.entries[size-1], Map: l.tree.Prove(l.label()).Marshal(), Found: found}
-	a.VRF, _ = l.vrf.Prove([]byte(alice))
+	a := transparency.Answer{Checkpoint: signed, Newest: l.entries[size-1], VRF: vrf, Map: l.tree.Prove([32]byte(output[:32])).Marshal(), Found: found}
 	a.Inclusion, err = tlog.ProveRecord(size, size-1, l.reader())
 	require.NoError(l.t, err)
 	if from > 0 && from < size {
@@ -131,6 +135,10 @@ func (l *freeLog) follow(p *person, found *transparency.Found) error {
 	require.NoError(l.t, err)
 	_, err = p.Learn(alice, l.answer(size, found))
 	require.NoError(l.t, err)
+	return l.read(p)
+}
+
+func (l *freeLog) read(p *person) error {
 	for {
 		f, ok, err := p.LogFetch()
 		require.NoError(l.t, err)
@@ -179,6 +187,30 @@ func TestN6AMapThatNoEntryMakes(t *testing.T) {
 	requireLogError(t, l.follow(a, first), "N6")
 	require.Equal(t, []string{device.CodeLogBroken}, a.told())
 	require.EqualValues(t, 1, a.monitor().Read)
+}
+
+// TestN6WhoeverWasLookedUp: it was somebody else's lookup that proved the checkpoint; the owner's comes when all of it was read, or while it is.
+func TestN6WhoeverWasLookedUp(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		w := newWorld(t, 23)
+		l := newFreeLog(t, w)
+		a, list := l.victim(w)
+		s, _ := l.takeover(w, 1)
+		l.append(s)
+		_, err := a.Learn(carolAtA, l.answerFor(carolAtA, 1, nil))
+		require.NoError(t, err)
+		if first {
+			require.NoError(t, l.read(a))
+			require.Equal(t, []string{device.CodeListReset}, a.told())
+		}
+		_, err = a.Learn(alice, l.answer(3, list))
+		require.NoError(t, err)
+		err = l.read(a)
+		if !first {
+			requireLogError(t, err, "N6")
+		}
+		require.Contains(t, a.told(), device.CodeLogBroken)
+	}
 }
 
 // TestN4EntriesThatMayNotFollow, though everything that is signed about them is.

@@ -101,7 +101,7 @@ func (r *Replay) arrived() error {
 	if r.log.Root() != r.ahead.Target.Root {
 		return broken("N5", "the %d entries that it serves do not make the root that it has signed", r.ahead.Target.Size)
 	}
-	if err := r.ahead.agrees(); err != nil {
+	if err := r.ahead.At.agrees(r.ahead.Target); err != nil {
 		return err
 	}
 	r.done = true

@@ -277,7 +277,10 @@ func (t *txn) arrived(row *monitorRow) error {
 	if a.At.Root != a.Target.Root {
 		return broken("N5", "the %d entries that it serves do not make the root that it has signed", a.Target.Size)
 	}
-	if err := a.agrees(); err != nil {
+	if row.Target.Size == a.Target.Size { // the own account may have been looked up since
+		a.Target = row.Target
+	}
+	if err := a.At.agrees(a.Target); err != nil {
 		return err
 	}
 	if err := t.tell(row, a.Found, a.More); err != nil {
@@ -293,13 +296,14 @@ func (t *txn) arrived(row *monitorRow) error {
 	return t.putMonitor(*row)
 }
 
-func (a *ahead) agrees() error {
+// agrees is N6.
+func (p logPoint) agrees(target logTarget) error {
 	var have []byte
-	if s, err := transparency.ParseStatement(a.At.Newest); err == nil {
+	if s, err := transparency.ParseStatement(p.Newest); err == nil {
 		v := s.MapValue()
 		have = v[:]
 	}
-	if a.Target.Own && !bytes.Equal(have, a.Target.Value) {
+	if target.Own && !bytes.Equal(have, target.Value) {
 		return broken("N6", "a lookup has shown something about your account that no entry says")
 	}
 	return nil
