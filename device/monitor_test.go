@@ -472,3 +472,32 @@ func TestReplayFindsWhatAScanMissed(t *testing.T) {
 	require.Len(t, m.Alarms, 2)
 	require.EqualValues(t, []int64{4, 3}, []int64{m.Alarms[0].Index, m.Alarms[1].Index})
 }
+
+// BenchmarkScan reads a log of 64 bundles, 16 384 entries, as an hour's run does.
+func BenchmarkScan(b *testing.B) {
+	w := newWorld(b, 30)
+	for b.Loop() {
+		b.StopTimer()
+		a := w.unlisted(alice)
+		require.NoError(b, a.lookUp(alice))
+		w.grow(alice, 64*256)
+		require.NoError(b, a.lookUp(alice))
+		b.StartTimer()
+		_, err := a.scan(a, 100, nil)
+		require.NoError(b, err)
+	}
+}
+
+// BenchmarkReplay replays 4096 entries, nearly all of padding: without their signatures, then.
+func BenchmarkReplay(b *testing.B) {
+	w := newWorld(b, 31)
+	a := w.enrol(alice)
+	w.grow(alice, 16*256)
+	a.watched()
+	for b.Loop() {
+		r, err := a.NewReplay()
+		require.NoError(b, err)
+		_, err = a.scan(r, 100, nil)
+		require.NoError(b, err)
+	}
+}
