@@ -35,29 +35,33 @@ func (l Log) Append(ctx context.Context, b sequencer.Batch) error {
 		if err := moveHead(tx, b); err != nil {
 			return err
 		}
-		rows, hashes := b.Rows, b.Hashes
-		for i, entry := range b.Entries {
-			index := b.Size + int64(i)
-			n := completeWith(index)
-			if len(hashes) < n {
-				return fmt.Errorf("entry %d has %d of %d hashes", index, len(hashes), n)
-			}
-			var row *sequencer.Row
-			if len(rows) > 0 && rows[0].Index == index {
-				row, rows = &rows[0], rows[1:]
-			}
-			if err := insertEntry(tx, index, entry, hashes[:n], row); err != nil {
-				return err
-			}
-			hashes = hashes[n:]
-		}
-		if len(rows)+len(hashes) > 0 {
-			return fmt.Errorf("%d rows and %d hashes belong to no entry", len(rows), len(hashes))
-		}
-		return nil
+		return insertEntries(tx, b)
 	})
 	if err != nil {
 		return fmt.Errorf("store: appending %d log entries at %d: %w", len(b.Entries), b.Size, err)
+	}
+	return nil
+}
+
+func insertEntries(tx sqlite.Writer, b sequencer.Batch) error {
+	rows, hashes := b.Rows, b.Hashes
+	for i, entry := range b.Entries {
+		index := b.Size + int64(i)
+		n := completeWith(index)
+		if len(hashes) < n {
+			return fmt.Errorf("entry %d has %d of %d hashes", index, len(hashes), n)
+		}
+		var row *sequencer.Row
+		if len(rows) > 0 && rows[0].Index == index {
+			row, rows = &rows[0], rows[1:]
+		}
+		if err := insertEntry(tx, index, entry, hashes[:n], row); err != nil {
+			return err
+		}
+		hashes = hashes[n:]
+	}
+	if len(rows)+len(hashes) > 0 {
+		return fmt.Errorf("%d rows and %d hashes belong to no entry", len(rows), len(hashes))
 	}
 	return nil
 }

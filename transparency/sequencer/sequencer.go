@@ -47,7 +47,8 @@ type Row struct {
 }
 
 // Batch is what becomes durable together: entries from index Size on, the tree hashes that belong to them, the labels that they
-// change, and the checkpoint over all of it. Of several rows of one label the last counts.
+// change, and the checkpoint over all of it. Rows are in the order of the entries, at most one for each; of several rows of one label
+// the last counts.
 type Batch struct {
 	Size       int64
 	Entries    [][]byte
