@@ -140,7 +140,7 @@ func Run(t *testing.T, open func(t *testing.T) sequencer.Store) {
 
 var ctx = context.Background()
 
-// batch of n entries at i, each of which writes to the label that pick gives.
+// batch of n entries at i, each of which writes to the label that pick gives, or to none if that is 0.
 func batch(t *testing.T, s sequencer.Store, i int64, n int, pick func(index int64) byte) sequencer.Batch {
 	b := sequencer.Batch{Size: i, Checkpoint: []byte{7, byte(i) + byte(n)}}
 	for k := range int64(n) {
@@ -161,7 +161,9 @@ func batch(t *testing.T, s sequencer.Store, i int64, n int, pick func(index int6
 		h, err := tlog.StoredHashes(i+k, entry, stored)
 		require.NoError(t, err)
 		b.Hashes = append(b.Hashes, h...)
-		b.Rows = append(b.Rows, row(i+k, pick(i+k)))
+		if label := pick(i + k); label != 0 {
+			b.Rows = append(b.Rows, row(i+k, label))
+		}
 	}
 	return b
 }
@@ -178,7 +180,7 @@ func batches(t *testing.T, s sequencer.Store) {
 	var all []tlog.Hash
 	size := int64(0)
 	for _, n := range []int{1, 1, 3, 7, 8, 12} {
-		b := batch(t, s, size, n, func(i int64) byte { return byte(i) })
+		b := batch(t, s, size, n, func(i int64) byte { return byte(i) * byte(i%2) }) // every other is padding
 		all = append(all, b.Hashes...)
 		gap := b
 		gap.Size++
@@ -203,6 +205,13 @@ func batches(t *testing.T, s sequencer.Store) {
 	require.Error(t, err)
 	_, err = s.Hashes(ctx, []int64{int64(len(all))})
 	require.Error(t, err)
+	next := byte(1)
+	for r, err := range s.Values(ctx, size) {
+		require.NoError(t, err)
+		require.Equal(t, row(int64(next), next).Label, r.Label)
+		next += 2
+	}
+	require.Equal(t, byte(size+1), next)
 }
 
 func rows(t *testing.T, s sequencer.Store) {
