@@ -71,6 +71,7 @@ func TestW25TheAuditEnds(t *testing.T) {
 			a.pad(300)
 			require.Equal(t, "w", l.cosign(a, 7))
 			require.Equal(t, stopped, l.document().Stopped)
+			require.Equal(t, 1, strings.Count(w.logs(), "A LOG IS NOT IN ORDER"), "it is not judged twice")
 			b.pad(10)
 			require.Equal(t, "wa", l.cosign(b, 3), "another log is another matter")
 		})
@@ -167,19 +168,37 @@ func TestALongLog(t *testing.T) {
 	l.cosign(a, size)
 	l.eventually(func() bool { return strings.Contains(w.logs(), "inconsistent tile") })
 
-	// Partial ones may be gone once there are full ones.
+	l.end()
+	a.change(func() { a.lie = nil })
+	l = w.start()
+	l.eventually(func() bool { return l.cosign(a, 20_000) == "wa" })
+	require.Empty(t, l.document().Stopped)
+}
+
+// TestPartialOnesAreGone: a log may throw away the partial bundles and tiles for which it has full ones.
+func TestPartialOnesAreGone(t *testing.T) {
+	w := newWorld(t)
+	a := w.instance("a.example")
+	l := w.start()
+	l.watch(a)
+	a.pad(5300)
+	body, checkpoint := a.body(0), a.checkpoint()
+	a.pad(70_000)
 	a.change(func() {
 		a.lie = func(path string, honest []byte) ([]byte, int) {
-			if strings.Contains(path, ".p/") && !strings.Contains(path, "/078.p/") && !strings.HasPrefix(path, "/waxwing/log/tile/1/") {
+			if strings.Contains(path, ".p/") {
 				return nil, 404
 			}
 			return honest, 200
 		}
 	})
-	l.end()
-	l = w.start()
-	l.eventually(func() bool { return l.cosign(a, 20_000) == "wa" })
-	require.Empty(t, l.document().Stopped)
+	l.post(body)
+	l.eventually(func() bool {
+		return l.signed(a, checkpoint, l.post(bytes.Replace(body, []byte("old 0"), []byte("old 5300"), 1))) == "wa"
+	})
+	paths := strings.Join(a.paths(), "\n")
+	require.Contains(t, paths, "tile/entries/020.p/180\n/waxwing/log/tile/entries/020")
+	require.Contains(t, paths, "tile/1/000.p/20\n/waxwing/log/tile/1/000")
 }
 
 // TestTooLarge: of a log that says it is larger than what is audited here nothing is read.
