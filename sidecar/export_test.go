@@ -16,7 +16,14 @@ func (s *Sidecar) Hurry() {
 }
 
 // HearAll makes it write nothing after a start before all witnesses have spoken.
-func (s *Sidecar) HearAll() { s.collector.pace.held = time.Hour }
+func (s *Sidecar) HearAll() { s.collector.pace.held, s.collector.pace.hear = time.Hour, 5*time.Second }
+
+// Waiting is why the log waits; "" if it does not.
+func (s *Sidecar) Waiting() string {
+	s.collector.mu.Lock()
+	defer s.collector.mu.Unlock()
+	return s.collector.waiting
+}
 
 // Refresh makes it do so at this interval when there is nothing new.
 func (s *Sidecar) Refresh(every time.Duration) { s.collector.pace.refresh = every }

@@ -289,14 +289,14 @@ func life(t *testing.T, w *world, j *judge, rng *rand.Rand, dir string, p *trans
 		case <-time.After(d):
 		}
 	}
-	at, tries := rng.IntN(4), 0
+	at := rng.IntN(4)
 	for i := range 4 {
 		if i == at && backup != "" {
 			copyFolder(t, dir, backup) // with whatever is under way
 		}
 		err = s.Log().Pad(ctx)
-		for ; errors.Is(err, sequencer.ErrHeld) && tries < 12; tries++ {
-			wait(2 * time.Millisecond)
+		for until := time.Now().Add(5 * time.Second); errors.Is(err, sequencer.ErrHeld) && s.Waiting() == "" && len(done) == 0 && time.Now().Before(until); {
+			wait(time.Millisecond)
 			err = s.Log().Pad(ctx)
 		}
 		wait(time.Duration(rng.IntN(6)) * time.Millisecond)
@@ -388,8 +388,8 @@ func TestRestoredFromAnywhere(t *testing.T) {
 		}
 	}
 	t.Log(outcomes)
-	require.Greater(t, outcomes["restored, refused"], restores/3)
-	require.Greater(t, outcomes["went on, signed"], 10)
+	require.Greater(t, outcomes["restored, refused"], restores/4)
+	require.Greater(t, outcomes["went on, signed"], restores/40)
 
 	copyFolder(t, backups[0], tried)
 	require.NoError(t, os.RemoveAll(filepath.Join(tried, "log-head")))
