@@ -145,7 +145,7 @@ func (d *Device) Learn(actor string, answer []byte) (record *keydir.Record, err 
 		if err := t.putLog(instance, log); err != nil {
 			return err
 		}
-		if err := t.watch(actor, log, found.Label, record); err != nil {
+		if err := t.observe(actor, log, found.Label, record); err != nil {
 			return err
 		}
 		return t.learned(actor, c, record)

@@ -82,9 +82,9 @@ func (t *txn) isOurs(s transparency.Statement) (bool, error) {
 	return bytes.Equal(row.Statement, s.Marshal()), err
 }
 
-// watch takes a proven answer about somebody in the own instance's log: a new place to read it up to, and, if it is about the own
+// observe takes a proven answer about somebody in the own instance's log: a new place to read it up to, and, if it is about the own
 // account, a list that may not be ours (N1). What was there when watching began was there before this device, and is nobody's alarm.
-func (t *txn) watch(actor string, log transparency.Log, label [32]byte, record *keydir.Record) error {
+func (t *txn) observe(actor string, log transparency.Log, label [32]byte, record *keydir.Record) error {
 	account, err := t.account()
 	if errors.Is(err, ErrNotEnrolled) {
 		return nil

@@ -40,6 +40,4 @@ func TestLogs(t *testing.T) {
 	requireProblem(t, err, 404, "no_such_recipient")
 	_, err = alice.Proof(ctx, "bob")
 	requireProblem(t, err, 422, "handle_invalid")
-	_, err = alice.Proof(ctx, "")
-	requireProblem(t, err, 422, "request_invalid")
 }
