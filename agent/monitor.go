@@ -76,8 +76,8 @@ func (a *Agent) AlarmsSeen() error {
 	return a.device.AlarmsSeen()
 }
 
-// Logs lists the logs that this device knows.
-func (a *Agent) Logs() ([]device.KnownLog, error) { return a.device.Logs() }
+// PinnedLogs lists the logs that this device knows.
+func (a *Agent) PinnedLogs() ([]device.PinnedLog, error) { return a.device.PinnedLogs() }
 
 // watch runs the monitor at once, every hour, and when it is asked to.
 func (a *Agent) watch(ctx context.Context) {
@@ -254,7 +254,7 @@ func (a *Agent) fetchLog(ctx context.Context, f device.Fetch) (data [][]byte, er
 
 // Proof asks the directory about an actor without believing the answer, for somebody else to check: known and record are what
 // the device would hold it against.
-func (a *Agent) Proof(ctx context.Context, actor string) (known device.KnownLog, record, answer []byte, err error) {
+func (a *Agent) Proof(ctx context.Context, actor string) (known device.PinnedLog, record, answer []byte, err error) {
 	sidecar, err := a.sidecar()
 	if err != nil {
 		return known, nil, nil, err

@@ -133,6 +133,7 @@ func TestIntruderOnTheOwnList(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, m.Alarms[0].Seen, "it is remembered, and not news")
 	require.Len(t, alice.alarms(), 1)
+	alice.stop()
 	require.NotContains(t, alice.log.String(), "alice")
 }
 

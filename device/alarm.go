@@ -64,7 +64,7 @@ func alarmOf(s transparency.Statement, index int64, account Account) Alarm {
 	value, kind := s.MapValue(), kindAlarms[s.Kind]
 	return Alarm{
 		ID: hex.EncodeToString(value[:]), Code: kind.code, Help: kind.help, Index: index,
-		Detail: kind.detail + " (change " + fmt.Sprint(s.Seq) + " in the log of " + hostOf(account) + dated(s.Time) + ")",
+		Detail: kind.detail + " (change " + fmt.Sprint(s.Seq) + " in the log of " + homeHost(account) + dated(s.Time) + ")",
 	}
 }
 
@@ -76,7 +76,7 @@ func dated(millis uint64) string {
 	return ", " + time.UnixMilli(int64(millis)).UTC().Format("2 January 2006 15:04 UTC")
 }
 
-func hostOf(account Account) string {
+func homeHost(account Account) string {
 	_, host, _ := strings.Cut(account.Instance, "://")
 	return host
 }
@@ -84,14 +84,14 @@ func hostOf(account Account) string {
 func brokenAlarm(check, reason string, account Account) Alarm {
 	return Alarm{
 		ID: checkAlarm + check, Code: CodeLogBroken, Help: helpBroken, Index: -1,
-		Detail: fmt.Sprintf("the log of your instance %s contradicts itself: %s (check %s)", hostOf(account), reason, check),
+		Detail: fmt.Sprintf("the log of your instance %s contradicts itself: %s (check %s)", homeHost(account), reason, check),
 	}
 }
 
 func erasedAlarm(account Account) Alarm {
 	return Alarm{
 		ID: "erased", Code: CodeListErased, Help: helpErased, Index: -1,
-		Detail: fmt.Sprintf("your instance %s says that it has erased the devices of your account", hostOf(account)),
+		Detail: fmt.Sprintf("your instance %s says that it has erased the devices of your account", homeHost(account)),
 	}
 }
 
@@ -99,7 +99,7 @@ func unwatchedAlarm(since time.Time, account Account) Alarm {
 	return Alarm{
 		ID: checkAlarm + "unwatched " + since.UTC().Format(time.RFC3339), Code: CodeLogUnwatched, Index: -1,
 		Detail: fmt.Sprintf("since %s the log of your instance %s could not be read to its end, so changes to your devices may go unnoticed",
-			since.UTC().Format("2 January 2006 15:04 UTC"), hostOf(account)),
+			since.UTC().Format("2 January 2006 15:04 UTC"), homeHost(account)),
 		Help: "waxwing log show says what is in the way; if it stays, ask your instance's admin",
 	}
 }

@@ -266,19 +266,19 @@ func (d *Device) Monitor() (m Monitor, ok bool, err error) {
 	return m, ok, err
 }
 
-// KnownLog is a log that this device has pinned.
-type KnownLog struct {
+// PinnedLog is a log that this device has pinned.
+type PinnedLog struct {
 	Instance string
 	Log      transparency.Log
 }
 
-// Logs lists the pinned logs in the order in which they were met.
-func (d *Device) Logs() (logs []KnownLog, err error) {
+// PinnedLogs lists the pinned logs in the order in which they were met.
+func (d *Device) PinnedLogs() (logs []PinnedLog, err error) {
 	err = d.view(func(t *txn) error {
 		logs = nil
 		return t.Each(bucketLog, func(instance string, value []byte) error {
 			log, err := transparency.ParseLog(value)
-			logs = append(logs, KnownLog{instance, log})
+			logs = append(logs, PinnedLog{instance, log})
 			return err
 		})
 	})
@@ -286,7 +286,7 @@ func (d *Device) Logs() (logs []KnownLog, err error) {
 }
 
 // Known returns what an answer about an actor is judged by: the log, and the record of [keydir.Record.Marshal], if there is one.
-func (d *Device) Known(actor string) (log KnownLog, record []byte, err error) {
+func (d *Device) Known(actor string) (log PinnedLog, record []byte, err error) {
 	if log.Instance, err = instanceOf(actor); err != nil {
 		return log, nil, err
 	}

@@ -110,7 +110,7 @@ func (r *Replay) arrived() error {
 		if err != nil || !ok {
 			return err
 		}
-		if err := t.tell(&row, r.ahead.Found, r.ahead.More); err != nil {
+		if err := t.raiseFound(&row, r.ahead.Found, r.ahead.More); err != nil {
 			return err
 		}
 		return t.putMonitor(row)

@@ -283,7 +283,7 @@ func (t *txn) arrived(row *monitorRow) error {
 	if err := a.At.agrees(a.Target); err != nil {
 		return err
 	}
-	if err := t.tell(row, a.Found, a.More); err != nil {
+	if err := t.raiseFound(row, a.Found, a.More); err != nil {
 		return err
 	}
 	row.Verified, row.Ahead = a.At, nil
@@ -309,8 +309,8 @@ func (p logPoint) agrees(target logTarget) error {
 	return nil
 }
 
-// tell raises the alarms for what was found in entries that are known to be the log's.
-func (t *txn) tell(row *monitorRow, list []found, more int) error {
+// raiseFound raises the alarms for what was found in entries that are known to be the log's.
+func (t *txn) raiseFound(row *monitorRow, list []found, more int) error {
 	account, err := t.account()
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ func (s *service) knownLogs(context.Context, *struct{}) (*body[client.Logs], err
 	if err != nil {
 		return nil, refuse(err)
 	}
-	logs, err := s.agent.Logs()
+	logs, err := s.agent.PinnedLogs()
 	if err != nil {
 		return nil, refuse(err)
 	}
@@ -83,7 +83,7 @@ func (s *service) proof(ctx context.Context, in *struct {
 	if p.Size > 0 {
 		p.Root = known.Log.Root[:]
 	}
-	logs, err := s.agent.Logs()
+	logs, err := s.agent.PinnedLogs()
 	for _, l := range logs {
 		if l.Instance == me.Instance {
 			p.Own = l.Log.Origin

@@ -99,7 +99,7 @@ func (c *cli) printMonitor(w io.Writer, logs client.Logs) error {
 			return nil
 		}
 		p := &printer{w: w}
-		p.line("%s", plain(hostOf(logs.Monitor.Instance)))
+		p.line("%s", plain(hostIn(logs.Monitor.Instance)))
 		if logs.Scan.FromStart && logs.Scan.Error == "" {
 			p.line("  all %d entries were replayed; each follows the rules", logs.Monitor.Target)
 		}

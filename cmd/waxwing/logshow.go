@@ -42,7 +42,7 @@ func only(logs client.Logs, what string) (client.Logs, error) {
 	}
 	out := client.Logs{Logs: []client.Log{}, Scan: logs.Scan}
 	for _, l := range logs.Logs {
-		if hostOf(l.Instance) == host {
+		if hostIn(l.Instance) == host {
 			out.Logs = append(out.Logs, l)
 			if l.Own {
 				out.Monitor = logs.Monitor
@@ -55,7 +55,7 @@ func only(logs client.Logs, what string) (client.Logs, error) {
 	return out, nil
 }
 
-func hostOf(instance string) string {
+func hostIn(instance string) string {
 	_, host, _ := strings.Cut(instance, "://")
 	return host
 }
@@ -67,7 +67,7 @@ func printLogs(w io.Writer, logs client.Logs) error {
 		if l.Own {
 			own = "  (your instance)"
 		}
-		p.line("%s%s", plain(hostOf(l.Instance)), own)
+		p.line("%s%s", plain(hostIn(l.Instance)), own)
 		p.line("  log     %s", plain(l.Origin))
 		p.line("  key     %s", plain(l.Key))
 		if l.Size == 0 {
