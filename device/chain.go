@@ -81,7 +81,8 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 	if v, err := t.judgeChange(c, ch, since); err != nil || v.status != accepted {
 		return v, err
 	}
-	if err := c.checkStaged(staged, r); err != nil {
+	f, err := c.checkStaged(staged, r)
+	if err != nil {
 		return pause(CodeForkDetected, err), nil
 	}
 	if err := next.Apply(staged); err != nil {
@@ -95,7 +96,10 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 	if staged.RemovesUs() {
 		return verdict{status: stepped}, t.leave(c, next, r, raw, ch.committer.actor)
 	}
-	return verdict{status: stepped}, t.adopt(c, next, r, raw, ch.committer.actor)
+	if err := t.adopt(c, next, r, raw, ch.committer.actor); err != nil {
+		return verdict{}, err
+	}
+	return verdict{status: stepped}, t.sighted(c, ch.committer.actor, f.seen)
 }
 
 // judgeChange is C1 to C6 for somebody's commit.
@@ -126,25 +130,24 @@ func (t *txn) judgeChange(c *conversation, ch change, since uint64) (verdict, er
 }
 
 // checkStaged is F1 for the commit and R4.
-func (c *conversation) checkStaged(staged *mls.StagedCommit, r receipt.Receipt) error {
-	f, err := parseFence(staged.AuthenticatedData(), c.group.Epoch())
-	if err != nil {
-		return err
+func (c *conversation) checkStaged(staged *mls.StagedCommit, r receipt.Receipt) (f fence, err error) {
+	if f, err = parseFence(staged.AuthenticatedData(), c.group.Epoch()); err != nil {
+		return f, err
 	}
 	if err := f.check(c.Places); err != nil {
-		return err
+		return f, err
 	}
 	if staged.RemovesUs() {
-		return nil // the next epoch's secrets are not for us
+		return f, nil // the next epoch's secrets are not for us
 	}
 	ticket, err := ticketOf(staged)
 	if err != nil {
-		return err
+		return f, err
 	}
 	if !bytes.Equal(ticket, r.Ticket[:]) {
-		return failed("R4", "the receipt has another ticket than the epoch it opens")
+		return f, failed("R4", "the receipt has another ticket than the epoch it opens")
 	}
-	return nil
+	return f, nil
 }
 
 // changeOf puts a commit into the terms of the rules.

@@ -45,8 +45,12 @@ func (t *txn) propose(c *conversation, s *step, proposals []mls.Proposal, ch cha
 	if refused := allowed(ch); refused != nil {
 		return true, t.intentFailed(c, s.Actors, CodeNotAllowed, refused.Error())
 	}
+	f := fence{place: c.Places[0]}
+	if f.seen, err = t.sightings(c, account.Actor); err != nil {
+		return false, err
+	}
 	pending, err := c.group.Commit(t.rand, mls.CommitParams{
-		Proposals: proposals, SkipStored: true, AuthenticatedData: fence{place: c.Places[0]}.marshal(), Padding: bucketOf, Now: t.now,
+		Proposals: proposals, SkipStored: true, AuthenticatedData: f.marshal(), Padding: bucketOf, Now: t.now,
 	})
 	var invalid *mls.InvalidError
 	if errors.As(err, &invalid) {

@@ -114,6 +114,7 @@ func (d *Device) Learn(actor string, answer []byte) (record *keydir.Record, err 
 	if err != nil {
 		return nil, err
 	}
+	unproven := false
 	err = d.update(func(t *txn) error {
 		log, ok, err := t.log(instance)
 		if err != nil {
@@ -130,6 +131,10 @@ func (d *Device) Learn(actor string, answer []byte) (record *keydir.Record, err 
 		if err != nil {
 			return err
 		}
+		w, err := t.watch(instance)
+		if err != nil || w.Split {
+			return orElse(err, ErrLogSplit)
+		}
 		terms, err := t.terms()
 		if err != nil {
 			return err
@@ -145,12 +150,21 @@ func (d *Device) Learn(actor string, answer []byte) (record *keydir.Record, err 
 		if err := t.putLog(instance, log); err != nil {
 			return err
 		}
+		if unproven = w.Doubt != nil; unproven {
+			return t.askAgain(instance, *w.Doubt)
+		}
 		if err := t.observe(actor, log, found.Label, record); err != nil {
 			return err
 		}
 		return t.learned(actor, c, record)
 	})
-	return record, err
+	if err != nil {
+		return nil, d.contradicted(instance, answer, err)
+	}
+	if unproven {
+		return nil, ErrLogUnproven
+	}
+	return record, nil
 }
 
 // learned takes over what was proven: a record, or that there is none.
@@ -270,5 +284,8 @@ func (t *txn) log(instance string) (transparency.Log, bool, error) {
 }
 
 func (t *txn) putLog(instance string, log transparency.Log) error {
-	return t.Put(bucketLog, instance, log.Marshal())
+	if err := t.Put(bucketLog, instance, log.Marshal()); err != nil {
+		return fmt.Errorf("device: writing what is known of the log of %s: %w", instance, err)
+	}
+	return t.watchOn(instance, log)
 }

@@ -31,6 +31,7 @@ type content struct {
 	published   time.Time
 	salt        []byte
 	attachments []attachment
+	shown       *shown // instead of all that a person could see
 }
 
 // attachment is the wire form of a file, and the stored one.
@@ -141,7 +142,11 @@ func parseNote(c content, b []byte) (content, error) {
 	var kind struct {
 		Type string `json:"type"`
 	}
-	if err := json.Unmarshal(b, &kind); err != nil || kind.Type != string(ap.NoteType) {
+	err := json.Unmarshal(b, &kind)
+	switch {
+	case err == nil && (kind.Type == typeCheckpoint || kind.Type == typeEvidence):
+		return parseShown(c, b)
+	case err != nil || kind.Type != string(ap.NoteType):
 		return c, nil // an object of another shape is one we do not know, and its place is kept
 	}
 	var n struct {
@@ -171,7 +176,6 @@ func parseNote(c content, b []byte) (content, error) {
 	if len(c.text) > maxText {
 		return content{}, fmt.Errorf("device: reading a note: text of %d bytes", len(c.text))
 	}
-	var err error
 	c.attachments, err = parseAttachments(n.Attachment)
 	return c, err
 }

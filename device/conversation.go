@@ -37,6 +37,8 @@ type conversationRow struct {
 	Head    [32]byte          `json:"head"`
 	Places  []place           `json:"places"` // newest first: this epoch and those before it that can still be read
 	Saves   uint64            `json:"saves"`  // how often it was saved: which state the other rows of it are
+	// Sighted counts on through the logs whose sightings do not fit into one message.
+	Sighted int `json:"sighted,omitempty"`
 	// Authenticator is that of the current epoch.
 	Authenticator []byte `json:"authenticator,omitempty"`
 }
@@ -47,6 +49,7 @@ type conversation struct {
 	conversationRow
 	Members []Member // by actor; replaced and not changed
 	group   *mls.Group
+	queued  bool // a step of ours, while something of somebody else's was judged
 }
 
 // open reads a conversation; nil if there is none.

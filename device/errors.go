@@ -12,6 +12,8 @@ var (
 	ErrOtherAccount        = errors.New("device: this device already belongs to another account")
 	ErrLogKeyChanged       = errors.New("device: the instance shows another log key than the one remembered")
 	ErrLogNotPinned        = errors.New("device: the instance's log key is not known yet")
+	ErrLogSplit            = errors.New("device: the log has shown two different histories: nothing new in it is believed")
+	ErrLogUnproven         = errors.New("device: the log has yet to prove that it shows everybody one history: nothing new in it is believed until then")
 	ErrNoHub               = errors.New("device: the hub key of the own instance is not known yet")
 	ErrNoSuchConversation  = errors.New("device: no such conversation")
 	ErrNoSuchMessage       = errors.New("device: no such message")

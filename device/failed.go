@@ -23,13 +23,15 @@ func (d *Device) Failed(job, code, detail string) error {
 		case *CommitJob:
 			return t.commitFailed(j, code, detail)
 		case *SendJob:
-			return t.messageFailed(j.ConversationID, j.Seq, code, detail)
+			return t.sendFailed(j, code, detail)
 		case *UploadJob:
 			return t.uploadFailed(j, code, detail)
 		case *KeyPackagesJob:
 			return t.packagesRefused(j, code, detail)
 		case *EventsJob:
 			return t.eventsFailed(j.ConversationID, detail)
+		case *ProofJob:
+			return t.doubt(j.Instance, j.Claim)
 		}
 		return fmt.Errorf("device: job %s is of no kind", job)
 	})

@@ -6,19 +6,24 @@ import (
 	"fmt"
 
 	"golang.org/x/crypto/cryptobyte"
+
+	"github.com/waxwing-dm/waxwing/transparency"
 )
 
 // A fence is the authenticated data of every PrivateMessage: where its sender stands.
 //
 //	struct {
-//	  uint8  version = 1;
-//	  uint64 term; uint64 seq; opaque head[8];
-//	  opaque epoch_authenticator[8];
-//	  opaque franking_tag[32];
+//	  uint8    version = 2;
+//	  uint64   term; uint64 seq; opaque head[8];
+//	  opaque   epoch_authenticator[8];
+//	  opaque   franking_tag[32];
+//	  uint8    count;             // at most 8
+//	  Sighting seen[count];
 //	} Fence;
 type fence struct {
 	place
-	franking [32]byte // zero in a commit
+	franking [32]byte                // zero in a commit
+	seen     []transparency.Sighting // of the logs of the members' instances, for the others to compare
 }
 
 // A place is a point of the receipt chain and the epoch it led to.
@@ -30,30 +35,46 @@ type place struct {
 	Authenticator [8]byte `json:"authenticator"`
 }
 
-const fenceSize = 1 + 8 + 8 + 8 + 8 + 32
+const (
+	fenceVersion = 2
+	fenceSize    = 1 + 8 + 8 + 8 + 8 + 32 + 1 // without sightings
+)
 
 func (f fence) marshal() []byte {
-	b := cryptobyte.NewFixedBuilder(make([]byte, 0, fenceSize))
-	b.AddUint8(formatVersion)
+	b := cryptobyte.NewFixedBuilder(make([]byte, 0, fenceSize+len(f.seen)*transparency.SightingSize))
+	b.AddUint8(fenceVersion)
 	b.AddUint64(f.Term)
 	b.AddUint64(f.Seq)
 	b.AddBytes(f.Head[:])
 	b.AddBytes(f.Authenticator[:])
 	b.AddBytes(f.franking[:])
+	b.AddUint8(uint8(len(f.seen)))
+	for _, s := range f.seen {
+		b.AddBytes(s.Marshal())
+	}
 	return b.BytesOrPanic()
 }
 
 // parseFence decodes the fence of a message of the given epoch.
 func parseFence(b []byte, epoch uint64) (fence, error) {
 	f := fence{place: place{Epoch: epoch}}
-	var version uint8
+	var version, count uint8
 	s := cryptobyte.String(b)
-	if !s.ReadUint8(&version) || version != formatVersion {
-		return fence{}, fmt.Errorf("device: decoding a fence: not version %d", formatVersion)
+	if !s.ReadUint8(&version) || version != fenceVersion {
+		return fence{}, fmt.Errorf("device: decoding a fence: not version %d", fenceVersion)
 	}
 	if !s.ReadUint64(&f.Term) || !s.ReadUint64(&f.Seq) || !s.CopyBytes(f.Head[:]) || !s.CopyBytes(f.Authenticator[:]) ||
-		!s.CopyBytes(f.franking[:]) || !s.Empty() {
+		!s.CopyBytes(f.franking[:]) || !s.ReadUint8(&count) || count > maxSightings || len(s) != int(count)*transparency.SightingSize {
 		return fence{}, fmt.Errorf("device: decoding a fence: %d bytes", len(b))
+	}
+	for ; count > 0; count-- {
+		var raw []byte
+		s.ReadBytes(&raw, transparency.SightingSize)
+		seen, err := transparency.ParseSighting(raw)
+		if err != nil {
+			return fence{}, fmt.Errorf("device: decoding a fence: %w", err)
+		}
+		f.seen = append(f.seen, seen)
 	}
 	return f, nil
 }

@@ -7,7 +7,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/tlog"
 	"pgregory.net/rapid"
+
+	"github.com/waxwing-dm/waxwing/transparency"
 )
 
 func sampleRoom() room {
@@ -53,6 +56,9 @@ func TestFenceFormat(t *testing.T) {
 	f := fence{place: place{Epoch: 5, Term: 1, Seq: 5, Head: [8]byte{1}, Authenticator: [8]byte{2}}, franking: [32]byte{3}}
 	b := f.marshal()
 	require.Len(t, b, fenceSize)
+	f.seen = []transparency.Sighting{{Origin: [4]byte{1}, Size: 7, Root: tlog.Hash{8}}, {Origin: [4]byte{2}, Size: 1 << 62}}
+	b = f.marshal()
+	require.Len(t, b, fenceSize+2*44)
 	got, err := parseFence(b, 5)
 	require.NoError(t, err)
 	require.Equal(t, f, got)
@@ -64,6 +70,9 @@ func TestFenceFormat(t *testing.T) {
 	}
 	_, err = parseFence(append(b, 0), 5)
 	require.Error(t, err)
+	b[len(b)-33]++
+	_, err = parseFence(b, 5)
+	require.Error(t, err, "a tree of more than 2^62")
 }
 
 func TestBuckets(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"testing"
+
+	"github.com/waxwing-dm/waxwing/transparency"
 )
 
 func FuzzParseRoom(f *testing.F) {
@@ -20,6 +22,7 @@ func FuzzParseRoom(f *testing.F) {
 
 func FuzzParseFence(f *testing.F) {
 	f.Add(fence{place: place{Term: 1}}.marshal())
+	f.Add(fence{seen: []transparency.Sighting{{Size: 1}, {Size: 2}}}.marshal())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		x, err := parseFence(b, 1)
 		if err == nil && !bytes.Equal(x.marshal(), b) {
@@ -37,6 +40,12 @@ func FuzzParseContent(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
+	for _, s := range []shown{{Type: typeCheckpoint, AttributedTo: "x", Note: "n"}, {Type: typeEvidence, AttributedTo: "x", Evidence: "e"}} {
+		if b, err = s.marshal(make([]byte, saltSize), "uri:uuid:2"); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Add([]byte(`{"type":"Create","object":{"type":"Note","attachment":[[]]}}`))
 	f.Add([]byte(`{"type":["Create"],"object":null}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -46,6 +55,9 @@ func FuzzParseContent(f *testing.F) {
 		}
 		if len(c.text) > maxText || len(c.attachments) > maxAttachments || len(c.salt) != saltSize {
 			t.Fatal("a message beyond the limits")
+		}
+		if s := c.shown; s != nil && (len(s.Note) > maxShownNote || len(s.Evidence) > maxShownEvidence || s.AttributedTo != c.actor) {
+			t.Fatal("a checkpoint beyond the limits")
 		}
 		for _, a := range c.attachments {
 			if a.check() != nil {

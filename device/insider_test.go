@@ -48,12 +48,12 @@ func (p *person) setGroup(id string, g *mls.Group) {
 func (p *person) fence(id string, g *mls.Group, tag []byte) []byte {
 	r := p.w.register(p.conversation(id).URL)
 	head := receipt.Head(r.events[g.Epoch()].Receipt)
-	b := []byte{1}
+	b := []byte{2}
 	b = binary.BigEndian.AppendUint64(b, 1)
 	b = binary.BigEndian.AppendUint64(b, g.Epoch())
 	b = append(b, head[:8]...)
 	b = append(b, g.EpochAuthenticator()[:8]...)
-	return append(b, append(tag, make([]byte, 32-len(tag))...)...)
+	return append(append(b, append(tag, make([]byte, 32-len(tag))...)...), 0) // no sightings
 }
 
 // forge makes a commit that the honest program would not make, and gets it ordered: the hub is blind.
@@ -263,7 +263,11 @@ func TestMessagesThatAreNotBelieved(t *testing.T) {
 		"wrong term":                       {b.speak(id, nil, func(f []byte) []byte { return flip(f, 8) }), device.CodeForkDetected},
 		"wrong tag":                        {b.speak(id, nil, func(f []byte) []byte { return flip(f, 40) }), device.CodeRejectedForged},
 		"fence too short":                  {b.speak(id, nil, func(f []byte) []byte { return f[:len(f)-1] }), device.CodeRejectedForged},
-		"fence of version 2":               {b.speak(id, nil, func(f []byte) []byte { f[0] = 2; return f }), device.CodeRejectedForged},
+		"fence of version 1":               {b.speak(id, nil, func(f []byte) []byte { f[0] = 1; return f }), device.CodeRejectedForged},
+		"fence of version 3":               {b.speak(id, nil, func(f []byte) []byte { f[0] = 3; return f }), device.CodeRejectedForged},
+		"a sighting that is not there":     {b.speak(id, nil, func(f []byte) []byte { f[len(f)-1] = 1; return f }), device.CodeRejectedForged},
+		"nine sightings":                   {b.speak(id, nil, func(f []byte) []byte { f[len(f)-1] = 9; return append(f, sightings(9)...) }), device.CodeRejectedForged},
+		"a sighting of nothing":            {b.speak(id, nil, func(f []byte) []byte { f[len(f)-1] = 1; return append(f, make([]byte, 44)...) }), device.CodeRejectedForged},
 		"no fence":                         {b.speak(id, nil, func([]byte) []byte { return nil }), device.CodeRejectedForged},
 		"bad attachment": {b.speak(id, object(func(m map[string]any) {
 			m["attachment"] = []any{map[string]any{"key": base64.StdEncoding.EncodeToString(make([]byte, 32)), "url": "file:///etc/passwd"}}

@@ -8,7 +8,7 @@ import (
 )
 
 // A Job is something the device wants done outside. The set is closed: *OpenJob, *LookupJob, *ClaimJob, *CommitJob, *SendJob,
-// *UploadJob, *KeyPackagesJob, *EventsJob.
+// *UploadJob, *KeyPackagesJob, *EventsJob, *ProofJob.
 type Job interface {
 	// ID is unique and stays the same when the job is done again; it is the id of POST /commits and POST /messages.
 	ID() string
@@ -66,7 +66,7 @@ type SendJob struct {
 	Conversation   string // URL
 	Message        []byte
 	To             []string
-	Seq            uint64 // of the Message, in its conversation
+	Seq            uint64 // of the Message, in its conversation; 0 if it is none that a person wrote
 	Epoch          uint64 // that it is encrypted in
 }
 
@@ -92,6 +92,15 @@ type EventsJob struct {
 	After          uint64
 }
 
+// ProofJob asks a log what it had at a size, because somebody says it showed them something. If the log as it is known here
+// ([Device.LogHead]) is smaller, its newest checkpoint comes first ([Device.AdvanceLog]). Result: Compared.
+type ProofJob struct {
+	jobID
+	Instance string
+	Size     int64
+	Claim    claim
+}
+
 func (j *OpenJob) lane() string        { return fmt.Sprintf("conversation %x", j.GroupID) }
 func (j *LookupJob) lane() string      { return "lookup " + j.For }
 func (j *ClaimJob) lane() string       { return "conversation " + j.Conversation }
@@ -100,6 +109,7 @@ func (j *SendJob) lane() string        { return "conversation " + j.Conversation
 func (j *UploadJob) lane() string      { return "upload" } // one blob in memory at a time
 func (j *KeyPackagesJob) lane() string { return "key packages" }
 func (j *EventsJob) lane() string      { return "events " + j.ConversationID }
+func (j *ProofJob) lane() string       { return "proof " + j.Instance }
 
 // jobKinds makes an empty job of each kind.
 var jobKinds = map[string]func() Job{
@@ -111,6 +121,7 @@ var jobKinds = map[string]func() Job{
 	"upload":       func() Job { return new(UploadJob) },
 	"key-packages": func() Job { return new(KeyPackagesJob) },
 	"events":       func() Job { return new(EventsJob) },
+	"proof":        func() Job { return new(ProofJob) },
 }
 
 func kindOf(j Job) string {
@@ -131,6 +142,8 @@ func kindOf(j Job) string {
 		return "key-packages"
 	case *EventsJob:
 		return "events"
+	case *ProofJob:
+		return "proof"
 	}
 	panic("device: a job of no kind")
 }

@@ -26,6 +26,14 @@ const (
 	maxParkedUnknown = 256      // items for conversations this device is not in
 	parkedFor        = 14 * 24 * time.Hour
 
+	maxSightings     = 8        // of logs, in one message
+	maxShownNote     = 16 << 10 // bytes of a signed checkpoint that a member shows
+	maxShownEvidence = 48 << 10 // bytes of evidence that a member shows
+	maxEvidence      = 64       // logs whose evidence is kept
+	maxProven        = 16       // checkpoints of a log remembered beside the newest
+	maxClaims        = 64       // of one actor about one log in a gossipDay
+	gossipDay        = 24 * time.Hour
+
 	recordFresh  = 24 * time.Hour      // a device list proven longer ago is asked for again, and waited for
 	recordStale  = 6 * time.Hour       // one proven longer ago is asked for again in the background
 	leafLifetime = 30 * 24 * time.Hour // of key packages and the creator's leaf

@@ -243,7 +243,7 @@ func TestN4EntriesThatMayNotFollow(t *testing.T) {
 func FuzzLogFetched(f *testing.F) {
 	w := newWorld(f, 22)
 	a := w.enrol(alice)
-	w.grow(alice, 2)
+	w.growBy(alice, 2)
 	require.NoError(f, a.lookUp(alice))
 	want, ok, err := a.LogFetch()
 	require.NoError(f, err)

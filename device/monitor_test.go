@@ -102,8 +102,8 @@ func (w *world) stranger() []byte {
 	return public
 }
 
-// grow has others publish, so that there is something to read.
-func (w *world) grow(actor string, n int) {
+// growBy has others publish, so that there is something to read.
+func (w *world) growBy(actor string, n int) {
 	for range n {
 		require.NoError(w.t, w.instance(actor).log.Pad(context.Background()))
 	}
@@ -111,9 +111,9 @@ func (w *world) grow(actor string, n int) {
 
 func TestOwnChangesAreNoAlarm(t *testing.T) {
 	w := newWorld(t, 1)
-	w.grow(alice, 3)
+	w.growBy(alice, 3)
 	a := w.enrol(alice)
-	w.grow(alice, 300)
+	w.growBy(alice, 300)
 	w.enrol(carolAtA)
 	m := a.watched()
 	require.Empty(t, m.Alarms)
@@ -160,7 +160,7 @@ func TestSwapAndRevert(t *testing.T) {
 	a := w.enrol(alice)
 	a.watched()
 	w.takeOver(alice, w.stranger())
-	w.grow(alice, 20)
+	w.growBy(alice, 20)
 	w.takeOver(alice, a.key)
 	require.NoError(t, a.lookUp(alice))
 	require.Len(t, a.monitor().Alarms, 1, "the one that is there now: nobody of us signed it")
@@ -242,12 +242,12 @@ func TestN2toN5TheLogIsNotWhatWasSigned(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 5)
-			w.grow(alice, 4)
+			w.growBy(alice, 4)
 			a := w.enrol(alice)
 			before := a.monitor()
-			w.grow(alice, 253)
+			w.growBy(alice, 253)
 			w.takeOver(alice, w.stranger())
-			w.grow(alice, 40)
+			w.growBy(alice, 40)
 			w.takeOver(alice, a.key)
 			require.NoError(t, a.lookUp(alice))
 			_, err := a.scan(a, 10, func(path string, b []byte) []byte { return c.bend(path, append([]byte{}, b...)) })
@@ -281,7 +281,7 @@ func TestALieIsNewsAgain(t *testing.T) {
 		return b
 	}
 	broken := func() int {
-		w.grow(alice, 1)
+		w.growBy(alice, 1)
 		require.NoError(t, a.lookUp(alice))
 		_, err := a.scan(a, 10, lie)
 		require.Error(t, err)
@@ -300,7 +300,7 @@ func TestScanSurvivesARestart(t *testing.T) {
 	w := newWorld(t, 7)
 	a := w.enrol(alice)
 	w.takeOver(alice, w.stranger())
-	w.grow(alice, 700)
+	w.growBy(alice, 700)
 	w.takeOver(alice, a.key)
 	require.NoError(t, a.lookUp(alice))
 	require.EqualValues(t, 1, a.monitor().Read)
@@ -314,7 +314,7 @@ func TestScanSurvivesARestart(t *testing.T) {
 		if m := a.monitor(); m.Read == m.Started {
 			require.Len(t, m.Alarms, 1, "nothing counts before the root is there")
 		}
-		w.grow(alice, 1)
+		w.growBy(alice, 1)
 		require.NoError(t, a.lookUp(alice))
 		a.restart()
 	}
@@ -325,7 +325,7 @@ func TestScanSurvivesARestart(t *testing.T) {
 	require.Equal(t, m.Target, m.Read)
 	require.Len(t, m.Alarms, 2)
 	// An answer that comes twice, or for a scan that is over, changes nothing.
-	w.grow(alice, 1)
+	w.growBy(alice, 1)
 	require.NoError(t, a.lookUp(alice))
 	f, ok, err := a.LogFetch()
 	require.NoError(t, err)
@@ -346,7 +346,7 @@ func TestScanSurvivesADiskThatFails(t *testing.T) {
 			w := newWorld(t, 8)
 			a := w.enrol(alice)
 			w.takeOver(alice, w.stranger())
-			w.grow(alice, 300)
+			w.growBy(alice, 300)
 			w.takeOver(alice, a.key)
 			require.NoError(t, a.lookUp(alice))
 			n := 0
@@ -414,10 +414,10 @@ func TestUnwatchedForADay(t *testing.T) {
 // TestReplayFromTheStart: the whole log in order, and each way in which entries can break its rules.
 func TestReplayFromTheStart(t *testing.T) {
 	w := newWorld(t, 11)
-	w.grow(alice, 10)
+	w.growBy(alice, 10)
 	w.enrol(carolAtA)
 	a := w.enrol(alice)
-	w.grow(alice, 600)
+	w.growBy(alice, 600)
 	a.watched()
 	r, err := a.NewReplay()
 	require.NoError(t, err)
@@ -480,7 +480,7 @@ func BenchmarkScan(b *testing.B) {
 		b.StopTimer()
 		a := w.unlisted(alice)
 		require.NoError(b, a.lookUp(alice))
-		w.grow(alice, 64*256)
+		w.growBy(alice, 64*256)
 		require.NoError(b, a.lookUp(alice))
 		b.StartTimer()
 		_, err := a.scan(a, 100, nil)
@@ -492,7 +492,7 @@ func BenchmarkScan(b *testing.B) {
 func BenchmarkReplay(b *testing.B) {
 	w := newWorld(b, 31)
 	a := w.enrol(alice)
-	w.grow(alice, 16*256)
+	w.growBy(alice, 16*256)
 	a.watched()
 	for b.Loop() {
 		r, err := a.NewReplay()

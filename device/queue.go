@@ -19,6 +19,7 @@ const (
 	stepRemove stepKind = "remove"
 	stepRole   stepKind = "role"
 	stepSend   stepKind = "send"
+	stepShow   stepKind = "show" // what is known of a log, to the others
 )
 
 type step struct {
@@ -36,6 +37,11 @@ type step struct {
 	// Of a message.
 	Message uint64   `json:"message,omitempty"`
 	Uploads []string `json:"uploads,omitempty"` // blobs the sidecar does not have yet
+
+	// Of a log to show.
+	Log      string `json:"log,omitempty"`      // instance
+	Asks     string `json:"asks,omitempty"`     // actor
+	Evidence bool   `json:"evidence,omitempty"` // instead of the newest checkpoint
 }
 
 func stepBucket(id string) string { return "step:" + id }
@@ -95,6 +101,8 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 		return true, t.messageFailed(c.id, s.Message, CodeRemoved, "this device is no longer in the conversation")
 	case s.Kind == stepSend:
 		return t.workSend(c, s)
+	case s.Kind == stepShow:
+		return true, t.workShow(c, s)
 	case c.State == StateLeft:
 		return true, t.intentFailed(c, s.Actors, CodeRemoved, "this device is no longer in the conversation")
 	case c.State == StatePaused:

@@ -105,7 +105,7 @@ func (t *txn) receive(item Incoming) error {
 			return err
 		}
 	}
-	if v.status == stepped || v.status == forbidding {
+	if v.status == stepped || v.status == forbidding || c.queued {
 		return t.finish(c)
 	}
 	return t.save(c)
@@ -237,6 +237,20 @@ func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, err
 	if content.actor != sender.actor {
 		return refuse(CodeRejectedForged, "the content names another author than its sender %s", sender.actor), nil
 	}
+	v := verdict{status: accepted}
+	if content.shown != nil {
+		v, err = t.shown(c, sender.actor, content.shown)
+	} else {
+		err = t.write(c, sender, content)
+	}
+	if err != nil {
+		return v, err
+	}
+	return v, t.sighted(c, sender.actor, f.seen)
+}
+
+// write writes down what a member wrote.
+func (t *txn) write(c *conversation, sender leaf, content content) error {
 	row := messageRow{
 		Message: Message{
 			ID: content.id, Conversation: c.id, Sender: sender.actor, Device: keydir.DeviceID(sender.key), Time: t.now,
@@ -246,14 +260,14 @@ func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, err
 	}
 	changed, err := t.changed([]string{sender.actor})
 	if err != nil {
-		return verdict{}, err
+		return err
 	}
 	row.KeysReset = len(changed) > 0
 	m, err := t.addMessage(row)
 	if err != nil {
-		return verdict{}, err
+		return err
 	}
-	return verdict{status: accepted}, t.emit(Event{Type: EventMessageReceived, Conversation: c.id, Actor: sender.actor, Message: &m})
+	return t.emit(Event{Type: EventMessageReceived, Conversation: c.id, Actor: sender.actor, Message: &m})
 }
 
 // emit appends an event.

@@ -14,7 +14,7 @@ import (
 const roomExtension mls.ExtensionType = 0xF7A1
 
 const (
-	formatVersion = 1 // of Room and of Fence
+	formatVersion = 1 // of Room
 	roleAdmin     = 2
 )
 

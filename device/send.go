@@ -245,43 +245,69 @@ func (t *txn) workSend(c *conversation, s *step) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	salt, err := t.random(saltSize)
+	sent, err := t.dispatch(c, row.Sender, row.Seq, func(salt []byte, activity string) ([]byte, error) {
+		return row.content(salt).marshal(activity)
+	})
+	switch {
+	case errors.Is(err, mls.ErrRemoved):
+		return true, t.messageFailed(c.id, s.Message, CodeRemoved, "this device is no longer in the conversation")
+	case err != nil:
+		return false, err
+	case !sent: // who was to be added could not be
+		return true, t.messageFailed(c.id, row.Seq, CodeRecipientNotReady, "nobody else is in the conversation")
+	}
+	return true, t.setState(c.id, row.Seq, MessageSending, "", "")
+}
+
+// dispatch encrypts application data and writes down the job that hands it to the sidecar, if there is anybody to send it to. Nothing but
+// these bytes is ever sent for this step of the ratchet.
+func (t *txn) dispatch(c *conversation, self string, seq uint64, content func(salt []byte, activity string) ([]byte, error)) (sent bool, err error) {
+	message, err := t.encrypt(c, self, content)
 	if err != nil {
 		return false, err
+	}
+	hash := sha256.Sum256(message)
+	if err := t.Put(bucketSeen, hex.EncodeToString(hash[:]), []byte{1}); err != nil {
+		return false, fmt.Errorf("device: writing a message's hash: %w", err)
+	}
+	to := c.others(self)
+	if len(to) == 0 {
+		return false, nil
+	}
+	return true, t.addJob(&SendJob{ConversationID: c.id, Conversation: c.URL, Message: message, To: to, Seq: seq, Epoch: c.group.Epoch()})
+}
+
+func (t *txn) encrypt(c *conversation, self string, content func(salt []byte, activity string) ([]byte, error)) ([]byte, error) {
+	salt, err := t.random(saltSize)
+	if err != nil {
+		return nil, err
 	}
 	activity, err := t.uuidIRI()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	data, err := row.content(salt).marshal(activity)
+	data, err := content(salt, activity)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	f := fence{place: c.Places[0], franking: frankingTag(salt, data)}
+	seen, err := t.sightings(c, self)
+	if err != nil {
+		return nil, err
+	}
+	f := fence{place: c.Places[0], franking: frankingTag(salt, data), seen: seen}
 	message, err := c.group.Encrypt(t.rand, data, f.marshal(), bucketOf)
-	if errors.Is(err, mls.ErrRemoved) {
-		return true, t.messageFailed(c.id, s.Message, CodeRemoved, "this device is no longer in the conversation")
-	}
 	if err != nil {
-		return false, fmt.Errorf("device: encrypting a message in %s: %w", c.id, err)
+		return nil, fmt.Errorf("device: encrypting a message in %s: %w", c.id, err)
 	}
-	return true, t.dispatch(c, row, message)
+	return message, nil
 }
 
-// dispatch writes down the job that hands a ciphertext to the sidecar. Nothing but these bytes is ever sent for this step of the ratchet.
-func (t *txn) dispatch(c *conversation, row messageRow, message []byte) error {
-	hash := sha256.Sum256(message)
-	if err := t.Put(bucketSeen, hex.EncodeToString(hash[:]), []byte{1}); err != nil {
-		return fmt.Errorf("device: writing a message's hash: %w", err)
+// sendFailed gives up a message on its way. What no person wrote, no person misses.
+func (t *txn) sendFailed(j *SendJob, code, detail string) error {
+	if j.Seq == 0 {
+		return nil
 	}
-	to := c.others(row.Sender)
-	if len(to) == 0 { // who was to be added could not be
-		return t.messageFailed(c.id, row.Seq, CodeRecipientNotReady, "nobody else is in the conversation")
-	}
-	if err := t.addJob(&SendJob{ConversationID: c.id, Conversation: c.URL, Message: message, To: to, Seq: row.Seq, Epoch: c.group.Epoch()}); err != nil {
-		return err
-	}
-	return t.setState(c.id, row.Seq, MessageSending, "", "")
+	return t.messageFailed(j.ConversationID, j.Seq, code, detail)
 }
 
 // dropStale gives up messages that are encrypted in an epoch the others have forgotten by now. They are not encrypted again without asking:
@@ -300,7 +326,7 @@ func (t *txn) dropStale(c *conversation) error {
 		if err := t.Delete(bucketJob, j.ID()); err != nil {
 			return fmt.Errorf("device: removing a job: %w", err)
 		}
-		if err := t.messageFailed(c.id, j.Seq, CodeTooLate, "the members changed too often before it could be sent"); err != nil {
+		if err := t.sendFailed(j, CodeTooLate, "the members changed too often before it could be sent"); err != nil {
 			return err
 		}
 	}
@@ -311,7 +337,7 @@ func (t *txn) dropStale(c *conversation) error {
 func (d *Device) Sent(job string) error {
 	return d.update(func(t *txn) error {
 		j, ok, err := takeJob[*SendJob](t, job)
-		if err != nil || !ok {
+		if err != nil || !ok || j.Seq == 0 {
 			return err
 		}
 		return t.setState(j.ConversationID, j.Seq, MessageSent, "", "")

@@ -124,7 +124,8 @@ func (d *Device) Resume(id string) error {
 	})
 }
 
-// Sync asks every hub for what we may have missed, and the directory for the members whose keys were proven some time ago.
+// Sync asks every hub for what we may have missed, the directory for the members whose keys were proven some time ago, and every log for
+// what it has not proven.
 func (d *Device) Sync() error {
 	return d.update(func(t *txn) error {
 		asked := map[string]bool{}
@@ -154,7 +155,10 @@ func (d *Device) Sync() error {
 				return err
 			}
 		}
-		return t.renewMembers()
+		if err := t.renewMembers(); err != nil {
+			return err
+		}
+		return t.askDoubted()
 	})
 }
 

@@ -167,6 +167,10 @@ const (
 	EventContactWaiting      EventType = "contact.waiting"      // what concerns Actor in Conversation waits: Code, Detail
 	EventKeyPackagesRefused  EventType = "key_packages.refused" // Code, Detail
 	EventAccountAlarm        EventType = "account.alarm"        // something about the own account that this device did not do: Code, Detail
+	EventLogDiffers          EventType = "log.differs"          // Actor says a log showed them something else: Detail; Log
+	EventLogUnproven         EventType = "log.unproven"         // a log does not prove what it should: Detail; Log
+	EventLogProven           EventType = "log.proven"           // it has by now: Detail; Log
+	EventLogSplit            EventType = "log.split"            // a log signed two histories, and evidence is kept: Detail; Log
 )
 
 // The codes of events: stable, for programs. Codes of the sidecar's problems are passed on as they are.
@@ -196,6 +200,7 @@ type Event struct {
 	Conversation string    `json:"conversation,omitempty"`
 	Actor        string    `json:"actor,omitempty"`
 	By           string    `json:"by,omitempty"`
+	Log          string    `json:"log,omitempty"` // host of the instance whose log it is
 	Message      *Message  `json:"message,omitempty"`
 	Code         string    `json:"code,omitempty"`
 	Detail       string    `json:"detail,omitempty"`

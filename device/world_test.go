@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -40,6 +41,10 @@ type instance struct {
 	logKey string
 	hubKey ed25519.PrivateKey
 	hubs   map[string]*register // by hex of the group id
+	store  *storetest.Memory
+	config sequencer.Config
+	forks  map[string]*instance // by actor: another log of the same keys, for the eyes of whom it is
+	mute   bool                 // it gives no proofs
 }
 
 // register is a hub's state of one conversation (spec/receipt.md).
@@ -92,15 +97,23 @@ func (w *world) instance(actor string) *instance {
 	_, _ = w.random.Read(seed)
 	labels, err := vrf.GenerateKey(w.random)
 	require.NoError(w.t, err)
-	log, err := sequencer.New(context.Background(), sequencer.Config{
-		Store: new(storetest.Memory), Host: host, Key: ed25519.NewKeyFromSeed(seed[:32]), VRF: labels, Now: w.clock, Alone: true,
-	})
-	require.NoError(w.t, err)
-	text, err := log.VerifierKey()
-	require.NoError(w.t, err)
-	in := &instance{log: log, logKey: text, hubKey: ed25519.NewKeyFromSeed(seed[32:]), hubs: map[string]*register{}}
+	in := &instance{
+		hubKey: ed25519.NewKeyFromSeed(seed[32:]), hubs: map[string]*register{}, forks: map[string]*instance{}, store: new(storetest.Memory),
+		config: sequencer.Config{Host: host, Key: ed25519.NewKeyFromSeed(seed[:32]), VRF: labels, Now: w.clock, Alone: true},
+	}
+	in.open(w.t)
 	w.instances[origin] = in
 	return in
+}
+
+// open opens the log of a store.
+func (in *instance) open(t require.TestingT) {
+	in.config.Store = in.store
+	var err error
+	in.log, err = sequencer.New(context.Background(), in.config)
+	require.NoError(t, err)
+	in.logKey, err = in.log.VerifierKey()
+	require.NoError(t, err)
 }
 
 // unlisted is somebody who has logged in and whose device nobody published.
@@ -249,11 +262,16 @@ func (p *person) do(j device.Job) error {
 		r := p.w.register(j.Conversation)
 		events := r.events[min(len(r.events), int(j.After)+1):]
 		return p.EventsFetched(j.ID(), events[:min(len(events), 100)])
+	case *device.ProofJob:
+		return p.prove(j)
 	}
 	return fmt.Errorf("a job of no kind: %T", j)
 }
 
 func (p *person) textOf(j *device.SendJob) string {
+	if j.Seq == 0 {
+		return "" // nobody wrote it
+	}
 	list, err := p.Messages(j.ConversationID, j.Seq-1, 1)
 	require.NoError(p.w.t, err)
 	return list[0].Text
@@ -275,7 +293,7 @@ func (p *person) open(j *device.OpenJob) error {
 
 func (p *person) lookUp(actor string) error {
 	origin, _ := originOf(actor)
-	in := p.w.instance(actor)
+	in := p.w.instance(actor).as(p)
 	pinned, size, err := p.LogOf(actor)
 	if err != nil {
 		return err
@@ -290,6 +308,9 @@ func (p *person) lookUp(actor string) error {
 		return p.Unknown(actor)
 	}
 	_, err = p.Learn(actor, answer.Marshal())
+	if errors.Is(err, device.ErrLogSplit) || errors.Is(err, device.ErrLogUnproven) {
+		return p.Unknown(actor)
+	}
 	return err
 }
 

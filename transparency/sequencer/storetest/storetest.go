@@ -25,6 +25,13 @@ type Memory struct {
 	rows    []sequencer.Row
 }
 
+// Clone is another store with the same in it: what somebody has who would go on in two ways.
+func (m *Memory) Clone() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &Memory{heads: m.heads, entries: slices.Clone(m.entries), hashes: slices.Clone(m.hashes), rows: slices.Clone(m.rows)}
+}
+
 func (m *Memory) Head(context.Context) (sequencer.Heads, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

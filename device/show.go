@@ -1,0 +1,171 @@
+package device
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	ap "github.com/go-ap/activitypub"
+	"github.com/go-ap/jsonld"
+
+	"github.com/waxwing-dm/waxwing/mls"
+	"github.com/waxwing-dm/waxwing/transparency"
+)
+
+// What one device shows the others of a log, when a sighting does not fit: in application data like a message, and for no eye.
+
+const (
+	typeCheckpoint = "waxwing:Checkpoint"
+	typeEvidence   = "waxwing:LogEvidence"
+)
+
+// shown is the object of such a Create.
+type shown struct {
+	Type         string `json:"type"`
+	ID           string `json:"id"`
+	AttributedTo string `json:"attributedTo"`
+	Note         string `json:"note,omitempty"`     // of a checkpoint: the signed note
+	Asks         string `json:"asks,omitempty"`     // actor who is to show theirs
+	Evidence     string `json:"evidence,omitempty"` // of evidence: its text
+}
+
+func (s shown) marshal(salt []byte, activity string) ([]byte, error) {
+	create := &ap.Create{ID: ap.IRI(activity), Type: ap.CreateType, Actor: ap.IRI(s.AttributedTo), Object: &ap.Object{Type: ap.ObjectType}}
+	plain, err := jsonld.WithContext(jsonld.IRI(ap.ActivityBaseURI)).Marshal(create)
+	if err != nil {
+		return nil, fmt.Errorf("device: writing a checkpoint: %w", err)
+	}
+	object := map[string]any{"type": s.Type, "id": activity + "#log", "attributedTo": s.AttributedTo}
+	for name, value := range map[string]string{"note": s.Note, "asks": s.Asks, "evidence": s.Evidence} {
+		if value != "" {
+			object[name] = value
+		}
+	}
+	return withExtra(plain, map[string]any{"frankingSalt": salt}, object)
+}
+
+// parseShown reads the object of a Create into c.
+func parseShown(c content, b []byte) (content, error) {
+	s := new(shown)
+	if err := json.Unmarshal(b, s); err != nil {
+		return content{}, fmt.Errorf("device: reading a checkpoint: %w", err)
+	}
+	note, evidence := s.Type == typeCheckpoint, s.Type == typeEvidence
+	switch {
+	case s.AttributedTo != c.actor:
+		return content{}, errors.New("device: reading a checkpoint: it is attributed to somebody other than the activity's actor")
+	case note != (s.Note != "") || evidence != (s.Evidence != "") || evidence && s.Asks != "":
+		return content{}, errors.New("device: reading a checkpoint: not one thing")
+	case len(s.Note) > maxShownNote || len(s.Evidence) > maxShownEvidence || len(s.Asks) > maxURL:
+		return content{}, errors.New("device: reading a checkpoint: too long")
+	}
+	c.shown = s
+	return c, nil
+}
+
+// show queues the newest checkpoint of a log for a conversation, once in a gossipDay.
+func (t *txn) show(c *conversation, instance, asks string) (bool, error) {
+	if ok, err := t.count(instance+" "+c.id, 1); err != nil || !ok {
+		return false, err
+	}
+	return true, t.queueShow(c, step{Log: instance, Asks: asks})
+}
+
+func (t *txn) queueShow(c *conversation, s step) error {
+	s.Kind, c.queued = stepShow, true
+	return t.queue(c.id, s)
+}
+
+// workShow encrypts what is to be shown. Where it cannot be sent any more, nobody misses it.
+func (t *txn) workShow(c *conversation, s *step) error {
+	account, err := t.account()
+	if err != nil || c.State == StateLeft {
+		return err
+	}
+	x := shown{Type: typeCheckpoint, AttributedTo: account.Actor, Asks: s.Asks}
+	if s.Evidence {
+		var row evidenceRow
+		if ok, err := t.row(bucketEvidence, s.Log, &row); err != nil || !ok {
+			return err
+		}
+		x.Type, x.Evidence = typeEvidence, string(row.Text)
+	} else {
+		log, ok, err := t.log(s.Log)
+		if err != nil || !ok {
+			return err
+		}
+		x.Note = string(log.Note)
+	}
+	if size := len(x.Note) + len(x.Evidence); size == 0 || len(x.Note) > maxShownNote || len(x.Evidence) > maxShownEvidence {
+		return nil
+	}
+	_, err = t.dispatch(c, account.Actor, 0, x.marshal)
+	if errors.Is(err, mls.ErrRemoved) {
+		return nil
+	}
+	return err
+}
+
+// shown takes what a member shows of a log.
+func (t *txn) shown(c *conversation, from string, s *shown) (verdict, error) {
+	if s.Type == typeEvidence {
+		return t.evidenceShown(c, s)
+	}
+	seen, err := transparency.UnverifiedCheckpoint([]byte(s.Note))
+	if err != nil {
+		return refuse(CodeRejectedForged, "%v", err), nil
+	}
+	instance, log, err := t.logNamed(c, from, seen.Origin)
+	if err != nil || instance == "" {
+		return verdict{status: accepted}, err
+	}
+	if seen, err = log.Open([]byte(s.Note)); err != nil {
+		return refuse(CodeRejectedForged, "%v", err), nil
+	}
+	w, err := t.watch(instance)
+	if p := (point{seen.Size, seen.Root}); err == nil && seen.Size > 0 && !w.knows(p) {
+		err = t.claimed(c, instance, claim{point: p, Note: []byte(s.Note), Actor: from, Conversation: c.id})
+	}
+	if err != nil {
+		return verdict{}, err
+	}
+	account, err := t.account()
+	if err == nil && s.Asks == account.Actor && !c.queued { // evidence that is queued has our checkpoint in it
+		_, err = t.show(c, instance, "")
+	}
+	return verdict{status: accepted}, err
+}
+
+func (t *txn) evidenceShown(c *conversation, s *shown) (verdict, error) {
+	e, err := transparency.ParseEvidence([]byte(s.Evidence))
+	if err != nil {
+		return refuse(CodeRejectedForged, "%v", err), nil
+	}
+	seen, err := transparency.UnverifiedCheckpoint(e.Smaller)
+	if err != nil {
+		return refuse(CodeRejectedForged, "%v", err), nil
+	}
+	instance, log, err := t.logNamed(c, s.AttributedTo, seen.Origin)
+	if err != nil || instance == "" {
+		return verdict{status: accepted}, err
+	}
+	if _, _, err := e.Verify(log.Key); err != nil {
+		return refuse(CodeRejectedForged, "%v", err), nil
+	}
+	return verdict{status: accepted}, t.split(instance, e)
+}
+
+// logNamed finds the log of an origin among those of the members' instances; no instance if it is not there, or nothing was seen of it.
+func (t *txn) logNamed(c *conversation, self, origin string) (instance string, log transparency.Log, err error) {
+	for _, instance := range c.instances(self) {
+		w, err := t.watch(instance)
+		if err != nil {
+			return "", log, err
+		}
+		if w.Size > 0 && w.Origin == origin {
+			log, _, err = t.log(instance)
+			return instance, log, err
+		}
+	}
+	return "", log, nil
+}
