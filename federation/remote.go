@@ -226,6 +226,19 @@ func (r *Remote) Directory(ctx context.Context, actor string, from int64) ([]byt
 	return res.Body, nil
 }
 
+// Log fetches what an instance's log has at a path below its URL, unverified.
+func (r *Remote) Log(ctx context.Context, instance, path string, limit int64) ([]byte, error) {
+	d, err := r.Discovery(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	res, err := r.ask(ctx, r.service, http.MethodGet, d.Log.URL+path, nil, "application/octet-stream, text/plain", limit)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
 // ClaimRequest is the body of a claim between sidecars.
 type ClaimRequest struct {
 	Actor string `json:"actor"`

@@ -111,6 +111,7 @@ func (s *Sidecar) clientRoutes(mux *http.ServeMux) {
 		"GET /account":        s.account,
 		"POST /directory":     s.publish,
 		"GET /directory":      s.lookup,
+		"GET /log":            s.relayLog,
 		"PUT /key-packages":   s.putKeyPackages,
 		"POST /claims":        s.claims,
 		"POST /conversations": s.openConversation,

@@ -63,6 +63,15 @@ func (c *Client) Lookup(ctx context.Context, actor string, from int64) (answer [
 	return res.Body, nil
 }
 
+// Log fetches what an instance's log has at a path: checkpoint, or a tile. It is unverified.
+func (c *Client) Log(ctx context.Context, instance, path string) ([]byte, error) {
+	res, err := c.do(ctx, http.MethodGet, query("/log", "instance", instance, "path", path), "", nil, MaxLogFile)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
 // PutKeyPackages adds to what others can claim; it returns how many one-time packages are there now.
 func (c *Client) PutKeyPackages(ctx context.Context, k KeyPackages) (oneTime int, err error) {
 	if k.OneTime == nil {

@@ -20,6 +20,7 @@ const (
 	MaxItems    = 100       // of one mailbox answer
 	MaxPackages = 100       // one-time key packages in one upload
 	MaxWait     = 30        // seconds a mailbox answer is held
+	MaxLogFile  = 64 << 10  // bytes of a log's checkpoint or tile
 )
 
 // Bytes are base64 in JSON, in the one spelling the specification allows.
