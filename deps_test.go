@@ -67,7 +67,7 @@ var rooms = map[string][]string{
 		"keydir", "mls", "internal/clientapi", "internal/problem", "internal/receipt", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
 	"agent/store":    {"device", "internal/sqlite"},
 	"agent/client":   {"internal/problem"},
-	"agent":          {"agent/store", "device", "internal/clientapi", "internal/problem", "internal/safehttp", "internal/strictjson"},
+	"agent":          {"agent/store", "device", "transparency", "internal/clientapi", "internal/problem", "internal/safehttp", "internal/strictjson"},
 	"agent/localapi": {"agent", "agent/client", "device", "internal/problem", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
 
 	"threatmodel": nil, // words, and a test that holds them to what there is

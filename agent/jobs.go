@@ -105,7 +105,7 @@ func isSend(j device.Job) bool { _, ok := j.(*device.SendJob); return ok }
 // isQuestion tells jobs that strangers can cause and draw out, by naming instances that answer slowly. They never take all hands.
 func isQuestion(j device.Job) bool {
 	switch j.(type) {
-	case *device.LookupJob, *device.EventsJob:
+	case *device.LookupJob, *device.EventsJob, *device.ProofJob:
 		return true
 	}
 	return false
@@ -203,6 +203,8 @@ func (a *Agent) do(ctx context.Context, j device.Job, before int) error {
 			return err
 		}
 		return a.device.EventsFetched(j.ID(), hubEvents(events))
+	case *device.ProofJob:
+		return ofLog(a.prove(ctx, sidecar, j), before)
 	}
 	return errors.New("agent: a job of no kind")
 }
