@@ -17,7 +17,7 @@ import (
 
 const (
 	bucketWatch  = "watch"  // by instance: what gossip needs of its log
-	bucketGossip = "gossip" // by instance and conversation, or instance and actor: what was done lately
+	bucketGossip = "gossip" // by instance, actor and what: how often it was done lately
 )
 
 // watchRow is small, for it is read with each message.
@@ -221,13 +221,13 @@ func (t *txn) contradiction(c *conversation, instance string, x claim, root tlog
 	return t.queueShow(c, step{Log: instance, Evidence: true})
 }
 
-// differs tells the person what a member says, and that member what was shown here. Once in a gossipDay for a log and conversation:
-// everybody in it has it then.
+// differs tells the person what a member says, and that member what was shown here. Once in a gossipDay for each
+// of them.
 func (t *txn) differs(c *conversation, instance string, x claim) error {
 	if c == nil {
 		return nil
 	}
-	ok, err := t.show(c, instance, x.Actor)
+	ok, err := t.show(c, instance, x.Actor, true)
 	if err != nil || !ok {
 		return err
 	}

@@ -178,6 +178,32 @@ func TestALiarAlone(t *testing.T) {
 	require.Empty(t, w.people[bob].logEvents())
 }
 
+// TestALiarIsInNobodysWay: on the day that the log forks, a member has cried wolf before.
+func TestALiarIsInNobodysWay(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, liar := w.people[alice], w.people[bob], w.people[carol]
+	for range 3 {
+		head, err := a.LogHead("https://b.example")
+		require.NoError(t, err)
+		for _, size := range []int64{head.N, head.N + 1} {
+			item := liar.speak(id, nil, with(lie(w, size)))
+			a.receive(item)
+			b.receive(item)
+			w.quiet()
+		}
+	}
+	forked := w.fork(bob, alice)
+	w.grow(forked, 2)
+	w.grow(w.instance(bob), 4)
+	a.sees(bob)
+	b.sees(bob)
+	require.Equal(t, device.LogBelieved, a.stateOf(bob))
+	b.say(id, "wolf")
+	w.quiet()
+	requireSplit(t, a, bob)
+	requireSplit(t, b, bob)
+}
+
 // TestALiarCannotSign: what a member shows counts only with the log's signature under it.
 func TestALiarCannotSign(t *testing.T) {
 	w, id := talk(t, bob, carol)

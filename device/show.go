@@ -63,12 +63,17 @@ func parseShown(c content, b []byte) (content, error) {
 	return c, nil
 }
 
-// show queues the newest checkpoint of a log for a conversation, once in a gossipDay.
-func (t *txn) show(c *conversation, instance, asks string) (bool, error) {
-	if ok, err := t.count(instance+" "+c.id, 1); err != nil || !ok {
+// show queues the newest checkpoint of a log for a conversation, because of one of its actors: to ask for theirs, or to answer. For each
+// of them once in a gossipDay, so that nobody uses up what another has a right to.
+func (t *txn) show(c *conversation, instance, actor string, asks bool) (bool, error) {
+	s := step{Log: instance}
+	if asks {
+		s.Asks = actor
+	}
+	if ok, err := t.count(fmt.Sprintf("%s %s %t %s", instance, c.id, asks, actor), 1); err != nil || !ok {
 		return false, err
 	}
-	return true, t.queueShow(c, step{Log: instance, Asks: asks})
+	return true, t.queueShow(c, s)
 }
 
 func (t *txn) queueShow(c *conversation, s step) error {
@@ -131,7 +136,7 @@ func (t *txn) shown(c *conversation, from string, s *shown) (verdict, error) {
 	}
 	account, err := t.account()
 	if err == nil && s.Asks == account.Actor && !c.queued { // evidence that is queued has our checkpoint in it
-		_, err = t.show(c, instance, "")
+		_, err = t.show(c, instance, from, false)
 	}
 	return verdict{status: accepted}, err
 }

@@ -1,6 +1,7 @@
 // Package transparency has the formats of an instance's log and the checks of who reads it: statements and entries, checkpoints
-// and their cosignatures, lookup answers, policies, offline proofs (spec/log-entry.md, spec/witness.md). It does no input or output;
-// [Log.Check] takes bytes that somebody fetched and what is remembered, and gives what to remember next. [Replay] is for who audits.
+// and their cosignatures, lookup answers, policies, offline proofs (spec/log-entry.md, spec/witness.md), and evidence that a log told
+// two histories (spec/gossip.md). It does no input or output; [Log.Check] takes bytes that somebody fetched and what is remembered,
+// and gives what to remember next. [Replay] is for who audits.
 //
 // The log is RFC 6962 shaped and served as C2SP tlog-tiles with signed-note checkpoints, so other tools read it too. Each entry has
 // the root of a map from labels to the newest statement of each (package prefixtree), so a lookup proves that there is nothing
@@ -60,7 +61,8 @@ type Entry struct {
 	MapRoot [32]byte
 }
 
-// A CheckError names the numbered check of spec/log-entry.md or spec/witness.md that did not hold.
+// A CheckError names the numbered check of spec/log-entry.md, spec/witness.md or spec/gossip.md that did not
+// hold.
 type CheckError struct {
 	Check  string // "L2", "A1", …
 	Reason string
