@@ -115,3 +115,12 @@ func (l logReader) ReadTiles(tiles []tlog.Tile) (data [][]byte, err error) {
 	}
 	return data, nil
 }
+
+// Distrusted lists the logs that this device does not believe, with the proof that is kept.
+func (a *Agent) Distrusted() ([]device.DistrustedLog, error) { return a.device.Distrusted() }
+
+// HostOf is the host of an instance.
+func HostOf(instance string) string {
+	_, host, _ := strings.Cut(instance, "://")
+	return host
+}

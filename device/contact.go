@@ -131,7 +131,7 @@ func (d *Device) Learn(actor string, answer []byte) (record *keydir.Record, err 
 		if err != nil {
 			return err
 		}
-		w, err := t.watch(instance)
+		w, err := t.standing(instance)
 		if err != nil || w.Split {
 			return orElse(err, ErrLogSplit)
 		}
@@ -287,5 +287,5 @@ func (t *txn) putLog(instance string, log transparency.Log) error {
 	if err := t.Put(bucketLog, instance, log.Marshal()); err != nil {
 		return fmt.Errorf("device: writing what is known of the log of %s: %w", instance, err)
 	}
-	return t.watchOn(instance, log)
+	return t.follows(instance, log)
 }

@@ -34,7 +34,7 @@
 //
 // Logs: with each message members tell each other what they have seen of the logs that their keys come from (spec/gossip.md). What does not fit
 // becomes a ProofJob, and from a log that has signed two histories, or does not prove what it should, [Device.Learn] takes nothing more.
-// [Device.Logs] and [Device.LogEvidence] tell.
+// [Device.Distrusted] tells.
 //
 // # For who runs the jobs
 //

@@ -16,12 +16,12 @@ import (
 // Only a log's own signature can cost it our trust. What a member says costs it a proof, which an honest log has.
 
 const (
-	bucketWatch  = "watch"  // by instance: what gossip needs of its log
-	bucketGossip = "gossip" // by instance, actor and what: how often it was done lately
+	bucketStanding = "standing" // by instance: what gossip needs of its log
+	bucketGossip   = "gossip"   // by instance, actor and what: how often it was done lately
 )
 
-// watchRow is small, for it is read with each message.
-type watchRow struct {
+// standing is how a log stands with us. It is small, for it is read with each message.
+type standing struct {
 	Origin string    `json:"origin"`
 	Size   int64     `json:"size"`
 	Root   tlog.Hash `json:"root"`
@@ -43,28 +43,30 @@ type claim struct {
 	Conversation string `json:"conversation,omitempty"`
 }
 
-func (w watchRow) head() point { return point{w.Size, w.Root} }
+func (w standing) head() point { return point{w.Size, w.Root} }
 
-func (w watchRow) knows(p point) bool { return p == w.head() || slices.Contains(w.Proven, p) }
+func (w standing) knows(p point) bool { return p == w.head() || slices.Contains(w.Proven, p) }
 
 // remember p as proven.
-func (w *watchRow) remember(p point) {
+func (w *standing) remember(p point) {
 	if p.Size == 0 || w.knows(p) {
 		return
 	}
 	w.Proven = append(w.Proven[max(0, len(w.Proven)+1-maxProven):], p)
 }
 
-func (t *txn) watch(instance string) (w watchRow, err error) {
-	_, err = t.row(bucketWatch, instance, &w)
+func (t *txn) standing(instance string) (w standing, err error) {
+	_, err = t.row(bucketStanding, instance, &w)
 	return w, err
 }
 
-func (t *txn) putWatch(instance string, w watchRow) error { return t.putRow(bucketWatch, instance, w) }
+func (t *txn) putStanding(instance string, w standing) error {
+	return t.putRow(bucketStanding, instance, w)
+}
 
-// watchOn follows the log on to a checkpoint that continues the one before.
-func (t *txn) watchOn(instance string, log transparency.Log) error {
-	w, err := t.watch(instance)
+// follows moves it on to a checkpoint that continues the one before.
+func (t *txn) follows(instance string, log transparency.Log) error {
+	w, err := t.standing(instance)
 	if err != nil {
 		return err
 	}
@@ -74,7 +76,7 @@ func (t *txn) watchOn(instance string, log transparency.Log) error {
 	}
 	w.Origin, w.Size, w.Root = log.Origin, log.Size, log.Root
 	w.remember(before)
-	return t.putWatch(instance, w)
+	return t.putStanding(instance, w)
 }
 
 // instances of a conversation's members: the own first, then the others in ascending order.
@@ -104,7 +106,7 @@ func (t *txn) sightings(c *conversation, self string) (seen []transparency.Sight
 		all = append(all[:1:1], turn[:maxSightings-1]...)
 	}
 	for _, instance := range all {
-		w, err := t.watch(instance)
+		w, err := t.standing(instance)
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +123,7 @@ func (t *txn) sighted(c *conversation, from string, seen []transparency.Sighting
 		return nil
 	}
 	for _, instance := range c.instances(from) {
-		w, err := t.watch(instance)
+		w, err := t.standing(instance)
 		if err != nil {
 			return err
 		}
@@ -144,7 +146,7 @@ func (t *txn) sighted(c *conversation, from string, seen []transparency.Sighting
 
 // claimed takes up a claim that is not known to be true. c is nil where no member made it.
 func (t *txn) claimed(c *conversation, instance string, x claim) error {
-	w, err := t.watch(instance)
+	w, err := t.standing(instance)
 	if err != nil || w.Split || w.Doubt != nil && x.Note == nil {
 		return err
 	}

@@ -25,13 +25,13 @@ func sightings(n int) (b []byte) {
 // requireSplit: somebody does not believe the log any more, knows it in one sentence, and can show anybody why.
 func requireSplit(t *testing.T, p *person, actor string) {
 	t.Helper()
-	require.Equal(t, device.LogSplit, p.stateOf(actor), p.actor)
+	require.Equal(t, split, p.stateOf(actor), p.actor)
 	kinds := p.logEvents()
 	require.Equal(t, device.EventLogSplit, kinds[len(kinds)-1], p.actor)
-	list, err := p.LogEvidence()
+	list, err := p.Distrusted()
 	require.NoError(t, err)
 	require.Len(t, list, 1)
-	e, err := transparency.ParseEvidence(list[0].Text)
+	e, err := transparency.ParseEvidence(list[0].Evidence)
 	require.NoError(t, err)
 	_, _, err = e.Verify(p.w.instance(actor).logKey)
 	require.NoError(t, err)
@@ -75,7 +75,7 @@ func TestSplitViewIsFoundAtTheFirstMessage(t *testing.T) {
 			requireSplit(t, a, bob)
 			requireSplit(t, b, bob)
 			requireSplit(t, w.people[carol], bob)
-			require.Equal(t, device.LogBelieved, a.stateOf(carol))
+			require.Equal(t, believed, a.stateOf(carol))
 
 			// Nothing new is believed, and those who are there go on talking.
 			_, err := a.Learn(bob, mustAnswer(t, forked, bob, 0))
@@ -118,7 +118,7 @@ func TestAnHonestLogThatGrows(t *testing.T) {
 	for _, p := range people {
 		require.Empty(t, p.logEvents())
 		require.Len(t, p.texts(id), 30)
-		require.Equal(t, device.LogBelieved, p.stateOf(bob))
+		require.Equal(t, believed, p.stateOf(bob))
 	}
 }
 
@@ -165,7 +165,7 @@ func TestALiarAlone(t *testing.T) {
 	}
 	require.LessOrEqual(t, asked, 64, "in one day")
 	require.Equal(t, []device.EventType{device.EventLogDiffers}, a.logEvents(), "it is told once a day who says so")
-	require.Equal(t, device.LogBelieved, a.stateOf(bob))
+	require.Equal(t, believed, a.stateOf(bob))
 	a.sees(bob)
 	sent := 0
 	for _, item := range append(w.people[bob].mail, liar.mail...) {
@@ -197,7 +197,7 @@ func TestALiarIsInNobodysWay(t *testing.T) {
 	w.grow(w.instance(bob), 4)
 	a.sees(bob)
 	b.sees(bob)
-	require.Equal(t, device.LogBelieved, a.stateOf(bob))
+	require.Equal(t, believed, a.stateOf(bob))
 	b.say(id, "wolf")
 	w.quiet()
 	requireSplit(t, a, bob)
@@ -243,7 +243,7 @@ func TestALiarCannotSign(t *testing.T) {
 		require.Equal(t, device.CodeRejectedForged, codes[n], name)
 	}
 	require.Empty(t, a.logEvents())
-	require.Equal(t, device.LogBelieved, a.stateOf(bob))
+	require.Equal(t, believed, a.stateOf(bob))
 	n := len(a.codes(device.EventMessageRefused))
 	a.arrives(liar.speak(id, show(map[string]any{"note": string(note)}), nil))
 	a.arrives(liar.speak(id, show(map[string]any{"note": string(true1)}), nil))
@@ -263,7 +263,7 @@ func TestALogThatDoesNotProve(t *testing.T) {
 	in.mute = true
 	b.say(id, "I have seen less of it")
 	w.quiet()
-	require.Equal(t, device.LogUnproven, a.stateOf(bob))
+	require.Equal(t, unproven, a.stateOf(bob))
 	require.Equal(t, []device.EventType{device.EventLogUnproven}, a.logEvents())
 	w.grow(in, 1)
 	from, err := a.LogHead("https://b.example")
@@ -280,7 +280,7 @@ func TestALogThatDoesNotProve(t *testing.T) {
 	in.mute = false
 	require.NoError(t, a.Sync())
 	w.quiet()
-	require.Equal(t, device.LogBelieved, a.stateOf(bob))
+	require.Equal(t, believed, a.stateOf(bob))
 	require.Equal(t, []device.EventType{device.EventLogUnproven, device.EventLogProven}, a.logEvents())
 	a.sees(bob)
 }
@@ -296,7 +296,7 @@ func TestALogThatSignedMoreThanItShows(t *testing.T) {
 	a.arrives(liar.speak(id, func(m map[string]any) {
 		m["object"] = map[string]any{"type": "waxwing:Checkpoint", "id": "uri:uuid:3", "attributedTo": carol, "note": string(note)}
 	}, nil))
-	require.Equal(t, device.LogUnproven, a.stateOf(bob), "a checkpoint that was never shown here is no evidence, but a reason to wait")
+	require.Equal(t, unproven, a.stateOf(bob), "a checkpoint that was never shown here is no evidence, but a reason to wait")
 	w.grow(w.instance(bob), 9)
 	require.NoError(t, a.Sync())
 	w.quiet()
@@ -317,7 +317,7 @@ func TestALogThatContradictsItself(t *testing.T) {
 			require.ErrorContains(t, err, "A2")
 			w.quiet()
 			if name == "larger" { // what it shows now is smaller
-				require.Equal(t, device.LogUnproven, a.stateOf(bob))
+				require.Equal(t, unproven, a.stateOf(bob))
 				w.grow(w.instance(bob), 7)
 				require.NoError(t, a.Sync())
 				w.quiet()
@@ -339,7 +339,7 @@ func TestAnOldAnswerIsNoFork(t *testing.T) {
 	require.ErrorContains(t, err, "A2")
 	w.quiet()
 	require.Empty(t, a.logEvents())
-	require.Equal(t, device.LogBelieved, a.stateOf(bob))
+	require.Equal(t, believed, a.stateOf(bob))
 }
 
 // TestStrippedOrAlteredSightings: what a server does to the fence, MLS shows.

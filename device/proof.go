@@ -12,7 +12,7 @@ import (
 // LogHead is the newest tree known of an instance's log: what a proof has to be against. N is 0 if none is.
 func (d *Device) LogHead(instance string) (head tlog.Tree, err error) {
 	err = d.view(func(t *txn) error {
-		w, err := t.watch(instance)
+		w, err := t.standing(instance)
 		head = tlog.Tree{N: w.Size, Hash: w.Root}
 		return err
 	})
@@ -71,7 +71,7 @@ func (d *Device) claimedOf(instance string, signed []byte, err error) error {
 		if err != nil || seen.Size == 0 {
 			return nil // A1 was held before; a tree of no entries says nothing
 		}
-		w, err := t.watch(instance)
+		w, err := t.standing(instance)
 		if p := (point{seen.Size, seen.Root}); err == nil && !w.knows(p) {
 			err = t.claimed(nil, instance, claim{point: p, Note: signed})
 		}
@@ -87,7 +87,7 @@ func (d *Device) Compared(job string, root tlog.Hash, proof []tlog.Hash) error {
 		if err != nil || !ok {
 			return err
 		}
-		w, err := t.watch(j.Instance)
+		w, err := t.standing(j.Instance)
 		if err != nil || w.Split {
 			return err
 		}
@@ -109,15 +109,15 @@ func (d *Device) Compared(job string, root tlog.Hash, proof []tlog.Hash) error {
 }
 
 // answered draws the conclusion from what a log has proven, nothing if that is only that it is not so large.
-func (t *txn) answered(j *ProofJob, w watchRow, proven point, proof []tlog.Hash) error {
+func (t *txn) answered(j *ProofJob, w standing, proven point, proof []tlog.Hash) error {
 	w.remember(proven)
 	if w.Doubt != nil && w.Doubt.point == j.Claim.point {
 		w.Doubt = nil
-		if err := t.tell(EventLogProven, j.Instance, "has proven its history: keys from there are believed again"); err != nil {
+		if err := t.tellOfLog(EventLogProven, j.Instance, "has proven its history: keys from there are believed again"); err != nil {
 			return err
 		}
 	}
-	if err := t.putWatch(j.Instance, w); err != nil || proven == j.Claim.point {
+	if err := t.putStanding(j.Instance, w); err != nil || proven == j.Claim.point {
 		return err
 	}
 	var c *conversation
@@ -135,20 +135,20 @@ func (t *txn) answered(j *ProofJob, w watchRow, proven point, proof []tlog.Hash)
 
 // doubt is G9: nothing new in a log is believed that has not proven what it should.
 func (t *txn) doubt(instance string, x claim) error {
-	w, err := t.watch(instance)
+	w, err := t.standing(instance)
 	if err != nil || w.Split {
 		return err
 	}
 	told := w.Doubt != nil
 	w.Doubt = &x
-	if err := t.putWatch(instance, w); err != nil || told {
+	if err := t.putStanding(instance, w); err != nil || told {
 		return err
 	}
-	return t.tell(EventLogUnproven, instance, "has not proven that it shows everybody the same history: no new keys from there are believed until it does")
+	return t.tellOfLog(EventLogUnproven, instance, "has not proven that it shows everybody the same history: no new keys from there are believed until it does")
 }
 
-// tell the person one sentence about a log.
-func (t *txn) tell(kind EventType, instance, what string) error {
+// tellOfLog tells the person one sentence about a log.
+func (t *txn) tellOfLog(kind EventType, instance, what string) error {
 	return t.emit(Event{Type: kind, Log: hostOf(instance), Detail: "the log of " + hostOf(instance) + " " + what})
 }
 
@@ -166,11 +166,14 @@ func (t *txn) askAgain(instance string, x claim) error {
 
 // askDoubted is askAgain for all that are.
 func (t *txn) askDoubted() error {
-	doubted, err := t.logs(func(w watchRow) bool { return w.Doubt != nil && !w.Split })
+	distrusted, err := t.distrusted()
 	if err != nil {
 		return err
 	}
-	for _, l := range doubted {
+	for _, l := range distrusted {
+		if l.Split {
+			continue
+		}
 		if err := t.askAgain(l.instance, *l.Doubt); err != nil {
 			return err
 		}

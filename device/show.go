@@ -127,7 +127,7 @@ func (t *txn) shown(c *conversation, from string, s *shown) (verdict, error) {
 	if seen, err = log.Open([]byte(s.Note)); err != nil {
 		return refuse(CodeRejectedForged, "%v", err), nil
 	}
-	w, err := t.watch(instance)
+	w, err := t.standing(instance)
 	if p := (point{seen.Size, seen.Root}); err == nil && seen.Size > 0 && !w.knows(p) {
 		err = t.claimed(c, instance, claim{point: p, Note: []byte(s.Note), Actor: from, Conversation: c.id})
 	}
@@ -163,7 +163,7 @@ func (t *txn) evidenceShown(c *conversation, s *shown) (verdict, error) {
 // logNamed finds the log of an origin among those of the members' instances; no instance if it is not there, or nothing was seen of it.
 func (t *txn) logNamed(c *conversation, self, origin string) (instance string, log transparency.Log, err error) {
 	for _, instance := range c.instances(self) {
-		w, err := t.watch(instance)
+		w, err := t.standing(instance)
 		if err != nil {
 			return "", log, err
 		}

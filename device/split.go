@@ -18,7 +18,7 @@ type evidenceRow struct {
 
 // split is G10: the log is not believed any more, and the evidence is kept.
 func (t *txn) split(instance string, e transparency.Evidence) error {
-	w, err := t.watch(instance)
+	w, err := t.standing(instance)
 	if err != nil || w.Split {
 		return err
 	}
@@ -26,13 +26,13 @@ func (t *txn) split(instance string, e transparency.Evidence) error {
 		return err
 	}
 	w.Split, w.Doubt = true, nil
-	if err := t.putWatch(instance, w); err != nil {
+	if err := t.putStanding(instance, w); err != nil {
 		return err
 	}
 	if err := t.dropProofs(instance); err != nil {
 		return err
 	}
-	return t.tell(EventLogSplit, instance, "has shown two different histories: no new keys from there are believed any more, and the proof of it is kept")
+	return t.tellOfLog(EventLogSplit, instance, "has shown two different histories: no new keys from there are believed any more, and the proof of it is kept")
 }
 
 // keepLogEvidence stores it. If there is too much of it, the oldest goes.
@@ -52,82 +52,46 @@ func (t *txn) keepLogEvidence(instance string, e transparency.Evidence) error {
 	return t.putRow(bucketEvidence, instance, evidenceRow{e.Marshal(), t.now})
 }
 
-// LogEvidence is proof that the log of an instance told two histories.
-type LogEvidence struct {
+// DistrustedLog is a log in which nothing new is believed: until it has proven what it should, or, if it told two histories, any more.
+type DistrustedLog struct {
 	Instance string
-	Found    time.Time
-	Text     []byte // transparency.ParseEvidence reads it
+	Split    bool
+	Found    time.Time // of a split log
+	Evidence []byte    // transparency.ParseEvidence reads it; only the newest are kept
 }
 
-// LogEvidence lists what is kept, the oldest first.
-func (d *Device) LogEvidence() (list []LogEvidence, err error) {
+// Distrusted lists the logs that are not believed, in the order in which they were pinned.
+func (d *Device) Distrusted() (list []DistrustedLog, err error) {
 	err = d.view(func(t *txn) error {
 		list = nil
-		return t.Each(bucketEvidence, func(instance string, value []byte) error {
-			var row evidenceRow
-			if err := json.Unmarshal(value, &row); err != nil {
-				return fmt.Errorf("device: decoding evidence about %s: %w", instance, err)
-			}
-			list = append(list, LogEvidence{instance, row.Found, row.Text})
-			return nil
-		})
-	})
-	return list, err
-}
-
-// LogState says how far a log is believed.
-type LogState string
-
-// The states of a log.
-const (
-	LogBelieved LogState = "believed"
-	LogUnproven LogState = "unproven" // nothing new, until it has proven what it should
-	LogSplit    LogState = "split"    // nothing new any more
-)
-
-// KnownLog is a log that is pinned.
-type KnownLog struct {
-	Instance, Origin string
-	Size             int64 // of the newest checkpoint
-	State            LogState
-}
-
-// Logs lists those that are pinned, in the order in which they were.
-func (d *Device) Logs() (list []KnownLog, err error) {
-	err = d.view(func(t *txn) error {
-		all, err := t.logs(func(watchRow) bool { return true })
-		list = nil
+		all, err := t.distrusted()
+		if err != nil {
+			return err
+		}
 		for _, l := range all {
-			list = append(list, KnownLog{l.instance, l.Origin, l.Size, l.state()})
+			var row evidenceRow
+			if _, err := t.row(bucketEvidence, l.instance, &row); err != nil {
+				return err
+			}
+			list = append(list, DistrustedLog{l.instance, l.Split, row.Found, row.Text})
 		}
-		return err
+		return nil
 	})
 	return list, err
 }
 
-func (w watchRow) state() LogState {
-	switch {
-	case w.Split:
-		return LogSplit
-	case w.Doubt != nil:
-		return LogUnproven
-	}
-	return LogBelieved
-}
-
-type watched struct {
+type logStanding struct {
 	instance string
-	watchRow
+	standing
 }
 
-// logs that match.
-func (t *txn) logs(match func(watchRow) bool) (list []watched, err error) {
-	err = t.Each(bucketWatch, func(instance string, value []byte) error {
-		l := watched{instance: instance}
-		if err := json.Unmarshal(value, &l.watchRow); err != nil {
-			return fmt.Errorf("device: decoding what gossip knows of %s: %w", instance, err)
+func (t *txn) distrusted() (list []logStanding, err error) {
+	err = t.Each(bucketStanding, func(instance string, value []byte) error {
+		l := logStanding{instance: instance}
+		if err := json.Unmarshal(value, &l.standing); err != nil {
+			return fmt.Errorf("device: decoding how the log of %s stands: %w", instance, err)
 		}
-		if match(l.watchRow) {
+		if l.Split || l.Doubt != nil {
 			list = append(list, l)
 		}
 		return nil

@@ -109,15 +109,24 @@ func (p *person) logEvents() (kinds []device.EventType) {
 	return kinds
 }
 
+// How somebody may believe a log.
+const (
+	believed = "believed"
+	unproven = "unproven"
+	split    = "split"
+)
+
 // stateOf is how far somebody believes the log of an actor's instance.
-func (p *person) stateOf(actor string) device.LogState {
+func (p *person) stateOf(actor string) string {
 	origin, _ := originOf(actor)
-	list, err := p.Logs()
+	list, err := p.Distrusted()
 	require.NoError(p.w.t, err)
 	for _, l := range list {
-		if l.Instance == origin {
-			return l.State
+		if l.Instance == origin && l.Split {
+			return split
+		} else if l.Instance == origin {
+			return unproven
 		}
 	}
-	return ""
+	return believed
 }

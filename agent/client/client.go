@@ -72,6 +72,13 @@ func (c *Client) Devices(ctx context.Context) (d Devices, err error) {
 	return d, err
 }
 
+// Distrusted lists the logs in which nothing new is believed.
+func (c *Client) Distrusted(ctx context.Context) ([]DistrustedLog, error) {
+	var l DistrustedLogs
+	err := c.call(ctx, http.MethodGet, "/logs/distrusted", "", nil, &l)
+	return l.Logs, err
+}
+
 // Conversations lists all of them.
 func (c *Client) Conversations(ctx context.Context) ([]Conversation, error) {
 	var list Conversations

@@ -168,7 +168,21 @@ type Event struct {
 	Actor        string    `json:"actor,omitempty"`
 	Handle       string    `json:"handle,omitempty" doc:"Of the actor"`
 	By           string    `json:"by,omitempty" doc:"Handle"`
+	Log          string    `json:"log,omitempty" doc:"Host of the instance whose log it is about"`
 	Message      *Message  `json:"message,omitempty"`
 	Code         string    `json:"code,omitempty" doc:"Stable, for programs"`
 	Detail       string    `json:"detail,omitempty"`
+}
+
+// DistrustedLog is a log of an instance in which nothing new is believed.
+type DistrustedLog struct {
+	Host     string     `json:"host"`
+	State    string     `json:"state" enum:"unproven,split" doc:"unproven: until it has proven what it should; split: it has shown two histories, and is not believed any more"`
+	Found    *time.Time `json:"found,omitempty" doc:"When it was found to be split"`
+	Evidence string     `json:"evidence,omitempty" doc:"Proof that it is split, which anybody can check: waxwing log evidence verify"`
+}
+
+// DistrustedLogs is a list of them.
+type DistrustedLogs struct {
+	Logs []DistrustedLog `json:"logs"`
 }

@@ -50,7 +50,7 @@ func messageOf(m device.Message) client.Message {
 
 func eventOf(e device.Event) client.Event {
 	out := client.Event{
-		Cursor: e.Seq, Type: string(e.Type), Time: e.Time, Conversation: e.Conversation, Actor: e.Actor, Code: e.Code, Detail: e.Detail,
+		Cursor: e.Seq, Type: string(e.Type), Time: e.Time, Conversation: e.Conversation, Actor: e.Actor, Log: e.Log, Code: e.Code, Detail: e.Detail,
 	}
 	if e.Actor != "" {
 		out.Handle = agent.HandleOf(e.Actor)

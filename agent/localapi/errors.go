@@ -99,6 +99,8 @@ var answers = []struct {
 	{device.ErrActor, http.StatusUnprocessableEntity, "member_invalid", "somebody named cannot be a member here", "name each person once, and not yourself"},
 	{device.ErrFile, http.StatusBadGateway, "file_mismatch", "what came is not the file that the message promised", "ask the sender to send it again"},
 	{device.ErrLogKeyChanged, http.StatusConflict, "log_key_changed", "the instance shows another log key than the one this device remembers", "do not go on: ask the instance's admin what happened"},
+	{device.ErrLogSplit, http.StatusConflict, "log_split", "the log of their instance has shown two different histories: no new keys from there are believed any more", "see the proof: waxwing log evidence; ask the instance's admin what happened"},
+	{device.ErrLogUnproven, http.StatusConflict, "log_unproven", "the log of their instance has yet to prove that it shows everybody the same history: no new keys from there are believed until it does", "it is asked again by itself; try later"},
 	{device.ErrNoHub, http.StatusConflict, "not_logged_in", "the login was not finished", "log in again: waxwing login"},
 	{agent.ErrHandle, http.StatusUnprocessableEntity, "handle_invalid", "that is not a handle", "write it like @alice@a.example"},
 	{agent.ErrNobody, http.StatusNotFound, "no_such_recipient", "their instance knows nobody by that name", "check the spelling"},

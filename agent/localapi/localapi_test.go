@@ -302,7 +302,7 @@ func TestDescription(t *testing.T) {
 	}
 	require.NoError(t, json.NewDecoder(res.Body).Decode(&doc))
 	require.Equal(t, "3.1.0", doc.OpenAPI)
-	require.Equal(t, 19, len(doc.Paths))
+	require.Equal(t, 20, len(doc.Paths))
 	for path, operations := range doc.Paths {
 		for method, op := range operations {
 			require.NotEmpty(t, op.Summary, path)
@@ -310,4 +310,14 @@ func TestDescription(t *testing.T) {
 			require.True(t, ok, "%s %s", method, path)
 		}
 	}
+}
+
+// TestNoLogIsDistrusted that has done nothing.
+func TestNoLogIsDistrusted(t *testing.T) {
+	alice, bob := world.Person("alice"), world.Person("bob")
+	_, err := alice.Contact(ctx, bob.Handle)
+	require.NoError(t, err)
+	logs, err := alice.Distrusted(ctx)
+	require.NoError(t, err)
+	require.Empty(t, logs)
 }

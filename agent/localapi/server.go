@@ -109,6 +109,7 @@ func handler(ctx context.Context, a *agent.Agent) http.Handler {
 	s.files(api)
 	s.logs(api)
 	s.events(api)
+	s.distrusted(api)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")

@@ -26,6 +26,7 @@ func TestCodesAreWrittenDown(t *testing.T) {
 		device.EventMessageReceived, device.EventMessageState, device.EventMessageWaiting, device.EventMessageRefused, device.EventConversationCreated,
 		device.EventConversationUpdated, device.EventConversationPaused, device.EventMemberAdded, device.EventMemberRemoved, device.EventMemberFailed,
 		device.EventContactReset, device.EventContactWaiting, device.EventKeyPackagesRefused, device.EventAccountAlarm,
+		device.EventLogDiffers, device.EventLogUnproven, device.EventLogProven, device.EventLogSplit,
 	} {
 		codes = append(codes, string(e))
 	}

@@ -30,7 +30,10 @@ func (c *cli) read() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r := &reader{cli: c, out: cmd.OutOrStdout(), agent: agent, id: x.ID, after: after}
+			r := &reader{cli: c, out: cmd.OutOrStdout(), warnings: cmd.ErrOrStderr(), agent: agent, id: x.ID, after: after, began: time.Now()}
+			if err := r.warn(cmd.Context()); err != nil {
+				return err
+			}
 			if follow {
 				return r.follow(cmd.Context())
 			}
@@ -45,11 +48,34 @@ func (c *cli) read() *cobra.Command {
 // reader shows one conversation, each message once.
 type reader struct {
 	*cli
-	out   io.Writer
-	agent *client.Client
-	id    string
-	after uint64
-	day   string
+	out      io.Writer
+	warnings io.Writer
+	agent    *client.Client
+	id       string
+	after    uint64
+	day      string
+	began    time.Time
+}
+
+// warn tells of logs that are not believed. It is about more than this conversation.
+func (r *reader) warn(ctx context.Context) error {
+	logs, err := r.agent.Distrusted(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range logs {
+		what := map[string]string{
+			"split":    "has shown two different histories: no new keys from there are believed any more; the proof: waxwing log evidence",
+			"unproven": "has yet to prove that it shows everybody the same history: no new keys from there are believed until it does",
+		}[l.State]
+		if what == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(r.warnings, "! the log of %s %s\n", plain(l.Host), what); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *reader) catchUp(ctx context.Context) error {
@@ -76,6 +102,11 @@ func (r *reader) follow(ctx context.Context) error {
 		}
 		err := r.agent.Follow(ctx, cursor, func(e client.Event) error {
 			cursor = e.Cursor
+			if e.Log != "" && e.Time.After(r.began) {
+				if _, err := fmt.Fprintf(r.warnings, "! %s\n", plain(e.Detail)); err != nil {
+					return err
+				}
+			}
 			if e.Message == nil || e.Conversation != r.id || e.Message.Seq <= r.after {
 				return nil
 			}
