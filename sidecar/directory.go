@@ -38,18 +38,15 @@ func (s *Sidecar) publish(w http.ResponseWriter, r *http.Request, d store.Device
 	if err := s.maySpeakFor(r.Context(), d, statement, state.List); err != nil {
 		return err
 	}
-	return s.append(w, r, sequencer.Submission{Actor: d.Actor, Statement: p.Statement, Opening: [32]byte(p.Opening), Content: p.Content}, state.List)
+	return s.append(w, r, d, sequencer.Submission{Actor: d.Actor, Statement: p.Statement, Opening: [32]byte(p.Opening), Content: p.Content}, state.List)
 }
 
-func (s *Sidecar) append(w http.ResponseWriter, r *http.Request, sub sequencer.Submission, list keydir.DeviceList) error {
-	index, err := s.log.Append(r.Context(), sub)
+func (s *Sidecar) append(w http.ResponseWriter, r *http.Request, d store.Device, sub sequencer.Submission, list keydir.DeviceList) error {
+	index, err := s.speak(r.Context(), d, sub, list)
 	if errors.Is(err, sequencer.ErrHeld) && s.collector != nil {
 		return problem.New(http.StatusServiceUnavailable, "log_unchecked", "%s", s.collector.why())
 	}
 	if err != nil {
-		return err
-	}
-	if err := s.store.Accounts.Listed(r.Context(), sub.Actor, deviceIDs(list)); err != nil { // a crash before it is mended by asking again
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.patience)
@@ -59,6 +56,21 @@ func (s *Sidecar) append(w http.ResponseWriter, r *http.Request, sub sequencer.S
 		published.Waiting = s.collector.why()
 	}
 	return writeJSON(w, http.StatusOK, published)
+}
+
+// speak appends in the name of an account, unless it was taken away since the token was looked at.
+func (s *Sidecar) speak(ctx context.Context, d store.Device, sub sequencer.Submission, list keydir.DeviceList) (index int64, err error) {
+	s.speaking.RLock()
+	defer s.speaking.RUnlock()
+	if has, err := s.store.Accounts.HasDevice(ctx, d.Actor, d.ID); err != nil {
+		return 0, err
+	} else if !has {
+		return 0, errToken
+	}
+	if index, err = s.log.Append(ctx, sub); err != nil {
+		return 0, err
+	}
+	return index, s.store.Accounts.Listed(ctx, sub.Actor, deviceIDs(list)) // a crash before it is mended by asking again
 }
 
 // maySpeakFor keeps a token alone from adding a device. An update is signed by the account key; a first entry and a reset are
@@ -84,15 +96,23 @@ func notAllowed(detail string) error {
 	return problem.New(http.StatusForbidden, "not_allowed", "%s", detail)
 }
 
-// lookup is GET /directory of the client API: relayed if the actor lives elsewhere.
-func (s *Sidecar) lookup(w http.ResponseWriter, r *http.Request, _ store.Device) error {
+// lookup is GET /directory of the client API: relayed if the actor lives elsewhere. Of its own actor a device is told of an erase, too: what
+// it publishes next has to follow it.
+func (s *Sidecar) lookup(w http.ResponseWriter, r *http.Request, d store.Device) error {
 	actor := r.URL.Query().Get("actor")
-	if s.isLocal(actor) {
-		return s.directory(w, r)
-	}
 	from, err := number(r.URL.Query(), "from", 0)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case actor == d.Actor:
+		answer, err := s.log.AnswerOwner(r.Context(), actor, int64(from))
+		if err != nil {
+			return err
+		}
+		write(w, http.StatusOK, transparency.AnswerType, "no-store", answer.Marshal())
+		return nil
+	case s.isLocal(actor):
+		return s.directory(w, r)
 	}
 	answer, err := s.remote.Directory(r.Context(), actor, int64(from))
 	if err != nil {

@@ -54,7 +54,7 @@ func (s *Sidecar) actor(w http.ResponseWriter, r *http.Request) error {
 	actor := s.actorOf(r.PathValue("name"))
 	account, err := s.store.Accounts.Get(r.Context(), actor)
 	if errors.Is(err, store.ErrNotFound) {
-		return errNobody
+		return s.absent(r.Context(), actor)
 	} else if err != nil {
 		return err
 	}

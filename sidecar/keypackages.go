@@ -63,7 +63,7 @@ func (s *Sidecar) claims(w http.ResponseWriter, r *http.Request, d store.Device)
 	}
 	claimed, err := s.remote.Claim(r.Context(), in.Actor)
 	if err != nil {
-		return fromPeer(err, "no_such_recipient", "rate_limited", "request_invalid")
+		return fromPeer(err, "no_such_recipient", "erased", "rate_limited", "request_invalid")
 	}
 	return writeJSON(w, http.StatusOK, claimed)
 }
@@ -103,7 +103,7 @@ func deviceIDs(list keydir.DeviceList) []string {
 func (s *Sidecar) resident(ctx context.Context, actor string) error {
 	_, err := s.store.Accounts.Get(ctx, actor)
 	if errors.Is(err, store.ErrNotFound) {
-		return errNobody
+		return s.absent(ctx, actor)
 	}
 	return err
 }

@@ -35,6 +35,9 @@ func (s *Sidecar) AddAccount(name string) (code string, err error) {
 	}
 	code, hash := newCode()
 	err = s.store.Accounts.Add(context.Background(), store.Account{Actor: s.actorOf(name), RSAKey: key, CodeHash: hash})
+	if errors.Is(err, store.ErrErasing) {
+		return "", fmt.Errorf("sidecar: adding account %s: one of that name is being erased; try again when that is done", name)
+	}
 	if errors.Is(err, store.ErrExists) {
 		return "", fmt.Errorf("sidecar: adding account %s: it exists; `waxwingd account code %s` gives it a new login code", name, name)
 	}

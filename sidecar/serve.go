@@ -140,6 +140,9 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 		return errors.Join(err, l.Close())
 	}
 	defer release()
+	if err := s.logIsCurrent(s.abrupt); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	var working sync.WaitGroup
 	defer working.Wait()
 	server := &http.Server{
@@ -148,6 +151,7 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 	}
 	work, stopWork := context.WithCancel(s.abrupt)
 	defer stopWork()
+	working.Go(func() { s.eraseAsked(work) })
 	working.Go(func() { s.deliverer.Run(work) })
 	working.Go(func() { s.sweep(work) })
 	restored := make(chan error, 1)
@@ -179,6 +183,17 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 		return errors.Join(fatal, server.Close()) // who has not finished by now is cut off, as everybody is at Kill
 	}
 	return fatal
+}
+
+// logIsCurrent is asked by who has just become the only one to serve: before, another process may have, and a log that has grown since it
+// was opened must not be appended to.
+func (s *Sidecar) logIsCurrent(ctx context.Context) error {
+	size, _ := s.log.Unwitnessed()
+	heads, err := s.store.Log.Head(ctx)
+	if err == nil && heads.Size != size {
+		err = errors.New("sidecar: another process has written to the log since this one opened it: start again")
+	}
+	return err
 }
 
 func (s *Sidecar) sweep(ctx context.Context) {

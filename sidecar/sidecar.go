@@ -76,6 +76,8 @@ type Sidecar struct {
 	logger    *slog.Logger
 	now       func() time.Time
 	patience  time.Duration // how long a publication waits to be witnessed before it is answered all the same
+	// speaking is held, shared, by whoever appends in the name of an account that is there, and alone by who takes an account away.
+	speaking sync.RWMutex
 
 	stopping chan struct{} // closed when the first of Close and Kill is called; held answers are let go
 	stopOnce sync.Once
@@ -195,6 +197,12 @@ func loadInstance(ctx context.Context, st *store.Store, given string) (string, e
 func (s *Sidecar) Instance() string { return s.instance }
 
 func (s *Sidecar) actorOf(name string) string { return s.instance + federation.PathUsers + name }
+
+// isNamed says whether an actor is one that an account here could have.
+func (s *Sidecar) isNamed(actor string) bool {
+	name, ok := strings.CutPrefix(actor, s.actorOf(""))
+	return ok && federation.ValidName(name)
+}
 
 func (s *Sidecar) isLocal(actor string) bool { return strings.HasPrefix(actor, s.instance+"/") }
 

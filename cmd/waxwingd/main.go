@@ -36,7 +36,7 @@ func newCommand() *cobra.Command {
 	}
 	account := &cobra.Command{Use: "account", Short: "The people of a stand-alone sidecar"}
 	account.AddCommand(newAccountAdd(), newAccountCode())
-	root.AddCommand(newServe(), newWitness(), account, newVersion())
+	root.AddCommand(newServe(), newWitness(), account, newErase(), newVersion())
 	return root
 }
 

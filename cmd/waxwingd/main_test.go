@@ -68,6 +68,32 @@ func TestAccounts(t *testing.T) {
 	require.ErrorContains(t, run(ctx, &out, "account", "add", "bob", "--data", data, "--instance", "https://b.example"), "another folder")
 }
 
+func TestErase(t *testing.T) {
+	ctx, data := context.Background(), filepath.Join(t.TempDir(), "data")
+	typed := func(answer string, args ...string) (string, error) {
+		var out output
+		cmd := newCommand()
+		cmd.SetIn(strings.NewReader(answer))
+		cmd.SetOut(&out)
+		cmd.SetArgs(append(args, "--data", data))
+		err := cmd.ExecuteContext(ctx)
+		return out.String(), err
+	}
+	_, err := typed("", "account", "add", "alice", "--instance", "https://a.example")
+	require.NoError(t, err)
+	for _, answer := range []string{"", "alice\n", "@bob@a.example\n", "y\n"} {
+		_, err = typed(answer, "erase", "alice")
+		require.ErrorContains(t, err, "nothing was erased")
+	}
+	out, err := typed("@alice@a.example\n", "erase", "alice")
+	require.NoError(t, err)
+	require.Contains(t, out, "done: lookups are refused")
+	_, err = typed("", "erase", "alice", "--yes")
+	require.ErrorContains(t, err, "none of that name", "she never published anything")
+	_, err = typed("", "account", "add", "alice")
+	require.NoError(t, err, "anew")
+}
+
 func TestServe(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -92,7 +118,7 @@ func TestServe(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range []string{"", "serve", "witness", "witness key", "witness accept", "account", "account add", "account code", "version"} {
+	for _, args := range []string{"", "serve", "witness", "witness key", "witness accept", "account", "account add", "account code", "erase", "version"} {
 		var out output
 		require.NoError(t, run(context.Background(), &out, append(strings.Fields(args), "--help")...))
 		require.NotEmpty(t, out.String())

@@ -29,9 +29,13 @@ type Device struct {
 	SignatureKey []byte
 }
 
-// Add an account. ErrExists.
+// Add an account. ErrExists; ErrErasing while one of that name is.
 func (a Accounts) Add(ctx context.Context, account Account) error {
 	err := a.db.Update(ctx, func(tx *sql.Tx) error {
+		var step int
+		if erasing, err := one(tx.QueryRow("SELECT step FROM erasure WHERE actor = ?", account.Actor), &step); err != nil || erasing {
+			return orElse(err, ErrErasing)
+		}
 		done, err := tx.Exec("INSERT INTO account (actor, rsa_key, code_hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
 			account.Actor, account.RSAKey, account.CodeHash)
 		return changed(done, err, ErrExists)
@@ -128,6 +132,25 @@ func (a Accounts) Listed(ctx context.Context, actor string, devices []string) er
 		return fmt.Errorf("store: logging devices out: %w", err)
 	}
 	return nil
+}
+
+// orElse is err, or what it would be if nothing had gone wrong.
+func orElse(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+// HasDevice says whether a device is logged in.
+func (a Accounts) HasDevice(ctx context.Context, actor, device string) (has bool, err error) {
+	err = a.db.View(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRow("SELECT count(*) > 0 FROM device WHERE actor = ? AND device = ? AND token_hash <> x''", actor, device).Scan(&has)
+	})
+	if err != nil {
+		return false, fmt.Errorf("store: looking for a device: %w", err)
+	}
+	return has, nil
 }
 
 // Device of a token. ErrNotFound.

@@ -70,7 +70,71 @@ func (b Blobs) Put(ctx context.Context, actor, hash string, r io.Reader, now tim
 	if err := place(tmp, path); err != nil {
 		return fail(err)
 	}
+	if err := b.stillWanted(ctx, hash, path); err != nil {
+		return fail(err)
+	}
 	return nil
+}
+
+// stillWanted removes a file again whose account was erased while it came in.
+func (b Blobs) stillWanted(ctx context.Context, hash, path string) error {
+	var there bool
+	look := func(tx *sql.Tx) error {
+		return tx.QueryRow("SELECT count(*) > 0 FROM blob WHERE hash = ?", hash).Scan(&there)
+	}
+	if err := b.db.View(ctx, look); err != nil || there {
+		return err
+	}
+	return b.db.Update(ctx, func(tx *sql.Tx) error { // so that nobody brings it meanwhile
+		if err := look(tx); err != nil || there {
+			return err
+		}
+		return orElse(os.Remove(path), ErrNotFound)
+	})
+}
+
+const removedAtOnce = 50 // files in one transaction: others write between two of them
+
+// RemoveGone removes the files that nobody accounts for any more. One that somebody has brought anew meanwhile stays.
+func (b Blobs) RemoveGone(ctx context.Context) error {
+	for more := true; more; {
+		if err := b.db.Update(ctx, func(tx *sql.Tx) (err error) {
+			more, err = b.removeSome(tx)
+			return err
+		}); err != nil {
+			return fmt.Errorf("store: removing the files of an erased account: %w", err)
+		}
+	}
+	return nil
+}
+
+func (b Blobs) removeSome(tx *sql.Tx) (more bool, err error) {
+	var gone []string
+	rows, err := tx.Query("SELECT hash FROM blob_gone WHERE hash > '' LIMIT ?", removedAtOnce)
+	if err := each(rows, err, func(rows *sql.Rows) error {
+		var hash string
+		err := rows.Scan(&hash)
+		gone = append(gone, hash)
+		return err
+	}); err != nil {
+		return false, err
+	}
+	for _, hash := range gone {
+		var there bool
+		if err := tx.QueryRow("SELECT count(*) > 0 FROM blob WHERE hash = ?", hash).Scan(&there); err != nil {
+			return false, err
+		}
+		path, ok := b.path(hash)
+		if ok && !there {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return false, err
+			}
+		}
+		if _, err := tx.Exec("DELETE FROM blob_gone WHERE hash = ?", hash); err != nil {
+			return false, err
+		}
+	}
+	return len(gone) == removedAtOnce, nil
 }
 
 // receive writes a blob under a temporary name, durably, and compares its hash.
@@ -119,7 +183,10 @@ func (b Blobs) account(ctx context.Context, actor, hash string, size int64, now 
 		if err != nil {
 			return err
 		}
-		if n, err := fresh.RowsAffected(); err != nil || n == 0 {
+		if n, err := fresh.RowsAffected(); err != nil {
+			return err
+		} else if n == 0 {
+			_, err := tx.Exec("INSERT INTO blob_also (hash, actor) SELECT hash, ?2 FROM blob WHERE hash = ?1 AND actor <> ?2 ON CONFLICT DO NOTHING", hash, actor)
 			return err
 		}
 		done, err := tx.Exec("UPDATE account SET blobs = blobs + ?1 WHERE actor = ?2 AND blobs + ?1 <= ?3", size, actor, maxBlobsOfActor)

@@ -150,4 +150,21 @@ CREATE TABLE blob (
 	size  INTEGER NOT NULL,
 	at    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+`, `
+-- Who is to be erased, and what is left to do of it. Nobody stays in here.
+CREATE TABLE erasure (
+	actor TEXT PRIMARY KEY,
+	step  INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+-- Files that nobody accounts for any more.
+CREATE TABLE blob_gone (hash TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+-- Who brought a blob that another account had brought before.
+CREATE TABLE blob_also (
+	hash  TEXT NOT NULL REFERENCES blob,
+	actor TEXT NOT NULL REFERENCES account,
+	PRIMARY KEY (hash, actor)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX blob_also_actor ON blob_also (actor);
+CREATE INDEX blob_actor ON blob (actor);
+CREATE INDEX outbox_sender ON outbox (sender);
 `}

@@ -1,7 +1,7 @@
 // Package store is the sidecar's memory: one SQLite database and a folder of encrypted files.
 //
 // It is split by partition, each a small type of its own: [Log], [Hub], [Accounts], [KeyPackages], [Mailboxes], [Sent],
-// [Outbox], [Blobs]. A method takes one partition key (a group, an actor, a host; the log is one) and is one transaction that is
+// [Outbox], [Blobs], [Erasures]. A method takes one partition key (a group, an actor, a host; the log is one) and is one transaction that is
 // durable when it returns. Work that crosses partitions goes through outbox rows written in the first one's transaction; only
 // mailbox rows of actors of this same instance are written along, since a local outbox would be the same disk. So a driver for a
 // database that is spread over machines can take the place of this one.
@@ -26,6 +26,7 @@ import (
 var (
 	ErrExists     = errors.New("there is one already")
 	ErrConflict   = errors.New("the same id was used with other content")
+	ErrErasing    = errors.New("this account is being erased")
 	ErrTooMany    = errors.New("there are too many already")
 	ErrNoRoom     = errors.New("nobody it is for has room in their mailbox")
 	ErrNotFound   = errors.New("there is none")
@@ -42,6 +43,7 @@ type Store struct {
 	Sent        Sent
 	Outbox      Outbox
 	Blobs       Blobs
+	Erasures    Erasures
 
 	db  *sqlite.DB
 	dir string
@@ -62,7 +64,7 @@ func Open(dir string) (*Store, error) {
 	}
 	return &Store{
 		Log: Log{db}, Hub: Hub{db}, Accounts: Accounts{db}, KeyPackages: KeyPackages{db}, Mailboxes: Mailboxes{db},
-		Sent: Sent{db}, Outbox: Outbox{db, &leases{ids: map[int64]bool{}}}, Blobs: Blobs{db, blobs}, db: db, dir: dir,
+		Sent: Sent{db}, Outbox: Outbox{db, &leases{ids: map[int64]bool{}}}, Blobs: Blobs{db, blobs}, Erasures: Erasures{db}, db: db, dir: dir,
 	}, nil
 }
 
@@ -115,6 +117,9 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return fmt.Errorf("store: sweeping: %w", err)
 		}
+	}
+	if err := s.Blobs.RemoveGone(ctx); err != nil {
+		return err
 	}
 	return s.Blobs.sweep(now)
 }

@@ -61,6 +61,20 @@ func (s *Sequencer) Label(actor string) [32]byte { return s.prove(actor).label }
 // Answer looks an actor up in the tree that is served; the answer's consistency proof is from a tree of size from. ErrErased,
 // ErrBeyondHead, and ErrNotYet while nothing has been witnessed.
 func (s *Sequencer) Answer(ctx context.Context, actor string, from int64) (a transparency.Answer, err error) {
+	if a, err = s.answer(ctx, actor, from); err == nil && a.Found != nil && isErase(a.Found.Statement) {
+		err = ErrErased
+	}
+	if err != nil {
+		return transparency.Answer{}, fmt.Errorf("sequencer: looking up %.200q: %w", actor, err)
+	}
+	return a, nil
+}
+
+func isErase(statement []byte) bool { return transparency.Kind(statement[1]) == transparency.KindErase }
+
+// AnswerOwner is Answer for who has the actor's account. It shows an erase as the label's newest statement, for what is published next has
+// to follow it; to anybody else that would show whose label it is.
+func (s *Sequencer) AnswerOwner(ctx context.Context, actor string, from int64) (a transparency.Answer, err error) {
 	if a, err = s.answer(ctx, actor, from); err != nil {
 		return transparency.Answer{}, fmt.Errorf("sequencer: looking up %.200q: %w", actor, err)
 	}
@@ -109,9 +123,6 @@ func (s *Sequencer) found(ctx context.Context, label [32]byte, at served) (*tran
 		return nil, err
 	}
 	statement := e[:transparency.StatementSize]
-	if transparency.Kind(statement[1]) == transparency.KindErase {
-		return nil, ErrErased
-	}
 	return &transparency.Found{Statement: statement, Opening: r.Opening, Content: r.Content}, nil
 }
 
