@@ -68,7 +68,7 @@ func FuzzOpen(f *testing.F) {
 
 func FuzzParseRecord(f *testing.F) {
 	one := says(first, nil, 1, 1, 1, 2)
-	f.Add(keydir.Record{Actor: alice, Statement: one.statement, List: listOf(alice, 1, 2), Checked: 1, Reset: true}.Marshal())
+	f.Add(keydir.Record{Actor: alice, Statement: one.statement, List: listOf(alice, 1, 2), Checked: 1, Reset: true, First: &one.statement}.Marshal())
 	f.Add([]byte(`{"statement":null,"list":"AA=="}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := keydir.ParseRecord(b)

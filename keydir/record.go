@@ -18,6 +18,8 @@ type Record struct {
 	Checked   uint64                 // milliseconds: when it was last proven
 	// Reset says that this lookup showed a reset since what was remembered before: the keys are not vouched for by the old ones.
 	Reset bool
+	// First is the label's first statement, if it was ever shown and nothing was reset since; nil otherwise. See [Moved].
+	First *transparency.Statement
 }
 
 type recordJSON struct {
@@ -26,11 +28,16 @@ type recordJSON struct {
 	MovedTo   string `json:"moved_to,omitempty"`
 	Checked   uint64 `json:"checked"`
 	Reset     bool   `json:"reset,omitempty"`
+	First     []byte `json:"first,omitempty"`
 }
 
 // Marshal for storage.
 func (r Record) Marshal() []byte {
-	b, err := json.Marshal(recordJSON{r.Statement.Marshal(), r.List.Marshal(), r.MovedTo, r.Checked, r.Reset})
+	j := recordJSON{Statement: r.Statement.Marshal(), List: r.List.Marshal(), MovedTo: r.MovedTo, Checked: r.Checked, Reset: r.Reset}
+	if r.First != nil {
+		j.First = r.First.Marshal()
+	}
+	b, err := json.Marshal(j)
 	if err != nil {
 		panic("keydir: encoding a record: " + err.Error())
 	}
@@ -51,7 +58,15 @@ func ParseRecord(b []byte) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	return Record{list.Actor, s, list, j.MovedTo, j.Checked, j.Reset}, nil
+	r := Record{Actor: list.Actor, Statement: s, List: list, MovedTo: j.MovedTo, Checked: j.Checked, Reset: j.Reset}
+	if len(j.First) > 0 {
+		first, err := transparency.ParseStatement(j.First)
+		if err != nil {
+			return Record{}, err
+		}
+		r.First = &first
+	}
+	return r, nil
 }
 
 // Verify checks an answer about an actor, A1 to A8 of spec/log-entry.md and W13 and W14 of spec/witness.md, against the log as
@@ -83,7 +98,29 @@ func Verify(log transparency.Log, known *Record, actor string, a transparency.An
 		}
 		r.Reset = s.LastReset > known.Statement.Seq
 	}
+	r.First = firstOf(known, state.Since)
 	return next, &r, found, nil
+}
+
+// firstOf is the label's first statement, as far as it was ever shown.
+func firstOf(known *Record, since []transparency.Statement) *transparency.Statement {
+	switch {
+	case since[len(since)-1].LastReset > 0:
+		return nil
+	case since[0].Kind == transparency.KindFirst:
+		return &since[0]
+	case known != nil:
+		return known.First
+	}
+	return nil
+}
+
+// Moved says whether both sides of a move say so: the account of from has moved to the actor of to, whose list names the other as its
+// former, and whose first statement is signed by the key that was promised at the end of from. What one side alone says is no proof of
+// anything; nor can it be told of an account that had changed before it was first looked up, or that was reset.
+func Moved(from, to Record) bool {
+	return from.Statement.Kind == transparency.KindMove && from.MovedTo == to.Actor && to.List.Former == from.Actor &&
+		to.First != nil && transparency.AccountKeyHash(to.First.AuthKey) == from.Statement.AuthNext
 }
 
 // follows is A8: what is known of an actor and what was shown of it now are of one history. since is as State has it.

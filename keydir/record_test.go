@@ -42,11 +42,11 @@ func TestVerifyRemembersWhatItProved(t *testing.T) {
 	one := says(first, nil, 1, 1, 1)
 	r, err = l.learn(nil, one)
 	require.NoError(t, err)
-	require.Equal(t, keydir.Record{Actor: alice, Statement: one.statement, List: listOf(alice, 1), Checked: now}, r)
+	require.Equal(t, keydir.Record{Actor: alice, Statement: one.statement, List: listOf(alice, 1), Checked: now, First: &one.statement}, r)
 	two := says(move, &one, 1, 2)
 	r, err = l.learn(&r, two)
 	require.NoError(t, err)
-	require.Equal(t, keydir.Record{Actor: alice, Statement: two.statement, List: keydir.DeviceList{Actor: alice, Seq: 1}, MovedTo: bob, Checked: now}, r)
+	require.Equal(t, keydir.Record{Actor: alice, Statement: two.statement, List: keydir.DeviceList{Actor: alice, Seq: 1}, MovedTo: bob, Checked: now, First: &one.statement}, r)
 }
 
 // TestVerifyHoldsEveryCheck is one answer for each, so that none of them is left out on the way.

@@ -1,0 +1,3 @@
+package keydir
+
+var FirstOf = firstOf
