@@ -24,14 +24,7 @@ func (s *Sidecar) publish(w http.ResponseWriter, r *http.Request, d store.Device
 	if _, err := readJSON(w, r, maxSmall, &p); err != nil {
 		return err
 	}
-	if len(p.Opening) != 32 {
-		return transparency.Failed("L6", "an opening has 32 bytes")
-	}
-	statement, err := transparency.ParseStatement(p.Statement)
-	if err != nil {
-		return transparency.Failed("L6", "the statement cannot be read")
-	}
-	state, err := keydir.Open(d.Actor, statement, [32]byte(p.Opening), p.Content)
+	statement, state, err := openPublication(d.Actor, p)
 	if err != nil {
 		return err
 	}

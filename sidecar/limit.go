@@ -45,7 +45,7 @@ func (l *limiter) take(key string, now time.Time) error {
 		b.left, b.at = min(claimBurst, b.left+back), b.at.Add(time.Duration(back)*claimEvery)
 	}
 	if b.left == 0 {
-		p := problem.New(http.StatusTooManyRequests, "rate_limited", "too many claims; try again later")
+		p := problem.New(http.StatusTooManyRequests, "rate_limited", "too many calls of this kind; try again later")
 		p.RetryAfter = int(claimEvery / time.Second)
 		return p
 	}

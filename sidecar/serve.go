@@ -89,6 +89,7 @@ func (s *Sidecar) publicRoutes(mux *http.ServeMux) {
 		"GET " + federation.PathDirectory:                     s.directory,
 		"GET " + federation.PathLog + "checkpoint":            s.checkpoint,
 		"GET " + federation.PathLog + "tile/{path...}":        s.tile,
+		"POST " + federation.PathLog + "revocations":          s.forStrangers(s.revoke),
 		"GET " + federation.PathBlobs + "{hash}":              s.publicBlob,
 		"POST " + federation.PathConversations + "{group}":    s.forStrangers(s.submitAtHub),
 		"GET " + federation.PathConversations + "{group}":     s.eventsAtHub,

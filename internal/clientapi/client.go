@@ -54,7 +54,13 @@ func (c *Client) Publish(ctx context.Context, p Publication) (published Publishe
 	return published, err
 }
 
-// Lookup asks for what an actor's log has about them. The answer is unverified.
+// Revoke hands in the revocation of a device. It is a public call: the client's base is <instance>/waxwing.
+func (c *Client) Revoke(ctx context.Context, r Revocation) (published Published, err error) {
+	err = c.call(ctx, http.MethodPost, "/log/revocations", r, &published)
+	return published, err
+}
+
+// Lookup asks for what an actor's log has about them. The answer is unverified. With <instance>/waxwing for a base it is the public call.
 func (c *Client) Lookup(ctx context.Context, actor string, from int64) (answer []byte, err error) {
 	res, err := c.do(ctx, http.MethodGet, query("/directory", "actor", actor, "from", from), "", nil, maxLookup)
 	if err != nil {

@@ -86,6 +86,12 @@ type Publication struct {
 	Content   Bytes `json:"content"`
 }
 
+// Revocation is the body of POST <instance>/waxwing/log/revocations.
+type Revocation struct {
+	Actor string `json:"actor"`
+	Publication
+}
+
 // Published is its answer. A lookup shows the statement once it is witnessed.
 type Published struct {
 	Index     int64  `json:"index"`
