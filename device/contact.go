@@ -179,9 +179,15 @@ func (t *txn) learned(actor string, c contact, record *keydir.Record) error {
 			c.First = t.now
 		}
 		c.Record = record.Marshal()
+		if err := t.judgeListing(actor, record); err != nil {
+			return err
+		}
 	}
 	c.Checked = t.now
-	return t.lookedUp(actor, c)
+	if err := t.lookedUp(actor, c); err != nil || record == nil {
+		return err
+	}
+	return t.pruneAll(actor, c.record == nil || c.record.Statement != record.Statement)
 }
 
 // lookedUp stores c as the result of a lookup made now.
@@ -241,11 +247,23 @@ func (d *Device) Contact(actor string) (result Contact, ok bool, err error) {
 			for _, dev := range c.record.List.Devices {
 				result.Devices = append(result.Devices, dev.ID())
 			}
+			if result.MovedTo, result.Moved, err = t.moved(*c.record); err != nil {
+				return err
+			}
 		}
 		ok = c.Lookup > 0
 		return nil
 	})
 	return result, ok, err
+}
+
+// moved tells where an account goes on, and whether what is known of the other side proves it.
+func (t *txn) moved(from keydir.Record) (to string, proven bool, err error) {
+	if from.MovedTo == "" {
+		return "", false, nil
+	}
+	c, err := t.contact(from.MovedTo)
+	return from.MovedTo, err == nil && c.record != nil && keydir.Moved(from, *c.record), err
 }
 
 func (c contact) state() ContactState {

@@ -270,8 +270,13 @@ func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
 		c.Epoch = row.Places[0].Epoch
 	}
 	expected := map[string]bool{}
-	for _, m := range c.Members {
+	for i, m := range c.Members {
 		expected[m.Actor] = true
+		known, err := t.contact(m.Actor)
+		if err != nil {
+			return Conversation{}, err
+		}
+		c.Members[i].Unlisted = known.unlisted(m.Devices)
 	}
 	err = t.Each(stepBucket(id), func(_ string, value []byte) error {
 		var s step

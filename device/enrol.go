@@ -25,6 +25,8 @@ const (
 	keyLookups     = "lookups"
 	keyHub         = "hub"
 	keySupply      = "key packages"
+	keyListing     = "listing"
+	keyRevocation  = "revocation"
 )
 
 // suite is the one of spec/conversation.md.
@@ -46,6 +48,7 @@ type accountRow struct {
 type publicationRow struct {
 	Statement, Opening, Content []byte
 	Made                        time.Time
+	After                       []byte `json:",omitempty"` // statement; nil for the first
 }
 
 // Prepare makes the device's signature key and the account key, once, and returns the public half of the first.
@@ -175,19 +178,36 @@ func (t *txn) account() (Account, error) {
 	if err != nil {
 		return Account{}, err
 	}
+	listing, err := t.listing()
+	if err != nil {
+		return Account{}, err
+	}
 	key := publicHalf(keys.Signature)
 	return Account{
-		Actor: row.Actor, Handle: row.Handle, Instance: row.Instance, Token: row.Token,
+		Removed: listing.Removed,
+		Actor:   row.Actor, Handle: row.Handle, Instance: row.Instance, Token: row.Token,
 		DeviceID: keydir.DeviceID(key), SignatureKey: key,
 	}, nil
 }
 
 // DeviceList returns what to publish in the directory: a first device list with this device. The actor has been looked up before, and
-// has none. Asked again it returns the same bytes, so that a publication whose answer was lost is repeated and not contradicted; only a
-// statement that the log has not shown for minutes is signed anew, since check L7 would refuse it by then.
-func (d *Device) DeviceList() (publication Publication, err error) {
+// has none; or an erase, which leaves nobody who could vouch for anything: then it is a reset. If there is another list,
+// ErrOtherDevices. Asked again it returns the same bytes, so that a publication whose answer was lost is repeated and not contradicted; only a
+// statement that the log has not shown for minutes is signed anew, since check L7 would refuse it by then, and one that cannot be the
+// next any more.
+func (d *Device) DeviceList() (publication Publication, err error) { return d.deviceList(false) }
+
+// ResetList returns a list with this device alone, for an account whose keys are lost: nothing vouches for it, and everybody who knows
+// the account is told.
+func (d *Device) ResetList() (publication Publication, err error) { return d.deviceList(true) }
+
+func (d *Device) deviceList(reset bool) (publication Publication, err error) {
 	err = d.update(func(t *txn) error {
 		account, err := t.account()
+		if err != nil {
+			return err
+		}
+		c, err := t.contact(account.Actor)
 		if err != nil {
 			return err
 		}
@@ -196,15 +216,14 @@ func (d *Device) DeviceList() (publication Publication, err error) {
 		if err != nil {
 			return err
 		}
-		if !ok || t.now.Sub(row.Made) > listRebuild || row.Made.After(t.now) {
-			published, err := t.published(account)
-			if err != nil {
-				return err
+		published := c.record != nil && c.record.List.Has(account.SignatureKey)
+		old := t.now.Sub(row.Made) > listRebuild || row.Made.After(t.now)
+		if !ok || !published && (old || !bytes.Equal(row.After, c.newest())) {
+			if c.record != nil && c.record.Statement.Kind != transparency.KindErase && !reset {
+				return ErrOtherDevices
 			}
-			if !ok || !published {
-				if row, err = t.firstList(account); err != nil {
-					return err
-				}
+			if row, err = t.ownList(account, c); err != nil {
+				return err
 			}
 		}
 		publication = Publication{Statement: row.Statement, Opening: row.Opening, Content: row.Content}
@@ -213,18 +232,17 @@ func (d *Device) DeviceList() (publication Publication, err error) {
 	return publication, err
 }
 
-// published tells whether the directory has shown us our own list.
-func (t *txn) published(account Account) (bool, error) {
-	c, err := t.contact(account.Actor)
-	return err == nil && c.record != nil && c.record.List.Has(account.SignatureKey), err
+// newest is the actor's newest proven statement, nil if there is none.
+func (c contact) newest() []byte {
+	if c.record == nil {
+		return nil
+	}
+	return c.record.Statement.Marshal()
 }
 
-func (t *txn) firstList(account Account) (publicationRow, error) {
+// ownList makes a list with this device alone.
+func (t *txn) ownList(account Account, c contact) (publicationRow, error) {
 	keys, err := t.keys()
-	if err != nil {
-		return publicationRow{}, err
-	}
-	c, err := t.contact(account.Actor)
 	if err != nil {
 		return publicationRow{}, err
 	}
@@ -241,13 +259,17 @@ func (t *txn) firstList(account Account) (publicationRow, error) {
 		Kind: transparency.KindFirst, Label: [32]byte(c.Label), Opening: [32]byte(opening),
 		List: keydir.DeviceList{Actor: account.Actor, Devices: []keydir.Device{dev}},
 	}
-	first, next := keys.accountKey(0), keys.accountKey(1)
-	change.Next = [32]byte(next.Public().(ed25519.PublicKey))
-	statement, content := change.Sign(nil, first, millis(t.now))
+	var previous *transparency.Statement
+	seq := uint32(0)
+	if c.record != nil {
+		previous, seq, change.Kind = &c.record.Statement, c.record.Statement.Seq+1, transparency.KindReset
+	}
+	change.Next = [32]byte(keys.accountKey(seq + 1).Public().(ed25519.PublicKey))
+	statement, content := change.Sign(previous, keys.accountKey(seq), millis(t.now))
 	if err := t.signed(statement); err != nil {
 		return publicationRow{}, fmt.Errorf("device: keeping what was signed: %w", err)
 	}
-	row := publicationRow{Statement: statement.Marshal(), Opening: opening, Content: content, Made: t.now}
+	row := publicationRow{Statement: statement.Marshal(), Opening: opening, Content: content, Made: t.now, After: c.newest()}
 	return row, t.putRow(bucketDevice, keyPublication, row)
 }
 

@@ -10,6 +10,8 @@ import (
 var (
 	ErrNotEnrolled         = errors.New("device: no account yet: log in first")
 	ErrOtherAccount        = errors.New("device: this device already belongs to another account")
+	ErrOtherDevices        = errors.New("device: the account has a device list without this device")
+	ErrDeviceRemoved       = errors.New("device: this device is not in its account's list any more")
 	ErrLogKeyChanged       = errors.New("device: the instance shows another log key than the one remembered")
 	ErrLogNotPinned        = errors.New("device: the instance's log key is not known yet")
 	ErrLogSplit            = errors.New("device: the log has shown two different histories: nothing new in it is believed")

@@ -14,7 +14,7 @@ import (
 // members are added by jobs. Actors known to have no keys are named in a NotReadyError; who was never looked up is found out on the way.
 func (d *Device) StartConversation(members []string) (id string, err error) {
 	err = d.update(func(t *txn) error {
-		account, err := t.account()
+		account, err := t.speaker()
 		if err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func (t *txn) newGroup(account Account, groupID []byte, r room) (*mls.Group, err
 // AddMembers queues the adding of actors. It fails at once if that is not for us to do or somebody is known to have no keys.
 func (d *Device) AddMembers(id string, actors []string) error {
 	return d.update(func(t *txn) error {
-		account, err := t.account()
+		account, err := t.speaker()
 		if err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func (d *Device) AddMembers(id string, actors []string) error {
 // RemoveMembers queues the removing of actors with all their devices.
 func (d *Device) RemoveMembers(id string, actors []string) error {
 	return d.update(func(t *txn) error {
-		account, err := t.account()
+		account, err := t.speaker()
 		if err != nil {
 			return err
 		}

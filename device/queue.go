@@ -18,6 +18,7 @@ const (
 	stepAdd    stepKind = "add"
 	stepRemove stepKind = "remove"
 	stepRole   stepKind = "role"
+	stepPrune  stepKind = "prune"
 	stepSend   stepKind = "send"
 	stepShow   stepKind = "show" // what is known of a log, to the others
 )
@@ -120,6 +121,8 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 		return t.workRemove(c, s)
 	case stepRole:
 		return t.workRole(c, s)
+	case stepPrune:
+		return t.workPrune(c, s)
 	}
 	return t.workAdd(c, s)
 }

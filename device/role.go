@@ -10,7 +10,7 @@ import (
 // SetAdmin queues the making or unmaking of an admin. The last admin among the members stays one.
 func (d *Device) SetAdmin(id, actor string, admin bool) error {
 	return d.update(func(t *txn) error {
-		account, err := t.account()
+		account, err := t.speaker()
 		if err != nil {
 			return err
 		}

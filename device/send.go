@@ -51,7 +51,7 @@ func (d *Device) send(x draft, find func(*txn, Account) (*conversation, error)) 
 		return m, err
 	}
 	err = d.update(func(t *txn) error {
-		account, err := t.account()
+		account, err := t.speaker()
 		if err != nil {
 			return err
 		}

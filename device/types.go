@@ -10,6 +10,7 @@ type Account struct {
 	Token        string // for the client API; a secret
 	DeviceID     string // keydir's identifier of the signature key
 	SignatureKey []byte // public half
+	Removed      string // the code of why this device is not in the account's list any more; empty if it is, or never was
 }
 
 // Publication is what POST /directory takes.
@@ -33,6 +34,8 @@ type Contact struct {
 	State   ContactState
 	Devices []string  // identifiers of the devices in the newest proven list
 	Checked time.Time // of the newest lookup that proved something
+	MovedTo string    // actor: where the account says that it goes on
+	Moved   bool      // and that account says so, too, with the key that was promised here
 	Resets  int       // resets seen since the first lookup; each one made the actor a new contact
 	Changed bool      // the newest reset is not accepted: see [Device.AcceptKeys]
 	Belief  *Belief   // why the devices are believed; nil if no list was ever proven
@@ -93,6 +96,8 @@ type Member struct {
 	Actor   string   `json:"actor"`
 	Admin   bool     `json:"admin,omitempty"`
 	Devices []string `json:"devices"`
+	// Unlisted are those of Devices that are not in the actor's newest proven list. They read until a commit has removed them.
+	Unlisted []string `json:"-"`
 }
 
 // MessageState says how far a message of ours has come.
@@ -162,9 +167,11 @@ const (
 	EventConversationPaused  EventType = "conversation.paused"  // Code, Detail
 	EventMemberAdded         EventType = "member.added"         // Actor; By
 	EventMemberRemoved       EventType = "member.removed"       // Actor; By
+	EventMemberUnlisted      EventType = "member.unlisted"      // a device of Actor is not in their list any more and still reads: Code, Detail
 	EventMemberFailed        EventType = "member.failed"        // Actor could not be added or removed: Code, Detail
 	EventContactReset        EventType = "contact.reset"        // Actor has new keys that the old ones do not vouch for
 	EventContactWaiting      EventType = "contact.waiting"      // what concerns Actor in Conversation waits: Code, Detail
+	EventDeviceRemoved       EventType = "device.removed"       // this device is not in its account's list any more: Code, Detail
 	EventKeyPackagesRefused  EventType = "key_packages.refused" // Code, Detail
 	EventAccountAlarm        EventType = "account.alarm"        // something about the own account that this device did not do: Code, Detail
 	EventLogDiffers          EventType = "log.differs"          // Actor says a log showed them something else: Detail; Log
