@@ -15,12 +15,26 @@ import (
 	"github.com/waxwing-dm/waxwing/internal/safehttp"
 )
 
-// ErrHasDevice is for an account whose directory entry names another device.
-var ErrHasDevice = errors.New("the account already has a device, and this version knows one device per account")
+var (
+	// ErrHasDevice is for an account whose directory entry names another device.
+	ErrHasDevice = errors.New("the account already has a device, and this version knows one device per account")
+	// ErrRevoked is for a device that its own key has taken off the account's list.
+	ErrRevoked = errors.New("this device was taken off the account's list for good")
+)
 
 // Login makes this device one of an account, with the login code the instance's admin handed out, and publishes its keys. Broken
 // off anywhere, it can be called again. Refusals of the sidecar are a *problem.Problem; a *NotVisibleError says that it takes longer.
 func (a *Agent) Login(ctx context.Context, handle, code string) (device.Account, error) {
+	return a.login(ctx, handle, code, a.device.DeviceList)
+}
+
+// LoginReset is Login for who has lost the account's device: if the account's list names another one, it is replaced by this, and everybody
+// who knows the account is told that nothing vouches for that.
+func (a *Agent) LoginReset(ctx context.Context, handle, code string) (device.Account, error) {
+	return a.login(ctx, handle, code, a.device.ResetList)
+}
+
+func (a *Agent) login(ctx context.Context, handle, code string, list func() (device.Publication, error)) (device.Account, error) {
 	a.loginMu.Lock()
 	defer a.loginMu.Unlock()
 	name, host, err := ParseHandle(handle)
@@ -31,6 +45,8 @@ func (a *Agent) Login(ctx context.Context, handle, code string) (device.Account,
 		return device.Account{}, err
 	} else if ok && !strings.EqualFold(account.Handle, "@"+name+"@"+host) {
 		return device.Account{}, device.ErrOtherAccount // before the code and this device's key go anywhere
+	} else if account.RevokedItself() {
+		return device.Account{}, ErrRevoked
 	}
 	d, err := a.discover(ctx, a.instanceAt(host))
 	if err != nil {
@@ -46,11 +62,14 @@ func (a *Agent) Login(ctx context.Context, handle, code string) (device.Account,
 	if err := errors.Join(a.device.PinLog(d.Instance, d.Log.Origin, d.Log.Key, d.Log.VRF), a.device.PinHub(d.Hub.Key)); err != nil {
 		return device.Account{}, err
 	}
-	if err := a.publish(ctx, account); err != nil {
+	if err := a.publish(ctx, account, list); err != nil {
 		return device.Account{}, err
 	}
 	a.setRefused(false)
 	defer a.touch()
+	if account, _, err = a.device.Account(); err != nil { // it may have been removed before
+		return account, err
+	}
 	return account, a.stock(ctx)
 }
 
@@ -113,16 +132,13 @@ const (
 
 // publish puts the device into the directory, unless it is there, and does not rest until the log proves that to us as it would to
 // anybody. What was published is published again until it is to be seen: that asks the sidecar what it waits for, and changes nothing.
-func (a *Agent) publish(ctx context.Context, account device.Account) error {
+func (a *Agent) publish(ctx context.Context, account device.Account, list func() (device.Publication, error)) error {
 	waiting := "it was not witnessed in time"
 	deadline := time.Now().Add(a.patience)
 	for tries := 0; ; tries++ {
-		shown, why, err := a.publishOnce(ctx, account)
-		if err != nil {
+		listed, why, err := a.publishOnce(ctx, account, list)
+		if err != nil || listed {
 			return err
-		}
-		if shown {
-			return a.requireListed(account)
 		}
 		if why != "" {
 			waiting = why[:min(len(why), maxWaiting)]
@@ -137,12 +153,15 @@ func (a *Agent) publish(ctx context.Context, account device.Account) error {
 	}
 }
 
-// publishOnce says whether the directory shows the account's devices, and if not, why.
-func (a *Agent) publishOnce(ctx context.Context, account device.Account) (shown bool, why string, err error) {
-	if shown, why, err = a.shown(ctx, account); err != nil || shown || why != "" {
-		return shown, why, err
+// publishOnce says whether the directory shows this device, and if not, why.
+func (a *Agent) publishOnce(ctx context.Context, account device.Account, list func() (device.Publication, error)) (listed bool, why string, err error) {
+	if listed, why, err = a.listed(ctx, account); err != nil || listed || why != "" {
+		return listed, why, err
 	}
-	p, err := a.device.DeviceList()
+	p, err := list()
+	if errors.Is(err, device.ErrOtherDevices) {
+		return false, "", ErrHasDevice
+	}
 	if err != nil {
 		return false, "", err
 	}
@@ -161,22 +180,27 @@ func (a *Agent) publishOnce(ctx context.Context, account device.Account) (shown 
 	default:
 		return false, "", away(err)
 	}
-	shown, _, err = a.shown(ctx, account)
-	return shown, why, err
+	listed, _, err = a.listed(ctx, account)
+	return listed, why, err
 }
 
-// shown asks the directory for the account. A log that no witness has seen anything of shows nobody yet.
-func (a *Agent) shown(ctx context.Context, account device.Account) (shown bool, why string, err error) {
+// listed asks the directory whether it shows this device, to whoever asks for as many witnesses as we do.
+func (a *Agent) listed(ctx context.Context, account device.Account) (listed bool, why string, err error) {
 	err = a.lookup(ctx, account.Actor)
 	var refused *problem.Problem
-	if errors.As(err, &refused) && refused.Code == "not_witnessed" {
+	var unseen *device.NotWitnessedError
+	switch {
+	case errors.As(err, &unseen):
+		return false, unseen.Reason, nil
+	case errors.As(err, &refused) && refused.Code == "not_witnessed": // no witness has seen anything of the log
 		return false, refused.Detail, nil
-	}
-	if err != nil {
+	case err != nil:
 		return false, "", err
 	}
-	c, _, err := a.device.Contact(account.Actor)
-	return c.State == device.ContactReady, "", err
+	if err = a.requireListed(account); errors.Is(err, ErrHasDevice) {
+		return false, "", nil
+	}
+	return err == nil, "", err
 }
 
 func (a *Agent) requireListed(account device.Account) error {
@@ -207,7 +231,8 @@ func describe(err error) string {
 		return system.Error()
 	}
 	for _, known := range []error{
-		ErrUnproven, device.ErrReceipt, safehttp.ErrRefused, context.DeadlineExceeded, ErrUnreachable, ErrAway, ErrLog, ErrNotCapable, device.ErrNotEnrolled,
+		ErrUnproven, device.ErrReceipt, safehttp.ErrRefused, context.DeadlineExceeded, ErrUnreachable, ErrAway, ErrLog, ErrNotCapable, ErrHasDevice,
+		device.ErrNotEnrolled, device.ErrDeviceRemoved,
 	} {
 		if errors.Is(err, known) {
 			return known.Error()

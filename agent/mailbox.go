@@ -22,7 +22,9 @@ func (a *Agent) readMailbox(ctx context.Context) {
 		switch {
 		case err != nil:
 			a.setCurrent(false)
-			a.noteRefusal(err)
+			if a.noteRefusal(err) {
+				a.askWhy(ctx)
+			}
 			a.report(ctx, "reading the mailbox", err)
 			sleep(ctx, backOff(failures))
 			failures++
@@ -73,9 +75,11 @@ func (a *Agent) readOnce(ctx context.Context, acknowledged *uint64, wait bool) (
 }
 
 // noteRefusal remembers that the sidecar does not know our token any more: only a login helps then.
-func (a *Agent) noteRefusal(err error) {
+func (a *Agent) noteRefusal(err error) bool {
 	var p *problem.Problem
-	if errors.As(err, &p) && p.Status == http.StatusUnauthorized {
+	refused := errors.As(err, &p) && p.Status == http.StatusUnauthorized
+	if refused {
 		a.setRefused(true)
 	}
+	return refused
 }

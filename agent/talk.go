@@ -32,6 +32,12 @@ func (a *Agent) Contact(ctx context.Context, actor string) (device.Contact, erro
 		return device.Contact{}, err
 	}
 	c, _, known := a.device.Contact(actor)
+	if known == nil && c.MovedTo != "" {
+		if err := a.lookup(ctx, c.MovedTo); err != nil { // then it is not proven
+			a.report(ctx, "looking up where somebody has moved", err)
+		}
+		c, _, known = a.device.Contact(actor)
+	}
 	return c, errors.Join(err, known)
 }
 

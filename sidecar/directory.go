@@ -36,6 +36,11 @@ func (s *Sidecar) publish(w http.ResponseWriter, r *http.Request, d store.Device
 
 func (s *Sidecar) append(w http.ResponseWriter, r *http.Request, d store.Device, sub sequencer.Submission, list keydir.DeviceList) error {
 	index, err := s.speak(r.Context(), d, sub, list)
+	return s.published(w, r, index, err)
+}
+
+// published answers who has handed in a statement: after it was witnessed, or after some time with what it waits for.
+func (s *Sidecar) published(w http.ResponseWriter, r *http.Request, index int64, err error) error {
 	if errors.Is(err, sequencer.ErrHeld) && s.collector != nil {
 		return problem.New(http.StatusServiceUnavailable, "log_unchecked", "%s", s.collector.why())
 	}
@@ -44,11 +49,11 @@ func (s *Sidecar) append(w http.ResponseWriter, r *http.Request, d store.Device,
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.patience)
 	defer cancel()
-	published := clientapi.Published{Index: index, Witnessed: s.log.Wait(ctx, index) == nil}
-	if !published.Witnessed && s.collector != nil {
-		published.Waiting = s.collector.why()
+	out := clientapi.Published{Index: index, Witnessed: s.log.Wait(ctx, index) == nil}
+	if !out.Witnessed && s.collector != nil {
+		out.Waiting = s.collector.why()
 	}
-	return writeJSON(w, http.StatusOK, published)
+	return writeJSON(w, http.StatusOK, out)
 }
 
 // speak appends in the name of an account, unless it was taken away since the token was looked at.

@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
@@ -34,16 +33,11 @@ func (s *Sidecar) revoke(w http.ResponseWriter, r *http.Request) error {
 	}
 	sub := sequencer.Submission{Actor: in.Actor, Statement: in.Statement, Opening: [32]byte(in.Opening), Content: in.Content}
 	index, err := s.log.Append(r.Context(), sub)
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.store.Accounts.Listed(r.Context(), in.Actor, deviceIDs(state.List)) // a crash before it is mended by asking again
+		s.notify.wake(in.Actor)
 	}
-	if err := s.store.Accounts.Listed(r.Context(), in.Actor, deviceIDs(state.List)); err != nil { // a crash before it is mended by asking again
-		return err
-	}
-	s.notify.wake(in.Actor)
-	ctx, cancel := context.WithTimeout(r.Context(), witnessWait)
-	defer cancel()
-	return writeJSON(w, http.StatusOK, clientapi.Published{Index: index, Witnessed: s.log.Wait(ctx, index) == nil})
+	return s.published(w, r, index, err)
 }
 
 // openPublication reads a statement with its content, and holds what they show by themselves.

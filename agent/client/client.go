@@ -50,8 +50,20 @@ func (c *Client) Account(ctx context.Context) (a Account, err error) {
 
 // Login of this device.
 func (c *Client) Login(ctx context.Context, handle, code string) (a Account, err error) {
-	err = c.call(ctx, http.MethodPost, "/login", "", Login{handle, code}, &a)
+	err = c.call(ctx, http.MethodPost, "/login", "", Login{Handle: handle, Code: code}, &a)
 	return a, err
+}
+
+// LoginReset is Login for who has lost the account's device.
+func (c *Client) LoginReset(ctx context.Context, handle, code string) (a Account, err error) {
+	err = c.call(ctx, http.MethodPost, "/login", "", Login{Handle: handle, Code: code, Reset: true}, &a)
+	return a, err
+}
+
+// RevokeDevice takes this device off its account's list, for good.
+func (c *Client) RevokeDevice(ctx context.Context) (r Revoked, err error) {
+	err = c.call(ctx, http.MethodPost, "/devices/this/revocation", "", nil, &r)
+	return r, err
 }
 
 // Contact looks somebody up.

@@ -22,13 +22,15 @@ type Account struct {
 	Actor    string `json:"actor" doc:"URL of the ActivityPub actor, the identity"`
 	Instance string `json:"instance"`
 	Device   string `json:"device" doc:"Identifier of this device in the directory"`
-	State    string `json:"state" enum:"ready,login_required" doc:"login_required: the instance does not know this device any more; log in again"`
+	State    string `json:"state" enum:"ready,login_required,removed" doc:"login_required: the instance does not know this device any more; log in again. removed: this device is not in the account's list any more: what it has can be read, and nothing sent or received"`
+	Reason   string `json:"reason,omitempty" doc:"Why it is removed: list_changed, list_reset, device_revoked, account_moved, list_erased"`
 }
 
 // Login is the body of a login.
 type Login struct {
 	Handle string `json:"handle" maxLength:"320" example:"@alice@a.example"`
 	Code   string `json:"code" maxLength:"200" doc:"The login code from the instance's admin"`
+	Reset  bool   `json:"reset,omitempty" doc:"The account's device is lost: replace it by this one. Everybody who knows the account is told that its keys changed, and nothing vouches for it"`
 }
 
 // Contact says what the directory proves of somebody.
@@ -40,6 +42,8 @@ type Contact struct {
 	Checked *time.Time `json:"checked,omitempty" doc:"Of the newest lookup that proved something"`
 	Resets  int        `json:"resets" doc:"How often the keys were replaced by some that the old ones do not vouch for"`
 	Changed bool       `json:"changed" doc:"The newest reset is not accepted: nothing is sent to them before it is"`
+	MovedTo string     `json:"moved_to,omitempty" doc:"Handle: where the account says that it goes on"`
+	Proven  bool       `json:"moved_proven,omitempty" doc:"The account there says so, too, with the key that was promised here; otherwise moved_to says nothing about anybody there"`
 	// Believed is missing for somebody whose keys were never proven.
 	Believed *Believed `json:"believed,omitempty"`
 }
@@ -81,6 +85,7 @@ type Member struct {
 	Admin   bool     `json:"admin"`
 	Me      bool     `json:"me"`
 	Devices []string `json:"devices"`
+	Gone    []string `json:"unlisted,omitempty" doc:"Those of the devices that are not in the person's list any more; they read until an admin of the conversation has removed them"`
 }
 
 // Conversation is a group of people who read the same.
@@ -146,6 +151,11 @@ type Conversations struct {
 type Messages struct {
 	Messages []Message `json:"messages"`
 	Next     uint64    `json:"next"`
+}
+
+// Revoked is the answer when this device has taken itself off the list.
+type Revoked struct {
+	Seen bool `json:"seen" doc:"Lookups show it. Otherwise the instance has it in its log, and it counts for others once that is witnessed"`
 }
 
 // Devices is a list of the account's devices.

@@ -11,17 +11,24 @@ import (
 
 func accountOf(a device.Account, needsLogin bool) client.Account {
 	state := "ready"
-	if needsLogin {
+	switch {
+	case a.Removed != "":
+		state = "removed"
+	case needsLogin:
 		state = "login_required"
 	}
-	return client.Account{Handle: a.Handle, Actor: a.Actor, Instance: a.Instance, Device: a.DeviceID, State: state}
+	return client.Account{Handle: a.Handle, Actor: a.Actor, Instance: a.Instance, Device: a.DeviceID, State: state, Reason: a.Removed}
 }
 
 func contactOf(c device.Contact, problem string) client.Contact {
-	return client.Contact{
+	out := client.Contact{
 		Handle: agent.HandleOf(c.Actor), Actor: c.Actor, State: string(c.State), Devices: orEmpty(c.Devices), Checked: timeOf(c.Checked), Resets: c.Resets,
-		Changed: c.Changed, Believed: believedOf(c, problem, time.Now()),
+		Changed: c.Changed, Believed: believedOf(c, problem, time.Now()), Proven: c.Moved,
 	}
+	if c.MovedTo != "" {
+		out.MovedTo = agent.HandleOf(c.MovedTo)
+	}
+	return out
 }
 
 func conversationOf(c device.Conversation, me string) client.Conversation {
@@ -31,7 +38,7 @@ func conversationOf(c device.Conversation, me string) client.Conversation {
 	}
 	for _, m := range c.Members {
 		out.Members = append(out.Members, client.Member{
-			Handle: agent.HandleOf(m.Actor), Actor: m.Actor, Admin: m.Admin, Me: m.Actor == me, Devices: orEmpty(m.Devices),
+			Handle: agent.HandleOf(m.Actor), Actor: m.Actor, Admin: m.Admin, Me: m.Actor == me, Devices: orEmpty(m.Devices), Gone: m.Unlisted,
 		})
 	}
 	return out

@@ -32,10 +32,15 @@ func (s *service) people(api huma.API) {
 	huma.Register(api, operation("accept-keys", http.MethodPost, "/contacts/{handle}/accept",
 		"Take somebody's keys for theirs after a reset; what waits for that is sent", 404, 409, 422, 503), s.accept)
 	huma.Register(api, operation("list-devices", http.MethodGet, "/devices", "The devices of the account", 409), s.devices)
+	huma.Register(api, operation("revoke-device", http.MethodPost, "/devices/this/revocation", "Take this device off the account's list, for good", 409, 503), s.revokeDevice)
 }
 
 func (s *service) login(ctx context.Context, in *struct{ Body client.Login }) (*body[client.Account], error) {
-	a, err := s.agent.Login(ctx, in.Body.Handle, in.Body.Code)
+	login := s.agent.Login
+	if in.Body.Reset {
+		login = s.agent.LoginReset
+	}
+	a, err := login(ctx, in.Body.Handle, in.Body.Code)
 	return answer(accountOf(a, false), err)
 }
 
@@ -97,6 +102,9 @@ func (s *service) devices(ctx context.Context, _ *struct{}) (*body[client.Device
 	if err != nil {
 		return nil, refuse(err)
 	}
+	if a.Removed != "" {
+		return nil, refuse(device.ErrDeviceRemoved)
+	}
 	c, err := s.agent.Contact(ctx, a.Actor)
 	if err != nil {
 		return nil, refuse(err)
@@ -106,6 +114,11 @@ func (s *service) devices(ctx context.Context, _ *struct{}) (*body[client.Device
 		out.Devices = append(out.Devices, client.Device{ID: id, This: id == a.DeviceID})
 	}
 	return answer(out, nil)
+}
+
+func (s *service) revokeDevice(ctx context.Context, _ *struct{}) (*body[client.Revoked], error) {
+	seen, err := s.agent.RevokeDevice(ctx)
+	return answer(client.Revoked{Seen: seen}, err)
 }
 
 // actors resolves handles.

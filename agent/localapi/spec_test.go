@@ -27,6 +27,7 @@ func TestCodesAreWrittenDown(t *testing.T) {
 		device.EventConversationUpdated, device.EventConversationPaused, device.EventMemberAdded, device.EventMemberRemoved, device.EventMemberFailed,
 		device.EventContactReset, device.EventContactWaiting, device.EventKeyPackagesRefused, device.EventAccountAlarm,
 		device.EventLogDiffers, device.EventLogUnproven, device.EventLogProven, device.EventLogSplit,
+		device.EventMemberUnlisted, device.EventDeviceRemoved,
 	} {
 		codes = append(codes, string(e))
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -19,11 +18,21 @@ const slowLogin = 3 * time.Second
 
 func (c *cli) login() *cobra.Command {
 	var code string
+	var reset, yes bool
 	cmd := &cobra.Command{
 		Use: "login HANDLE", Short: "Make this device one of your account", Args: cobra.ExactArgs(1),
-		Long:    "Logs in with the login code that your instance's admin handed out, and publishes this device's keys. It can be repeated.",
-		Example: "  waxwing login @alice@chat.example",
+		Long: `Logs in with the login code that your instance's admin handed out, and
+publishes this device's keys. It can be repeated.
+
+If the device that you had is lost or stolen, ask the admin for a new code and
+log in with --reset: this device then takes its place.`,
+		Example: "  waxwing login @alice@chat.example\n  waxwing login @alice@chat.example --reset    # the old device is lost",
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if reset && !yes {
+				if err := confirm(cmd, resetWords, args[0]); err != nil {
+					return err
+				}
+			}
 			if code == "" {
 				if code, err = askCode(cmd); err != nil {
 					return err
@@ -32,7 +41,11 @@ func (c *cli) login() *cobra.Command {
 			slow := time.AfterFunc(slowLogin, func() {
 				fmt.Fprintln(cmd.ErrOrStderr(), "still at it: others see this device once the instance's witnesses have seen it; that can take a minute")
 			})
-			a, err := c.dial().Login(cmd.Context(), args[0], code)
+			login := c.dial().Login
+			if reset {
+				login = c.dial().LoginReset
+			}
+			a, err := login(cmd.Context(), args[0], code)
 			slow.Stop()
 			if err != nil {
 				return err
@@ -44,16 +57,18 @@ func (c *cli) login() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&code, "code", "", "the login code; it is asked for otherwise")
+	cmd.Flags().BoolVar(&reset, "reset", false, "the account's old device is lost or stolen: replace it by this one")
+	cmd.Flags().BoolVar(&yes, "yes", false, "with --reset: do not ask")
 	return cmd
 }
 
 func askCode(cmd *cobra.Command) (string, error) {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 1024)).ReadString('\n')
-		if strings.TrimSpace(line) == "" {
+		line, err := readLine(cmd.InOrStdin())
+		if line == "" {
 			return "", fmt.Errorf("give the login code with --code, or as a line of input: %w", err)
 		}
-		return strings.TrimSpace(line), nil
+		return line, nil
 	}
 	code, err := ask(cmd.ErrOrStderr(), int(os.Stdin.Fd()), "Login code: ")
 	return strings.TrimSpace(string(code)), err
@@ -105,6 +120,9 @@ then say so here. What waits for it is sent.`,
 }
 
 func printContact(w io.Writer, x client.Contact) error {
+	if x.MovedTo != "" {
+		return printMoved(w, x)
+	}
 	text := plain(x.Handle) + " can be written to\n"
 	switch {
 	case x.Changed:
