@@ -68,7 +68,14 @@ func (s *Sidecar) speak(ctx context.Context, d store.Device, sub sequencer.Submi
 	if index, err = s.log.Append(ctx, sub); err != nil {
 		return 0, err
 	}
-	return index, s.store.Accounts.Listed(ctx, sub.Actor, deviceIDs(list)) // a crash before it is mended by asking again
+	return index, s.listed(ctx, sub.Actor, list)
+}
+
+// listed logs out who is not in an actor's new list (D5), and tells them. A crash before it is mended by asking again for what was published.
+func (s *Sidecar) listed(ctx context.Context, actor string, list keydir.DeviceList) error {
+	err := s.store.Accounts.Listed(ctx, actor, deviceIDs(list))
+	s.notify.wake(actor)
+	return err
 }
 
 // maySpeakFor keeps a token alone from adding a device. An update is signed by the account key; a first entry and a reset are

@@ -55,6 +55,11 @@ func (s *Sidecar) await(ctx context.Context, d store.Device, after uint64, limit
 		}
 		select {
 		case <-woken:
+			if has, err := s.store.Accounts.HasDevice(ctx, d.Actor, d.ID); err != nil {
+				return nil, err
+			} else if !has { // logged out while it waited
+				return nil, errToken
+			}
 		case <-timeout.C:
 			return nil, nil
 		case <-s.stopping:

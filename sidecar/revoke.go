@@ -34,8 +34,7 @@ func (s *Sidecar) revoke(w http.ResponseWriter, r *http.Request) error {
 	sub := sequencer.Submission{Actor: in.Actor, Statement: in.Statement, Opening: [32]byte(in.Opening), Content: in.Content}
 	index, err := s.log.Append(r.Context(), sub)
 	if err == nil {
-		err = s.store.Accounts.Listed(r.Context(), in.Actor, deviceIDs(state.List)) // a crash before it is mended by asking again
-		s.notify.wake(in.Actor)
+		err = s.listed(r.Context(), in.Actor, state.List)
 	}
 	return s.published(w, r, index, err)
 }

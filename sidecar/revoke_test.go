@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -150,6 +151,27 @@ func TestRevocationsRefused(t *testing.T) {
 		}
 	}
 	require.Positive(t, limited)
+}
+
+// TestLoggedOutWhileItWaits: a device that waits for mail is told at once that it is not let in any more.
+func TestLoggedOutWhileItWaits(t *testing.T) {
+	w := newWorld(t)
+	a := w.box("a.test").start()
+	one, _, _ := pair(t, a)
+	r := a.revocation(one.actor, one.key)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := one.Mailbox(ctx, 0, 10, clientapi.MaxWait*time.Second)
+		answered <- err
+	}()
+	_, err := a.public().Revoke(ctx, r)
+	require.NoError(t, err)
+	select {
+	case err := <-answered:
+		requireProblem(t, err, 401, "token_required")
+	case <-time.After(clientapi.MaxWait / 2 * time.Second):
+		t.Fatal("it waits on")
+	}
 }
 
 // TestRevocationAfterACrash: the log had it and the token was not void yet. Asking again mends that.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -167,4 +168,32 @@ func TestHandlesInAnySpelling(t *testing.T) {
 	c := client.Conversation{Members: []client.Member{{Handle: "@me@a.test", Me: true}, {Handle: "@bob@b.test"}}}
 	require.True(t, isWith(c, []string{"bob@B.test"}))
 	require.False(t, isWith(c, []string{"@Bob@b.test"}))
+}
+
+// TestQuestionsShareTheInput: what is typed ahead for the next question is left to it.
+func TestQuestionsShareTheInput(t *testing.T) {
+	in := strings.NewReader("@alice@a.test\n first-code \nrest")
+	for _, want := range []string{"@alice@a.test", "first-code"} {
+		line, err := readLine(in)
+		require.NoError(t, err)
+		require.Equal(t, want, line)
+	}
+	line, err := readLine(in)
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, "rest", line)
+	line, err = readLine(strings.NewReader(strings.Repeat("x", 5000)))
+	require.NoError(t, err)
+	require.Len(t, line, 1024)
+}
+
+func TestMovedIsSaidWithItsProof(t *testing.T) {
+	var b strings.Builder
+	x := client.Contact{Handle: "@alice@a.test", MovedTo: "@alice@b\u202e.test"}
+	require.NoError(t, printMoved(&b, x))
+	require.Contains(t, b.String(), "does not say so, or cannot prove it")
+	require.NotContains(t, b.String(), "\u202e")
+	b.Reset()
+	x.Proven = true
+	require.NoError(t, printMoved(&b, x))
+	require.Contains(t, b.String(), "has moved to")
 }
