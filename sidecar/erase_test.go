@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -127,29 +128,49 @@ func TestEraseWhenNobodyServes(t *testing.T) {
 
 // TestEraseAfterACrash ends the process after each step of an erasure in turn.
 func TestEraseAfterACrash(t *testing.T) {
-	for _, step := range []func(t *testing.T, s *store.Store, actor string){
-		func(t *testing.T, s *store.Store, actor string) {},
-		func(t *testing.T, s *store.Store, actor string) { require.NoError(t, s.Erasures.Forget(ctx, actor)) },
-	} {
+	for _, done := range []int{store.ErasureAsked, store.ErasureGone, store.ErasureLogged} {
 		w := newWorld(t)
 		a := w.box("a.test").start()
 		alice := a.person("alice")
 		file := alice.blob(t, "a file")
+		if done == store.ErasureLogged {
+			a.erase("alice")
+		}
 		a.crash()
 		s, err := store.Open(a.dir)
 		require.NoError(t, err)
 		require.NoError(t, s.Erasures.Ask(ctx, alice.actor))
-		step(t, s, alice.actor)
-		require.NoError(t, s.Close())
+		if done >= store.ErasureGone {
+			require.NoError(t, s.Erasures.Forget(ctx, alice.actor))
+		}
 		a.start()
 		require.Eventually(t, func() bool {
-			_, body := a.get("/waxwing/directory?from=0&actor=" + alice.actor)
-			return bytes.Contains(body, []byte("erased"))
+			pending, err := s.Erasures.Pending(ctx)
+			return err == nil && len(pending) == 0
 		}, 20*time.Second, 20*time.Millisecond)
+		require.NoError(t, s.Close())
+		res, _ := a.get("/waxwing/directory?from=0&actor=" + alice.actor)
+		require.Equal(t, 410, res.StatusCode)
 		require.Empty(t, a.erase("alice"))
+		require.Equal(t, 3, a.rows()["log_entry"], "padding, her list, and its end, once")
 		require.NoFileExists(t, file)
 		require.Zero(t, a.rows()["account"])
 	}
+}
+
+// TestServeRefusesALogThatHasGrown: between opening and serving another process had its turn.
+func TestServeRefusesALogThatHasGrown(t *testing.T) {
+	w := newWorld(t)
+	a := w.box("a.test").start()
+	a.person("alice")
+	a.stop()
+	slow, err := sidecar.Open(sidecar.Config{DataDir: a.dir})
+	require.NoError(t, err)
+	defer slow.Close()
+	require.Equal(t, sidecar.EraseDone, last(a.erase("alice")))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.ErrorContains(t, slow.Serve(ctx, l), "start again")
 }
 
 // TestEraseWhileServing: lookups go on, and publications of the one who is erased that are under way leave nothing behind.
