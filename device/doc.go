@@ -17,6 +17,11 @@
 //	DeviceList, Learn            what to publish in the directory; the answer is learned like anybody else's
 //	TopUp(0)                     makes the first key packages (a KeyPackagesJob)
 //
+// Its end: [Device.Revocation] is the statement by which the device takes itself off the account's list; [Device.ResetList] is that of
+// another device that takes its place after a loss. A device that learns that it is not in the list any more says so ([EventDeviceRemoved],
+// [Account]'s Removed), keeps what it has, and sends nothing more. The same is done to others: who is an admin takes a device
+// that has left its actor's list out of the conversations (C7).
+//
 // Directory: an actor's keys come in through [Device.Learn] (or [Device.Unknown]) and through nothing else. The log key of an instance
 // must have been pinned before ([Device.PinLog], asked with [Device.LogOf]), from that instance itself. With a policy ([Device.AskWitnesses])
 // an answer needs the witnesses of others, too, or Learn returns a [NotWitnessedError]. [Contact] says why somebody's keys are believed.
