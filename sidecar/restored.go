@@ -17,23 +17,37 @@ func (c *collector) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for url := range c.unheard {
-		if c.unheard[url] = silent[url]; silent[url] == nil {
-			delete(c.unheard, url)
+	for _, e := range c.endpoints {
+		switch said := silent[e.URL]; {
+		case c.unheard[e.URL] == nil:
+		case said != nil:
+			c.unheard[e.URL] = said
+		case e.Size == 0 && c.log.Size() > 0: // it may have nothing, or not serve what it has; the first round tells
+			c.unheard[e.URL] = errUnshown
+		default:
+			delete(c.unheard, e.URL)
 		}
 	}
-	return c.heard()
+	return c.heard(func(why error) bool { return !errors.Is(why, errUnshown) })
 }
 
 // heard is an error until so many have spoken that there is one of them in every quorum that may have signed anything. The others have
 // some time to speak, too, since one of them may be the only one that was ever shown what came last.
-func (c *collector) heard() error {
-	unheard := func(w transparency.PolicyWitness) bool { return w.URL == "" || c.unheard[w.URL] != nil }
-	if len(c.unheard) > 0 && (c.policy.Suffice(unheard, c.log.Origin()) || time.Since(c.start) < c.pace.held) {
-		return fmt.Errorf("the log is not written before its witnesses have said what they know of it: %w", c.missing(c.unheard))
+func (c *collector) heard(unheard func(why error) bool) error {
+	missing := map[string]error{}
+	for url, why := range c.unheard {
+		if unheard(why) {
+			missing[url] = why
+		}
+	}
+	silent := func(w transparency.PolicyWitness) bool { return w.URL == "" || missing[w.URL] != nil }
+	if len(missing) > 0 && (c.policy.Suffice(silent, c.log.Origin()) || time.Since(c.start) < c.pace.held) {
+		return fmt.Errorf("the log is not written before its witnesses have said what they know of it: %w", c.missing(missing))
 	}
 	return nil
 }
+
+var errUnshown = errors.New("it does not show what it has")
 
 var errNotYet = errors.New("no answer in time")
 

@@ -35,7 +35,10 @@ func (c *collector) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.take(ctx, size, result, silent); err != nil || !c.released {
+	if !c.released {
+		return c.take(ctx, size, rest(), silent)
+	}
+	if err := c.take(ctx, size, result, silent); err != nil {
 		return err
 	}
 	go c.cancelAtGrowth(ctx, size, cancel)
@@ -142,6 +145,8 @@ func (c *collector) outcomes(ctx context.Context, r witness.Result) (silent map[
 		if errors.Is(o.Err, witness.ErrAhead) {
 			o.Err = errors.New("it claims to know a larger tree of this log and does not show it")
 			c.unheard[o.URL] = o.Err
+		} else if o.Done && (o.Err == nil || o.Status == http.StatusNotFound) {
+			delete(c.unheard, o.URL)
 		}
 		if o.Err != nil {
 			silent[o.URL] = o.Err

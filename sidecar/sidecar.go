@@ -12,6 +12,9 @@
 //	defer s.Close()
 //	return s.Serve(ctx, listener)
 //
+// The instance's log is taken to its witnesses (collect.go, round.go) and, before that, asked of them: a folder that came from a backup
+// must not sign a second history under its name (restored.go, marker.go). Without witnesses it is the sidecar's own word.
+//
 // This version is stand-alone: it hosts its actors itself.
 package sidecar
 
