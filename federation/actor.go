@@ -2,6 +2,8 @@ package federation
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
@@ -35,6 +37,11 @@ var terms = map[string]any{
 	"encoding":        "mls:encoding",
 	"ciphersuite":     "mls:ciphersuite",
 	"conversation":    map[string]string{"@id": "mls:conversation", "@type": "@id"},
+	"assertionMethod": map[string]string{"@id": "https://w3id.org/security#assertionMethod", "@type": "@id", "@container": "@set"},
+	"Multikey":        "https://w3id.org/security#Multikey",
+	"controller":      map[string]string{"@id": "https://w3id.org/security#controller", "@type": "@id"},
+	"publicKeyMultibase": map[string]string{
+		"@id": "https://w3id.org/security#publicKeyMultibase", "@type": "https://w3id.org/security#multibase"},
 	"waxwing":         namespace,
 	"waxwing:receipt": map[string]string{"@id": namespace + "receipt"},
 }
@@ -52,6 +59,7 @@ type LocalActor struct {
 	Inbox   string
 	Shared  string // inbox
 	Key     *rsa.PublicKey
+	Ed25519 ed25519.PublicKey // the service actor's
 }
 
 // Document gives the actor document.
@@ -74,6 +82,9 @@ func (a LocalActor) Document() ([]byte, error) {
 		return nil, fmt.Errorf("federation: writing actor %s: %w", a.ID, err)
 	}
 	extra := map[string]any{"@context": contexts}
+	if a.Ed25519 != nil {
+		extra["assertionMethod"] = []multikeyDocument{newMultikey(a.ID, a.Ed25519)}
+	}
 	if !a.Service {
 		extra["keyPackages"], extra["messages"] = a.ID+"/key-packages", a.ID+"/messages"
 	}
@@ -129,6 +140,22 @@ type RemoteActor struct {
 	Shared string // inbox; empty if there is none
 	KeyID  string
 	Key    *rsa.PublicKey
+
+	ed25519 []actorKey
+	rfc9421 bool // says that its server verifies RFC 9421
+}
+
+// key finds the one of exactly that id (H6).
+func (a RemoteActor) key(id string) (crypto.PublicKey, bool) {
+	if a.KeyID == id {
+		return a.Key, true
+	}
+	for _, k := range a.ed25519 {
+		if k.id == id {
+			return k.public, true
+		}
+	}
+	return nil, false
 }
 
 // Bits of a key. What is kept of a stranger's document must be small.
@@ -155,6 +182,8 @@ func ParseActor(data []byte, u string) (RemoteActor, error) {
 		Type      stringList      `json:"type"`
 		Inbox     string          `json:"inbox"`
 		PublicKey json.RawMessage `json:"publicKey"`
+		Assertion json.RawMessage `json:"assertionMethod"`
+		Generator json.RawMessage `json:"generator"`
 		Endpoints struct {
 			SharedInbox string `json:"sharedInbox"`
 		} `json:"endpoints"`
@@ -197,7 +226,24 @@ func ParseActor(data []byte, u string) (RemoteActor, error) {
 	if a.Inbox == "" {
 		return fail("no inbox")
 	}
+	a.ed25519, a.rfc9421 = parseMultikeys(doc.Assertion, a.ID), implementsRFC9421(parseImplements(doc.Generator))
 	return a, nil
+}
+
+// parseImplements reads the links of a generator (FEP-844e), if they have the form that is usual.
+func parseImplements(generator json.RawMessage) (links []string) {
+	var doc struct {
+		Implements []struct {
+			Href string `json:"href"`
+		} `json:"implements"`
+	}
+	if json.Unmarshal(generator, &doc) != nil {
+		return nil
+	}
+	for _, link := range doc.Implements {
+		links = append(links, link.Href)
+	}
+	return links
 }
 
 // parseKey takes one key, or the first of an array, as most servers do.

@@ -165,6 +165,9 @@ func backOff(attempts int) time.Duration {
 
 // isFinal says that another try would end the same way.
 func isFinal(err error) bool {
+	if errors.Is(err, errOtherScheme) {
+		return false
+	}
 	var refused *problem.Problem
 	return errors.As(err, &refused) && !problem.Retryable(refused.Status) || errors.Is(err, errActor) || errors.Is(err, errDiscovery) ||
 		errors.Is(err, safehttp.ErrTooLarge)

@@ -291,7 +291,7 @@ func TestDeliveryIsSignedByItsSender(t *testing.T) {
 	var o *office
 	b.answer(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		owner, err := httpsig.Verify(ctx, httpsig.Request{Request: r, Body: body, Host: "b.test", Now: o.now()},
+		owner, err := httpsig.Verify(ctx, httpsig.Request{Request: r, Body: body, Origin: "http://b.test", Now: o.now()},
 			func(_ context.Context, id string, _ bool) (httpsig.Key, error) {
 				return httpsig.Key{Owner: id, Public: &keys()[0].PublicKey}, nil
 			})

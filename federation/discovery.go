@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/waxwing-dm/waxwing/internal/strictjson"
@@ -47,6 +48,7 @@ type Discovery struct {
 	Hub struct {
 		Key []byte `json:"key"`
 	} `json:"hub"`
+	Signatures []string `json:"signatures"` // the kinds of HTTP signature that are verified here beside draft-cavage
 	// Witness is what the instance is to the logs of others (spec/witness.md): a submission prefix and the vkeys of both statements.
 	// An instance may have none.
 	Witness struct {
@@ -63,7 +65,7 @@ func NewDiscovery(instance, logKey string, vrfKey, hubKey []byte) Discovery {
 		Claim: instance + PathClaim, Directory: instance + PathDirectory,
 	}
 	d.Log.Origin, d.Log.Key, d.Log.VRF, d.Log.URL = transparency.Origin(Host(instance), vrfKey), logKey, vrfKey, instance+PathLog
-	d.Hub.Key = hubKey
+	d.Hub.Key, d.Signatures = hubKey, []string{announced}
 	return d
 }
 
@@ -93,6 +95,8 @@ func ParseDiscovery(data []byte, instance string) (Discovery, error) {
 			return Discovery{}, fmt.Errorf("federation: discovery document of %s: %.100q is on another origin: %w", instance, u, errDiscovery)
 		}
 	}
+	d.Signatures = slices.DeleteFunc(d.Signatures, func(s string) bool { return s != announced })
+	d.Signatures = slices.Clip(slices.Compact(d.Signatures)) // what is kept of a stranger's document must be small
 	return d, nil
 }
 

@@ -33,11 +33,18 @@ var ErrIDConflict = errors.New("the activity id was used with another body")
 
 // Inbox is the door in (I1 to I9, H1 to H8 of spec/wire.md).
 type Inbox struct {
-	Host     string // ours, with its port if it has one
+	Origin   string // ours
 	Store    InboxStore
 	Keys     httpsig.Keys
+	Services Services
 	Classify func(message []byte) (Kind, error)
 	Now      func() time.Time
+}
+
+// Services knows the service actors of instances, and is told what their hosts can do.
+type Services interface {
+	Service(ctx context.Context, instance string) (actor string, err error)
+	Learn(ctx context.Context, host string, h http.Header)
 }
 
 // Outcome of an activity that was not refused.
@@ -59,12 +66,12 @@ func (i *Inbox) Receive(r *http.Request, body []byte) (Outcome, error) {
 	if err != nil {
 		return "", shapeError(err)
 	}
-	owner, err := httpsig.Verify(r.Context(), httpsig.Request{Request: r, Body: body, Host: i.Host, Now: i.Now()}, i.Keys)
+	owner, err := httpsig.Verify(r.Context(), httpsig.Request{Request: r, Body: body, Origin: i.Origin, Now: i.Now()}, i.Keys)
 	if err != nil {
 		return "", err
 	}
-	if owner != in.actor {
-		return "", problem.New(http.StatusForbidden, "actor_key_mismatch", "the key is not the actor's")
+	if err := i.maySpeak(r.Context(), owner, in.actor); err != nil {
+		return "", err
 	}
 	if !in.ours {
 		return Ignored, nil
@@ -82,7 +89,27 @@ func (i *Inbox) Receive(r *http.Request, body []byte) (Outcome, error) {
 	case duplicate:
 		return Duplicate, nil
 	}
+	if origin, err := Origin(in.actor); err == nil {
+		i.Services.Learn(r.Context(), origin, r.Header)
+	}
 	return Accepted, nil
+}
+
+// maySpeak is H8: the key is the actor's own, or that of the service actor of the actor's own instance.
+func (i *Inbox) maySpeak(ctx context.Context, owner, actor string) error {
+	if owner == actor {
+		return nil
+	}
+	mismatch := problem.New(http.StatusForbidden, "actor_key_mismatch", "the key is neither the actor's nor that of the actor's instance")
+	instance, err := Origin(actor)
+	if err != nil || !on(instance, owner) {
+		return mismatch
+	}
+	service, err := i.Services.Service(ctx, instance)
+	if err == nil && service != owner {
+		return mismatch
+	}
+	return err
 }
 
 func checkContentType(h http.Header) error {
@@ -139,9 +166,9 @@ func on(origin, u string) bool {
 }
 
 // Caller verifies a call of an instance (H1 to H8): the key's owner is the service actor that its discovery document names.
-// It returns the instance.
-func (r *Remote) Caller(req *http.Request, body []byte, host string) (instance string, err error) {
-	owner, err := httpsig.Verify(req.Context(), httpsig.Request{Request: req, Body: body, Host: host, Now: r.now()}, r.Key)
+// It returns the instance. ours is our origin.
+func (r *Remote) Caller(req *http.Request, body []byte, ours string) (instance string, err error) {
+	owner, err := httpsig.Verify(req.Context(), httpsig.Request{Request: req, Body: body, Origin: ours, Now: r.now()}, r.Key)
 	if err != nil {
 		return "", err
 	}
@@ -149,20 +176,37 @@ func (r *Remote) Caller(req *http.Request, body []byte, host string) (instance s
 	if err != nil {
 		return "", noKey(true)
 	}
-	d, known := recall(r, r.docs, origin, keepFor)
+	service, err := r.Service(req.Context(), origin)
+	if err == nil && service != owner {
+		err = noService()
+	}
+	if err != nil {
+		return "", err
+	}
+	return origin, nil
+}
+
+// Service is the actor that an instance's discovery document names as its own. It asks for the document within the bounds of what
+// is asked for strangers.
+func (r *Remote) Service(ctx context.Context, instance string) (actor string, err error) {
+	d, known := recall(r, r.docs, instance, keepFor)
 	if !known {
-		err = r.forStranger(req.Context(), origin, func(ctx context.Context) error {
-			d, err = r.Discovery(ctx, origin)
+		err = r.forStranger(ctx, instance, func(ctx context.Context) error {
+			d, err = r.Discovery(ctx, instance)
 			return err
 		})
 	}
 	switch {
-	case err != nil && !isFinal(err):
-		p := problem.New(http.StatusServiceUnavailable, "key_unavailable", "the caller's discovery document cannot be fetched now")
-		p.RetryAfter = 30
-		return "", p
-	case err != nil || d.Actor != owner:
-		return "", problem.New(http.StatusForbidden, "actor_key_mismatch", "the key is not that of the service actor of an instance")
+	case err == nil:
+		return d.Actor, nil
+	case isFinal(err):
+		return "", noService()
 	}
-	return d.Instance, nil
+	p := problem.New(http.StatusServiceUnavailable, "key_unavailable", "the discovery document of the key's instance cannot be fetched now")
+	p.RetryAfter = 30
+	return "", p
+}
+
+func noService() error {
+	return problem.New(http.StatusForbidden, "actor_key_mismatch", "the key is not that of the service actor of an instance")
 }

@@ -3,6 +3,7 @@ package federation
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,6 +43,8 @@ const (
 type Signer struct {
 	Actor string
 	Key   *rsa.PrivateKey
+
+	Ed25519 ed25519.PrivateKey // the service actor's second key; nobody else has one
 }
 
 // Remote asks other instances, in the name of this one's service actor. What they refuse comes back as a *[problem.Problem];
@@ -48,6 +52,7 @@ type Signer struct {
 type Remote struct {
 	http    *safehttp.Client
 	service Signer
+	schemes Schemes
 	now     func() time.Time
 
 	mu     sync.Mutex
@@ -64,8 +69,8 @@ type cached[T any] struct {
 }
 
 // NewRemote makes the door out.
-func NewRemote(http *safehttp.Client, service Signer, now func() time.Time) *Remote {
-	return &Remote{http: http, service: service, now: now, actors: map[string]cached[RemoteActor]{}, docs: map[string]cached[Discovery]{}, noKeys: map[string]cached[bool]{}, asked: map[string]cached[int]{}}
+func NewRemote(http *safehttp.Client, service Signer, schemes Schemes, now func() time.Time) *Remote {
+	return &Remote{http: http, service: service, schemes: schemes, now: now, actors: map[string]cached[RemoteActor]{}, docs: map[string]cached[Discovery]{}, noKeys: map[string]cached[bool]{}, asked: map[string]cached[int]{}}
 }
 
 func remember[T any](r *Remote, m map[string]cached[T], key string, value T) {
@@ -105,6 +110,9 @@ func (r *Remote) Actor(ctx context.Context, id string, fresh bool) (RemoteActor,
 		return RemoteActor{}, err
 	}
 	remember(r, r.actors, id, a)
+	if origin, err := Origin(id); err == nil && a.rfc9421 {
+		r.learn(ctx, origin, SchemeRFC9421)
+	}
 	return a, nil
 }
 
@@ -117,8 +125,10 @@ func (r *Remote) Key(ctx context.Context, keyID string, fresh bool) (httpsig.Key
 	if err != nil {
 		return httpsig.Key{}, noKey(true)
 	}
-	if a, ok := recall(r, r.actors, id, keepFor); ok && !fresh && a.KeyID == keyID {
-		return httpsig.Key{Owner: a.ID, Public: a.Key}, nil
+	if a, ok := recall(r, r.actors, id, keepFor); ok && !fresh {
+		if key, ok := a.key(keyID); ok {
+			return httpsig.Key{Owner: a.ID, Public: key}, nil
+		}
 	}
 	if forGood, failed := recall(r, r.noKeys, id, askAgain); failed {
 		return httpsig.Key{}, noKey(forGood)
@@ -130,9 +140,10 @@ func (r *Remote) Key(ctx context.Context, keyID string, fresh bool) (httpsig.Key
 			return err
 		})
 	}
+	key, found := a.key(keyID)
 	switch {
-	case err == nil && a.KeyID == keyID:
-		return httpsig.Key{Owner: a.ID, Public: a.Key}, nil
+	case err == nil && found:
+		return httpsig.Key{Owner: a.ID, Public: key}, nil
 	case err == nil:
 		return httpsig.Key{}, noKey(true)
 	case ctx.Err() == nil && !errors.Is(err, errTooMany):
@@ -201,6 +212,9 @@ func (r *Remote) Discovery(ctx context.Context, instance string) (Discovery, err
 		return Discovery{}, err
 	}
 	remember(r, r.docs, instance, d)
+	if slices.Contains(d.Signatures, announced) {
+		r.learn(ctx, instance, SchemeService)
+	}
 	return d, nil
 }
 
@@ -347,7 +361,8 @@ func (r *Remote) ask(ctx context.Context, as Signer, method, u string, body []by
 	if body != nil {
 		req.Header.Set("Content-Type", accept)
 	}
-	if err := httpsig.Sign(req, body, KeyID(as.Actor), as.Key, r.now()); err != nil {
+	scheme, err := r.sign(ctx, as, req, body)
+	if err != nil {
 		return nil, fmt.Errorf("federation: making a request: %w", err)
 	}
 	res, err := r.http.Do(req, limit)
@@ -355,7 +370,11 @@ func (r *Remote) ask(ctx context.Context, as Signer, method, u string, body []by
 		return nil, fmt.Errorf("federation: %w", err)
 	}
 	if res.Status/100 != 2 {
-		return nil, problem.Read(res.Status, res.Header, bytes.NewReader(res.Body))
+		p := problem.Read(res.Status, res.Header, bytes.NewReader(res.Body))
+		if r.refused(ctx, req.URL.Scheme+"://"+req.URL.Host, scheme, res, p) {
+			return nil, fmt.Errorf("federation: %w: %w", errOtherScheme, p)
+		}
+		return nil, p
 	}
 	return res, nil
 }

@@ -189,7 +189,7 @@ func TestDiscoveryIsKeptAndOurRequestsAreSigned(t *testing.T) {
 	b.answer(func(w http.ResponseWriter, r *http.Request) {
 		var body bytes.Buffer
 		_, _ = body.ReadFrom(r.Body)
-		_, err := httpsig.Verify(ctx, httpsig.Request{Request: r, Body: body.Bytes(), Host: "b.test", Now: c.now()},
+		_, err := httpsig.Verify(ctx, httpsig.Request{Request: r, Body: body.Bytes(), Origin: "http://b.test", Now: c.now()},
 			func(_ context.Context, id string, _ bool) (httpsig.Key, error) {
 				return httpsig.Key{Owner: strings.TrimSuffix(id, "#main-key"), Public: &keys()[0].PublicKey}, nil
 			})

@@ -55,7 +55,7 @@ func TestCaller(t *testing.T) {
 			c, b := newClock(), newHost(t, "b.test")
 			b.actor("/waxwing/actor", keys()[1], nil)
 			x.prepare(b)
-			instance, err := remote(t, c, b).Caller(call(t, c), nil, "a.test")
+			instance, err := remote(t, c, b).Caller(call(t, c), nil, "http://a.test")
 			require.Equal(t, x.want, codeOf(t, err))
 			if x.want == "" {
 				require.Equal(t, "http://b.test", instance)

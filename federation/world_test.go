@@ -136,6 +136,18 @@ func spoilt(t testing.TB, a federation.LocalActor, change func(map[string]any)) 
 	return string(doc)
 }
 
+// schemes remembers in memory.
+type schemes map[string]federation.Scheme
+
+func (s schemes) Scheme(_ context.Context, host string) (federation.Scheme, time.Time, error) {
+	return s[host], time.Time{}, nil
+}
+
+func (s schemes) SetScheme(_ context.Context, host string, scheme federation.Scheme, _ time.Time) error {
+	s[host] = scheme
+	return nil
+}
+
 // remote is the door out of the instance a.test.
 func remote(t testing.TB, c *clock, hosts ...*host) *federation.Remote {
 	known := map[string]string{}
@@ -144,5 +156,5 @@ func remote(t testing.TB, c *clock, hosts ...*host) *federation.Remote {
 	}
 	client := safehttp.New(safehttp.Config{Hosts: known})
 	t.Cleanup(client.CloseIdle)
-	return federation.NewRemote(client, federation.Signer{Actor: "http://a.test/waxwing/actor", Key: keys()[0]}, c.now)
+	return federation.NewRemote(client, federation.Signer{Actor: "http://a.test/waxwing/actor", Key: keys()[0]}, schemes{}, c.now)
 }

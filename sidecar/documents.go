@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"net/http"
 
@@ -42,6 +43,7 @@ func (s *Sidecar) serviceActor(w http.ResponseWriter, _ *http.Request) error {
 	doc, err := federation.LocalActor{
 		ID: s.discovery.Actor, Name: federation.Host(s.instance), Service: true,
 		Inbox: s.instance + federation.PathInbox, Shared: s.instance + federation.PathInbox, Key: &s.keys.service.PublicKey,
+		Ed25519: s.keys.serviceEd25519.Public().(ed25519.PublicKey),
 	}.Document()
 	if err != nil {
 		return err

@@ -83,7 +83,7 @@ func (s *Sidecar) readPeer(w http.ResponseWriter, r *http.Request, limit int64, 
 			return "", err
 		}
 	}
-	if caller, err = s.remote.Caller(r, body, federation.Host(s.instance)); err != nil || into == nil {
+	if caller, err = s.remote.Caller(r, body, s.instance); err != nil || into == nil {
 		return caller, err
 	}
 	return caller, parseJSON(body, into)

@@ -18,6 +18,8 @@ type keys struct {
 	vrf     *vrf.PrivateKey    // makes the labels of the log
 	hub     ed25519.PrivateKey // signs receipts
 	service *rsa.PrivateKey    // signs what the instance asks of others
+
+	serviceEd25519 ed25519.PrivateKey // signs what it sends to other sidecars, its users' activities too
 }
 
 const rsaBits = 2048
@@ -30,6 +32,9 @@ func loadKeys(ctx context.Context, s *store.Store) (k keys, err error) {
 		return keys{}, err
 	}
 	if k.hub, err = loadEd25519(ctx, s, "hub key"); err != nil {
+		return keys{}, err
+	}
+	if k.serviceEd25519, err = loadEd25519(ctx, s, "service ed25519 key"); err != nil {
 		return keys{}, err
 	}
 	der, err := s.Setting(ctx, "service key", newRSA)

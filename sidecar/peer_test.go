@@ -187,6 +187,7 @@ func TestInboxRefuses(t *testing.T) {
 	alice := a.person("alice")
 	p.docs["/users/liar"] = p.docs["/users/other"] // somebody else's document
 	p.keys[p.instance+"/users/liar"] = p.keys[p.instance+"/users/other"]
+	p.keys[other.instance+"/waxwing/actor"] = other.keys[other.instance+"/waxwing/actor"]
 	before := a.rows()
 	deep := []byte(strings.Repeat(`{"a":`, 70) + "1" + strings.Repeat("}", 70))
 	for name, c := range map[string]struct {
@@ -220,7 +221,7 @@ func TestInboxRefuses(t *testing.T) {
 		"other host":           {func(d *delivery) { d.host = "d.test" }, 401, "signature_malformed"},
 		"other path":           {func(d *delivery) { d.after = func(r *http.Request) { r.URL.Path = "/users/alice/inbox" } }, 401, "signature_invalid"},
 		"key of another":       {func(d *delivery) { d.signer = p.instance + "/users/other" }, 403, "actor_key_mismatch"},
-		"key of the service":   {func(d *delivery) { d.signer = p.instance + "/waxwing/actor" }, 403, "actor_key_mismatch"},
+		"another's service":    {func(d *delivery) { d.signer = other.instance + "/waxwing/actor" }, 403, "actor_key_mismatch"},
 		"borrowed key id":      {func(d *delivery) { d.signer, d.keyID = p.instance+"/users/other", federation.KeyID(p.mallory()) }, 401, "signature_invalid"},
 		"key id of no one":     {func(d *delivery) { d.keyID = p.instance + "/users/nobody#main-key" }, 403, "actor_key_mismatch"},
 		"another fragment":     {func(d *delivery) { d.keyID = p.mallory() + "#second-key" }, 403, "actor_key_mismatch"},

@@ -140,8 +140,8 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 		return nil, err
 	}
 	s.abrupt, s.kill = context.WithCancel(ctx)
-	s.remote = federation.NewRemote(s.http, federation.Signer{Actor: s.discovery.Actor, Key: k.service}, c.Now)
-	s.inbox = &federation.Inbox{Host: federation.Host(instance), Store: arrivals{s}, Keys: s.remote.Key, Classify: classify, Now: c.Now}
+	s.remote = federation.NewRemote(s.http, federation.Signer{Actor: s.discovery.Actor, Key: k.service, Ed25519: k.serviceEd25519}, st.Schemes, c.Now)
+	s.inbox = &federation.Inbox{Origin: instance, Store: arrivals{s}, Keys: s.remote.Key, Services: s.remote, Classify: classify, Now: c.Now}
 	s.deliverer = federation.NewDeliverer(st.Outbox, s.remote, s.signerOf, c.Now, c.Log)
 	return s, nil
 }

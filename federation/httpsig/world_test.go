@@ -69,7 +69,7 @@ func signed(t testing.TB, method, target string, body []byte, key *rsa.PrivateKe
 }
 
 func (m *message) verify(keys httpsig.Keys) (string, error) {
-	return httpsig.Verify(context.Background(), httpsig.Request{Request: m.req, Body: m.body, Host: here, Now: m.now}, keys)
+	return m.verifyAt(here, keys)
 }
 
 // give is a key source that has one key.

@@ -167,4 +167,11 @@ CREATE TABLE blob_also (
 CREATE INDEX blob_also_actor ON blob_also (actor);
 CREATE INDEX blob_actor ON blob (actor);
 CREATE INDEX outbox_sender ON outbox (sender);
+-- How the requests to a host are signed. Partition: host.
+CREATE TABLE host_scheme (
+	host   TEXT PRIMARY KEY,
+	scheme TEXT NOT NULL,
+	learnt INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX host_scheme_learnt ON host_scheme (learnt);
 `}

@@ -1,8 +1,8 @@
 // Package store is the sidecar's memory: one SQLite database and a folder of encrypted files.
 //
 // It is split by partition, each a small type of its own: [Log], [Hub], [Accounts], [KeyPackages], [Mailboxes], [Sent],
-// [Outbox], [Blobs], [Erasures]. A method takes one partition key (a group, an actor, a host; the log is one) and is one transaction that is
-// durable when it returns. Work that crosses partitions goes through outbox rows written in the first one's transaction; only
+// [Outbox], [Schemes], [Blobs], [Erasures]. A method takes one partition key (a group, an actor, a host; the log is one) and is one transaction
+// that is durable when it returns. Work that crosses partitions goes through outbox rows written in the first one's transaction; only
 // mailbox rows of actors of this same instance are written along, since a local outbox would be the same disk. So a driver for a
 // database that is spread over machines can take the place of this one.
 //
@@ -42,6 +42,7 @@ type Store struct {
 	Mailboxes   Mailboxes
 	Sent        Sent
 	Outbox      Outbox
+	Schemes     Schemes
 	Blobs       Blobs
 	Erasures    Erasures
 
@@ -64,7 +65,8 @@ func Open(dir string) (*Store, error) {
 	}
 	return &Store{
 		Log: Log{db}, Hub: Hub{db}, Accounts: Accounts{db}, KeyPackages: KeyPackages{db}, Mailboxes: Mailboxes{db},
-		Sent: Sent{db}, Outbox: Outbox{db, &leases{ids: map[int64]bool{}}}, Blobs: Blobs{db, blobs}, Erasures: Erasures{db}, db: db, dir: dir,
+		Sent: Sent{db}, Outbox: Outbox{db, &leases{ids: map[int64]bool{}}}, Schemes: Schemes{db}, Blobs: Blobs{db, blobs}, Erasures: Erasures{db},
+		db: db, dir: dir,
 	}, nil
 }
 
@@ -95,6 +97,7 @@ func (s *Store) Setting(ctx context.Context, name string, fresh func() ([]byte, 
 const (
 	keepReplay = 30 * 24 * time.Hour
 	keepDead   = 30 * 24 * time.Hour
+	keepScheme = 90 * 24 * time.Hour
 )
 
 // Sweep removes rows that have served their time.
@@ -107,6 +110,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 		{"DELETE FROM received WHERE at < ?", old},
 		{"DELETE FROM sent WHERE at < ?", old},
 		{"DELETE FROM outbox WHERE dead IS NOT NULL AND created < ?", now.Add(-keepDead).UnixMilli()},
+		{"DELETE FROM host_scheme WHERE learnt < ?", now.Add(-keepScheme).UnixMilli()},
 		{"DELETE FROM key_package WHERE not_after < ?", now.Unix()},
 		{"DELETE FROM key_package_seen WHERE not_after < ?", now.Add(-keepReplay).Unix()}, // an upload that late is refused as expired
 	} {
