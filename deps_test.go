@@ -55,6 +55,7 @@ var rooms = map[string][]string{
 
 	"federation":               {"transparency", "federation/httpsig", "internal/problem", "internal/safehttp", "internal/strictjson"},
 	"federation/httpsig":       {"internal/problem"},
+	"federation/fedify":        nil, // tests only: talks to another implementation
 	"federation/hub":           {"internal/receipt"},
 	"federation/hub/storetest": {"federation/hub", "internal/receipt"},
 
