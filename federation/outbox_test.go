@@ -101,9 +101,11 @@ func (o *outbox) free() bool {
 type office struct {
 	*clock
 	*outbox
-	t    *testing.T
-	d    *federation.Deliverer
-	stop func() // and wait for the end
+	t       *testing.T
+	d       *federation.Deliverer
+	remote  *federation.Remote
+	schemes *schemes
+	stop    func() // and wait for the end
 }
 
 const alice = "http://a.test/users/alice"
@@ -113,8 +115,9 @@ func open(t *testing.T, hosts ...*host) *office {
 	signers := func(_ context.Context, actor string) (federation.Signer, error) {
 		return federation.Signer{Actor: actor, Key: keys()[0]}, nil
 	}
-	o := &office{clock: c, outbox: box, t: t}
-	o.d = federation.NewDeliverer(box, remote(t, c, hosts...), signers, c.now, slog.New(slog.DiscardHandler))
+	o := &office{clock: c, outbox: box, t: t, schemes: newSchemes()}
+	o.remote = remoteWith(t, c, o.schemes, hosts...)
+	o.d = federation.NewDeliverer(box, o.remote, signers, c.now, slog.New(slog.DiscardHandler))
 	running, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() { o.d.Run(running); close(ended) }()

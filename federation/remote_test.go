@@ -191,7 +191,8 @@ func TestDiscoveryIsKeptAndOurRequestsAreSigned(t *testing.T) {
 		_, _ = body.ReadFrom(r.Body)
 		_, err := httpsig.Verify(ctx, httpsig.Request{Request: r, Body: body.Bytes(), Origin: "http://b.test", Now: c.now()},
 			func(_ context.Context, id string, _ bool) (httpsig.Key, error) {
-				return httpsig.Key{Owner: strings.TrimSuffix(id, "#main-key"), Public: &keys()[0].PublicKey}, nil
+				require.Equal(t, "http://a.test/waxwing/actor#ed25519-key", id, "of a sidecar that says it can read it")
+				return httpsig.Key{Public: ed25519Key.Public()}, nil
 			})
 		signed = append(signed, err)
 		_, _ = w.Write([]byte(`{"packages":[{"device":"d","key_package":"AQ==","last_resort":true}]}`))

@@ -2,6 +2,7 @@ package federation_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
@@ -30,6 +31,8 @@ var keys = sync.OnceValue(func() (made [3]*rsa.PrivateKey) {
 	}
 	return made
 })
+
+var ed25519Key = ed25519.NewKeyFromSeed(make([]byte, 32))
 
 // A clock that only tests move.
 type clock struct {
@@ -136,25 +139,17 @@ func spoilt(t testing.TB, a federation.LocalActor, change func(map[string]any)) 
 	return string(doc)
 }
 
-// schemes remembers in memory.
-type schemes map[string]federation.Scheme
-
-func (s schemes) Scheme(_ context.Context, host string) (federation.Scheme, time.Time, error) {
-	return s[host], time.Time{}, nil
-}
-
-func (s schemes) SetScheme(_ context.Context, host string, scheme federation.Scheme, _ time.Time) error {
-	s[host] = scheme
-	return nil
-}
-
 // remote is the door out of the instance a.test.
 func remote(t testing.TB, c *clock, hosts ...*host) *federation.Remote {
+	return remoteWith(t, c, newSchemes(), hosts...)
+}
+
+func remoteWith(t testing.TB, c *clock, s *schemes, hosts ...*host) *federation.Remote {
 	known := map[string]string{}
 	for _, h := range hosts {
 		known[h.name] = h.addr
 	}
 	client := safehttp.New(safehttp.Config{Hosts: known})
 	t.Cleanup(client.CloseIdle)
-	return federation.NewRemote(client, federation.Signer{Actor: "http://a.test/waxwing/actor", Key: keys()[0]}, schemes{}, c.now)
+	return federation.NewRemote(client, federation.Signer{Actor: "http://a.test/waxwing/actor", Key: keys()[0], Ed25519: ed25519Key}, s, c.now)
 }
