@@ -37,6 +37,7 @@ func FuzzParseActor(f *testing.F) {
 	f.Add([]byte(`{"id":"`+id+`","type":"Person","inbox":"`+id+`/inbox","publicKey":{"id":"`+id+`#main-key","owner":"`+id+`","publicKeyPem":"`+pem+`"}}`), id)
 	f.Add([]byte(`{"id":"`+id+`","type":["Person"],"publicKey":[{"owner":"`+id+`"}],"endpoints":{"sharedInbox":"https://b.example/inbox"}}`), id)
 	f.Add([]byte(`{"id":"x","publicKey":null}`), "x")
+	f.Add([]byte(`{"id":"`+id+`","assertionMethod":[{"type":"Multikey","controller":"`+id+`","id":"`+id+`#x","publicKeyMultibase":"z6Mk"}],"generator":{"implements":[{"href":"x"}]}}`), id)
 	f.Fuzz(func(t *testing.T, data []byte, u string) {
 		a, err := ParseActor(data, u)
 		if err != nil {
@@ -50,6 +51,20 @@ func FuzzParseActor(f *testing.F) {
 		require.True(t, on(origin, a.Inbox))
 		require.True(t, a.Shared == "" || on(origin, a.Shared))
 		require.GreaterOrEqual(t, a.Key.N.BitLen(), minKey)
+		require.LessOrEqual(t, len(a.ed25519), maxMultikeys)
+	})
+}
+
+func FuzzMultikey(f *testing.F) {
+	f.Add(encodeMultikey(make([]byte, 32)))
+	f.Add("z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK")
+	f.Add("z" + strings.Repeat("1", 63))
+	f.Add("zDnaerDaTF5BXEavCrfRZEk316dpbLsfPDZ3WJ5hRTPFU2169")
+	f.Fuzz(func(t *testing.T, s string) {
+		if key, ok := decodeMultikey(s); ok {
+			require.Len(t, key, 32)
+			require.Equal(t, s, encodeMultikey(key))
+		}
 	})
 }
 
