@@ -2,8 +2,11 @@ package fedify_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,14 +22,42 @@ import (
 	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/federation/httpsig"
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
+	"github.com/waxwing-dm/waxwing/internal/safehttp"
 )
 
 func TestFedify(t *testing.T) {
 	p := newPeer(t)
 	s := newStation(t, p)
+	t.Run("its keys", func(t *testing.T) { keysAreFound(t, p) })
 	t.Run("signs to us", func(t *testing.T) { signsToUs(t, p, s) })
 	t.Run("we sign to it", func(t *testing.T) { weSign(t, p, newStation(t, p)) })
 	t.Run("refuses", func(t *testing.T) { fedifyRefuses(t, p) })
+}
+
+// forgetful remembers nothing of hosts.
+type forgetful struct{}
+
+func (forgetful) Scheme(context.Context, string) (s federation.Scheme, at time.Time, err error) {
+	return
+}
+
+func (forgetful) SetScheme(context.Context, string, federation.Scheme, time.Time) error { return nil }
+
+// Fedify signs requests by RSA only. Its Ed25519 key, which is for proofs, shows that we read Multikeys as others write them.
+func keysAreFound(t *testing.T, p *peer) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	client := safehttp.New(safehttp.Config{Hosts: map[string]string{p.host(): p.host()}})
+	t.Cleanup(client.CloseIdle)
+	r := federation.NewRemote(client, federation.Signer{Actor: newActor(t, key).id, Key: key}, forgetful{}, time.Now)
+	found, err := r.Key(ctx, p.bot()+"#multikey-2", false)
+	require.NoError(t, err)
+	want, err := base64.RawURLEncoding.DecodeString(p.key)
+	require.NoError(t, err)
+	require.Equal(t, httpsig.Key{Owner: p.bot(), Public: ed25519.PublicKey(want)}, found)
+	found, err = r.Key(ctx, federation.KeyID(p.bot()), false)
+	require.NoError(t, err)
+	require.IsType(t, &rsa.PublicKey{}, found.Public)
 }
 
 func signsToUs(t *testing.T, p *peer, s *station) {

@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 
 globalThis.navigator ??= {}; // Node.js 20 has none
-const { MemoryKvStore, createFederation, generateCryptoKeyPair, signRequest } = await import("@fedify/fedify");
+const { MemoryKvStore, createFederation, exportJwk, generateCryptoKeyPair, signRequest } = await import("@fedify/fedify");
 const { Create, Endpoints, Note, Person } = await import("@fedify/fedify/vocab");
 
 const specs = { cavage: "draft-cavage-http-signatures-12", rfc9421: "rfc9421" };
@@ -58,7 +58,7 @@ const operations = {
     const server = createServer((req, res) => answer(req, res).catch((e) => res.writeHead(500).end(String(e))));
     await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
     base = `http://127.0.0.1:${server.address().port}`;
-    return { base };
+    return { base, ed25519: (await exportJwk(ed25519.publicKey)).x };
   },
 
   // Signs a request with a body of the test's choice and gives its headers.

@@ -58,10 +58,12 @@ type peer struct {
 	in   io.Writer
 	out  *bufio.Reader
 	base string // its origin
+	key  string // its actor's Ed25519 key, in base64url
 }
 
 type answer struct {
 	Base     string                       `json:"base"`
+	Ed25519  string                       `json:"ed25519"`
 	Headers  map[string]string            `json:"headers"`
 	Received []struct{ ID, Actor string } `json:"received"`
 	Error    string                       `json:"error"`
@@ -81,7 +83,8 @@ func newPeer(t *testing.T) *peer {
 		_ = cmd.Wait()
 	})
 	p := &peer{t: t, in: in, out: bufio.NewReaderSize(out, 1<<20)}
-	p.base = p.call("start", nil).Base
+	started := p.call("start", nil)
+	p.base, p.key = started.Base, started.Ed25519
 	return p
 }
 

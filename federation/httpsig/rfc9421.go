@@ -163,6 +163,10 @@ func readRFC9421(r Request) (checked, error) {
 	if err != nil {
 		return checked{}, err
 	}
+	base, err := in.base(r)
+	if err != nil {
+		return checked{}, err
+	}
 	if err := r.forUs(); err != nil {
 		return checked{}, err
 	}
@@ -175,10 +179,6 @@ func readRFC9421(r Request) (checked, error) {
 	if p.expires != 0 && r.Now.Unix() >= p.expires {
 		return checked{}, problem.New(http.StatusUnauthorized, "signature_expired", "the signature has expired by our clock, which shows %s",
 			r.Now.UTC().Format(http.TimeFormat))
-	}
-	base, err := in.base(r)
-	if err != nil {
-		return checked{}, err
 	}
 	return checked{p.keyID, func(public crypto.PublicKey) bool { return verifyRFC9421(public, p.alg, base, value) }}, nil
 }
