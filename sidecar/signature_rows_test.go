@@ -94,6 +94,18 @@ func (m *matrix) rfc9421() []row {
 		{"alg as a token", param(`;alg=ed25519`), malformed},
 		{"Ed25519 of the actor", func(x *exchange) { x.keyID, x.key = m.edID, m.edKey }, taken},
 		{"Ed25519 of the service actor", func(x *exchange) { x.keyID, x.key = m.edBy, m.edKey }, taken},
+		{"GET by Ed25519 of the service actor", func(x *exchange) {
+			x.method, x.target, x.body, x.headers = "GET", m.room, nil, nil
+			x.keyID, x.key = m.edBy, m.edKey
+		}, "200"},
+		{"Ed25519 of the service actor for another instance's user", func(x *exchange) {
+			x.keyID, x.key = m.edBy, m.edKey
+			x.asActor("http://d.test/users/mallory")
+		}, notTheirs},
+		{"Ed25519 of a user for another", func(x *exchange) {
+			x.keyID, x.key = m.edID, m.edKey
+			x.asActor(m.p.instance + "/users/other")
+		}, notTheirs},
 		{"Ed25519 with alg", func(x *exchange) { x.keyID, x.key = m.edID, m.edKey; param(`;alg="ed25519"`)(x) }, taken},
 		{"Ed25519 called RSA", func(x *exchange) { x.keyID, x.key = m.edID, m.edKey; param(`;alg="rsa-v1_5-sha256"`)(x) }, invalid},
 		{"RSA under the Ed25519 key's name", func(x *exchange) { x.keyID = m.edID }, invalid},

@@ -29,14 +29,20 @@ const maxComponents = 32
 // *rsa.PrivateKey or an ed25519.PrivateKey.
 func SignRFC9421(req *http.Request, body []byte, keyID string, key crypto.Signer, now time.Time) error {
 	unsign(req, now)
-	covered := []string{"@method", "@target-uri"}
+	in := input{components: []string{"@method", "@target-uri"}, params: sf.NewParams()}
 	if body != nil {
 		req.Header.Set("Content-Digest", contentDigest(body))
-		covered = append(covered, "content-digest")
+		in.components = append(in.components, "content-digest")
 	}
-	in := input{components: covered, params: sf.NewParams()}
 	in.params.Add("created", now.Unix())
 	in.params.Add("keyid", keyID)
+	if err := in.sign(req, key); err != nil {
+		return fmt.Errorf("httpsig: signing a request to %s: %w", req.URL.Host, err)
+	}
+	return nil
+}
+
+func (in input) sign(req *http.Request, key crypto.Signer) error {
 	hash := crypto.Hash(0)
 	switch key.(type) {
 	case *rsa.PrivateKey:
@@ -45,20 +51,19 @@ func SignRFC9421(req *http.Request, body []byte, keyID string, key crypto.Signer
 	case ed25519.PrivateKey:
 		in.params.Add("alg", algEd25519)
 	default:
-		return fmt.Errorf("httpsig: signing a request to %s: not with a key of type %T", req.URL.Host, key)
+		return fmt.Errorf("not with a key of type %T", key)
 	}
 	base, err := in.base(Request{Request: req, Origin: req.URL.Scheme + "://" + req.URL.Host})
 	if err != nil {
-		return fmt.Errorf("httpsig: signing a request to %s: %w", req.URL.Host, err)
+		return err
 	}
-	signed := base
 	if hash != 0 {
 		sum := sha256.Sum256(base)
-		signed = sum[:]
+		base = sum[:]
 	}
-	value, err := key.Sign(rand.Reader, signed, hash)
+	value, err := key.Sign(rand.Reader, base, hash)
 	if err != nil {
-		return fmt.Errorf("httpsig: signing a request to %s: %w", req.URL.Host, err)
+		return err
 	}
 	return in.write(req.Header, value)
 }
@@ -80,11 +85,11 @@ func (in input) list() sf.InnerList {
 func (in input) write(h http.Header, value []byte) error {
 	params, err := sf.Marshal(sf.List{in.list()})
 	if err != nil {
-		return fmt.Errorf("httpsig: writing a signature: %w", err)
+		return err
 	}
 	signature, err := sf.Marshal(sf.NewItem(value))
 	if err != nil {
-		return fmt.Errorf("httpsig: writing a signature: %w", err)
+		return err
 	}
 	h.Set("Signature-Input", "sig1="+params)
 	h.Set("Signature", "sig1="+signature)
@@ -205,26 +210,34 @@ func parseRFC9421(h http.Header) (in input, value []byte, err error) {
 	if !ok || !slices.Equal(signatures.Names(), inputs.Names()) {
 		return input{}, nil, unreadable
 	}
-	label := inputs.Names()[0]
-	member, _ := inputs.Get(label)
-	list, ok := member.(sf.InnerList)
-	if !ok || len(list.Items) > maxComponents {
-		return input{}, nil, unreadable
-	}
-	member, _ = signatures.Get(label)
+	member, _ := signatures.Get(inputs.Names()[0])
 	item, _ := member.(sf.Item)
 	if value, ok = item.Value.([]byte); !ok || len(value) == 0 || len(item.Params.Names()) > 0 {
 		return input{}, nil, unreadable
 	}
-	in.params = list.Params
+	member, _ = inputs.Get(inputs.Names()[0])
+	list, ok := member.(sf.InnerList)
+	if !ok || len(list.Items) > maxComponents {
+		return input{}, nil, unreadable
+	}
+	in, ok = inputOf(list)
+	if !ok {
+		return input{}, nil, malformed("what the signature covers must be whole parts of the request, named by strings")
+	}
+	return in, value, nil
+}
+
+// inputOf refuses the parameters of components (sf, key, bs, tr, req, name): none is of use here.
+func inputOf(list sf.InnerList) (input, bool) {
+	in := input{params: list.Params}
 	for _, item := range list.Items {
 		name, ok := item.Value.(string)
-		if !ok || len(item.Params.Names()) > 0 { // sf, key, bs, tr, req, name: none is of use here
-			return input{}, nil, malformed("what the signature covers must be whole parts of the request, named by strings")
+		if !ok || len(item.Params.Names()) > 0 {
+			return input{}, false
 		}
 		in.components = append(in.components, name)
 	}
-	return in, value, nil
+	return in, true
 }
 
 // parameters of a signature (section 2.3).
