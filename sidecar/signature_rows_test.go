@@ -110,7 +110,10 @@ func (m *matrix) rfc9421() []row {
 		{"Ed25519 called RSA", func(x *exchange) { x.keyID, x.key = m.edID, m.edKey; param(`;alg="rsa-v1_5-sha256"`)(x) }, invalid},
 		{"RSA under the Ed25519 key's name", func(x *exchange) { x.keyID = m.edID }, invalid},
 		{"Ed25519 of somebody else", func(x *exchange) { x.keyID, x.key = m.edID, newKey(x.p.w.t) }, invalid},
-		{"a key that its document calls another's", func(x *exchange) { x.keyID, x.key = m.borrowed, m.edKey }, notTheirs},
+		{"a key that its document calls another's", func(x *exchange) {
+			x.keyID, x.key = m.borrowed, m.edKey
+			x.asActor(m.p.instance + "/users/other")
+		}, notTheirs},
 		{"nonce and tag", param(`;nonce="n";tag="t"`), taken},
 		{"expires later", func(x *exchange) { param(fmt.Sprintf(`;expires=%d`, x.created+60))(x) }, taken},
 		{"expired", func(x *exchange) { param(fmt.Sprintf(`;expires=%d`, x.created-1))(x) }, expired},
