@@ -200,13 +200,21 @@ func (a *Agent) lookup(ctx context.Context, actor string) error {
 	if err != nil {
 		return away(err)
 	}
+	return a.learn(actor, answer)
+}
+
+// learn lets the device judge an answer. That witnesses are missing is no fault of the answer's.
+func (a *Agent) learn(actor string, answer []byte) error {
+	_, err := a.device.Learn(actor, answer)
+	return unproven(err)
+}
+
+func unproven(err error) error {
 	var unseen *device.NotWitnessedError
-	if _, err := a.device.Learn(actor, answer); errors.As(err, &unseen) {
+	if err == nil || errors.As(err, &unseen) {
 		return err
-	} else if err != nil {
-		return errors.Join(ErrUnproven, err)
 	}
-	return nil
+	return errors.Join(ErrUnproven, err)
 }
 
 // away marks the error of a call that the own sidecar did not answer.

@@ -181,10 +181,7 @@ func (a *Agent) lookUpHome(ctx context.Context, instance, actor string) error {
 	case res.Status != http.StatusOK:
 		return fmt.Errorf("agent: looking up the own account: it answered %d: %w", res.Status, ErrLog)
 	}
-	if _, err := a.device.Learn(actor, res.Body); err != nil {
-		return errors.Join(ErrUnproven, err)
-	}
-	return nil
+	return a.learn(actor, res.Body)
 }
 
 // watchFailed takes down why the account could not be watched. An instance that is away, and not only for this, proves nothing.

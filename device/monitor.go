@@ -221,7 +221,10 @@ func (t *txn) failed(row *monitorRow, account Account, cause error) error {
 func inWords(err error) string {
 	var check *transparency.CheckError
 	var wrong *LogError
+	var unseen *NotWitnessedError
 	switch {
+	case errors.As(err, &unseen):
+		return unseen.Reason
 	case errors.As(err, &wrong):
 		return fmt.Sprintf("%s (check %s)", wrong.Reason, wrong.Check)
 	case errors.As(err, &check):
