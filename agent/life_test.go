@@ -75,11 +75,17 @@ func TestLostDevice(t *testing.T) {
 		c, err := bob.Conversation(m.Conversation)
 		return err == nil && len(c.Members) == 1
 	})
+	var reset *device.KeysResetError
+	_, err = bob.SendTo(ctx, []string{alice.actor()}, "is it you?", nil, "")
+	require.ErrorAs(t, err, &reset)
+	_, err = bob.AcceptKeys(alice.actor(), 1)
+	require.NoError(t, err)
 	next, err := bob.SendTo(ctx, []string{alice.actor()}, "is it you?", nil, "")
 	require.NoError(t, err)
-	require.NotEqual(t, m.Conversation, next.Conversation)
+	require.Equal(t, m.Conversation, next.Conversation, "she is in it again, with her new device")
 	fresh.await("it comes", func() bool { return len(fresh.texts(next.Conversation)) == 1 })
-	require.Empty(t, alice.texts(next.Conversation))
+	require.Equal(t, []string{"is it you?"}, fresh.texts(next.Conversation))
+	require.Equal(t, []string{"before"}, alice.texts(m.Conversation))
 }
 
 // TestResetSurvivesEveryBrokenAnswer breaks the connection after each call of a login with a reset in turn: what is there is
@@ -241,6 +247,8 @@ func TestErasedAndBack(t *testing.T) {
 	c, err = bob.Contact(ctx, alice.actor())
 	require.NoError(t, err)
 	require.Equal(t, []any{device.ContactReady, 1}, []any{c.State, c.Resets})
+	_, err = bob.AcceptKeys(alice.actor(), 1)
+	require.NoError(t, err)
 	m, err := bob.SendTo(ctx, []string{alice.actor()}, "back?", nil, "")
 	require.NoError(t, err)
 	fresh.await("it comes", func() bool { return len(fresh.texts(m.Conversation)) == 1 })

@@ -216,12 +216,13 @@ func TestHostileTiles(t *testing.T) {
 		require.Equal(t, before.Read, m.Read, c.name)
 		require.Equal(t, device.CodeListReset, alice.alarms()[0])
 	}
-	require.Equal(t, []string{device.CodeListReset, device.CodeLogBroken}, alice.alarms(), "what the entries hide is not known yet")
+	require.Contains(t, alice.alarms(), device.CodeLogBroken)
 	w.bent(nil)
 	m, err := alice.monitored(true)
 	require.NoError(t, err)
 	require.Empty(t, m.Trouble)
-	require.Equal(t, []string{device.CodeListReset, device.CodeLogBroken, device.CodeListReset}, alice.alarms())
+	// The one that a lookup found, and the one that it may have come too late for: each once.
+	require.ElementsMatch(t, []string{device.CodeListReset, device.CodeLogBroken, device.CodeListReset}, alice.alarms())
 }
 
 // TestRestartInAScan: the agent is stopped after each bundle of a log of some size; every bundle is fetched once.

@@ -258,6 +258,25 @@ func (d *Device) Conversation(id string) (c Conversation, err error) {
 }
 
 func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
+	c, err := t.outline(id, row)
+	if err != nil {
+		return Conversation{}, err
+	}
+	for i, m := range c.Members {
+		known, err := t.contact(m.Actor)
+		if err != nil {
+			return Conversation{}, err
+		}
+		c.Members[i].Unlisted = known.unlisted(m.Devices)
+	}
+	if c.State == StateActive {
+		c.Reason, err = t.waitsFor(c)
+	}
+	return c, err
+}
+
+// outline is what can be said of a conversation without looking at each member.
+func (t *txn) outline(id string, row conversationRow) (Conversation, error) {
 	members, err := t.members(id, row)
 	if err != nil {
 		return Conversation{}, err
@@ -270,13 +289,8 @@ func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
 		c.Epoch = row.Places[0].Epoch
 	}
 	expected := map[string]bool{}
-	for i, m := range c.Members {
+	for _, m := range c.Members {
 		expected[m.Actor] = true
-		known, err := t.contact(m.Actor)
-		if err != nil {
-			return Conversation{}, err
-		}
-		c.Members[i].Unlisted = known.unlisted(m.Devices)
 	}
 	err = t.Each(stepBucket(id), func(_ string, value []byte) error {
 		var s step
@@ -295,9 +309,6 @@ func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
 		return nil
 	})
 	c.Expected = slices.Sorted(maps.Keys(expected))
-	if err == nil && c.State == StateActive {
-		c.Reason, err = t.waitsFor(c)
-	}
 	return c, err
 }
 

@@ -94,15 +94,34 @@ func (t *txn) prune(id string, account Account, actor string, changed bool) erro
 		return t.emit(Event{Type: EventMemberUnlisted, Conversation: id, Actor: actor, Code: CodeNotInLog,
 			Detail: "a device of theirs is not in their list any more, and reads until an admin of the conversation has removed it"})
 	}
-	if queued, err := t.queueFirst(id, step{Kind: stepPrune, Actors: []string{actor}}); err != nil || !queued {
+	back, err := t.comeBack(actor)
+	if err != nil {
+		return err
+	}
+	queued, err := t.queueFirst(id, step{Kind: stepPrune, Actors: []string{actor}}, back...)
+	if err != nil || !queued {
 		return err
 	}
 	return t.finish(conversation)
 }
 
-// queueFirst puts a step before all that wait, but for the one whose commit is under way: what waits is not to be encrypted for who has to
-// go. Nothing happens if it is queued already.
-func (t *txn) queueFirst(id string, s step) (queued bool, err error) {
+// comeBack is the step by which somebody who was reset is to be in the conversation again, with the new keys, once the person has accepted
+// those. What is queued waits behind it: it was written for them, too.
+func (t *txn) comeBack(actor string) ([]step, error) {
+	c, err := t.contact(actor)
+	if err != nil || len(c.record.List.Devices) == 0 {
+		return nil, err
+	}
+	changed, err := t.changed([]string{actor})
+	if err != nil || len(changed) == 0 {
+		return nil, err
+	}
+	return []step{{Kind: stepAdd, Actors: []string{actor}, Since: c.Lookup}}, nil
+}
+
+// queueFirst puts a step, and what follows from it, before all that wait, but for the one whose commit is under way: what waits is not to
+// be encrypted for who has to go. Nothing happens if it is queued already.
+func (t *txn) queueFirst(id string, s step, then ...step) (queued bool, err error) {
 	var steps []step
 	var keys []string
 	if err := t.Each(stepBucket(id), func(key string, value []byte) error {
@@ -127,7 +146,7 @@ func (t *txn) queueFirst(id string, s step) (queued bool, err error) {
 			return false, fmt.Errorf("device: removing a step of %s: %w", id, err)
 		}
 	}
-	for _, x := range slices.Insert(steps, at, s) {
+	for _, x := range slices.Insert(steps, at, append([]step{s}, then...)...) {
 		if err := t.queue(id, x); err != nil {
 			return false, err
 		}

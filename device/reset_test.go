@@ -47,20 +47,22 @@ func TestResetIsTold(t *testing.T) {
 	requirePaused(t, a, id, device.CodeNotInLog, "C1")
 }
 
-// TestNothingIsSentAfterAReset: not to the old keys, and not to the new ones, before the person has said so.
+// TestNothingIsSentAfterAReset: not to the old keys, and not to the new ones, before the person has said so. Then what waited is for the
+// new device, in the conversation that it was written in.
 func TestNothingIsSentAfterAReset(t *testing.T) {
 	w, id := talk(t, bob)
-	a, b := w.people[alice], w.people[bob]
+	a, old := w.people[alice], w.people[bob]
 	w.enrol(carol)
 	other, err := a.StartConversation([]string{carol})
 	require.NoError(t, err)
 	w.quiet()
 	require.NoError(t, a.AddMembers(id, []string{carol}))
 	a.say(id, "written before")
-	w.reset(t, a)
+	fresh := w.replaces(bob)
+	require.NoError(t, a.lookUp(bob))
 	w.quiet()
 	require.Equal(t, device.MessageQueued, mustMessages(t, a, id)[0].State)
-	require.Empty(t, b.texts(id))
+	require.Len(t, a.conversation(id).Members, 1, "the old device is out, and carol's turn has not come")
 	require.Contains(t, a.conversation(id).Reason, "keys_reset: nothing is sent before you accept the new keys of "+bob)
 
 	var reset *device.KeysResetError
@@ -74,11 +76,6 @@ func TestNothingIsSentAfterAReset(t *testing.T) {
 	require.ErrorAs(t, a.AddMembers(other, []string{bob}), &reset)
 	a.say(other, "carol's keys are what they were")
 	require.NoError(t, a.RemoveMembers(other, []string{carol}), "to remove somebody asks for nothing")
-	b.say(id, "it is me")
-	w.quiet()
-	got := mustMessages(t, a, id)
-	require.Equal(t, "it is me", got[len(got)-1].Text)
-	require.True(t, got[len(got)-1].KeysReset)
 
 	require.NoError(t, a.AcceptKeys(carol, 0), "nothing to accept")
 	require.Equal(t, device.MessageQueued, mustMessages(t, a, id)[0].State)
@@ -90,11 +87,29 @@ func TestNothingIsSentAfterAReset(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, c.Changed)
 	require.Equal(t, 1, c.Resets)
-	b.say(id, "me again")
 	w.quiet()
 	require.Equal(t, device.MessageSent, mustMessages(t, a, id)[0].State)
-	require.Equal(t, []string{"it is me", "me again", "written before"}, b.texts(id))
-	got = mustMessages(t, a, id)
+	require.Equal(t, []string{"written before"}, fresh.texts(id))
+	require.Equal(t, []string{"written before"}, w.people[carol].texts(id))
+	require.Empty(t, old.texts(id))
+}
+
+// TestMessagesAfterAResetAreMarked: in a conversation where this person is no admin, who was reset reads and writes until an admin has
+// done something about it.
+func TestMessagesAfterAResetAreMarked(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	c, b := w.people[carol], w.people[bob]
+	w.reset(t, c)
+	b.say(id, "it is me")
+	w.quiet()
+	got := mustMessages(t, c, id)
+	require.Equal(t, "it is me", got[len(got)-1].Text)
+	require.True(t, got[len(got)-1].KeysReset)
+	require.NoError(t, c.AcceptKeys(bob, 1))
+	b.say(id, "me again")
+	w.quiet()
+	got = mustMessages(t, c, id)
+	require.Equal(t, "me again", got[len(got)-1].Text)
 	require.False(t, got[len(got)-1].KeysReset)
 }
 

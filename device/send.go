@@ -69,9 +69,9 @@ func (d *Device) send(x draft, find func(*txn, Account) (*conversation, error)) 
 		if c.State == StateLeft {
 			return ErrLeft
 		}
-		described, err := t.describe(c.id, c.conversationRow)
+		outline, err := t.outline(c.id, c.conversationRow)
 		if err == nil {
-			err = t.requireAccepted(described.Expected)
+			err = t.requireAccepted(outline.Expected)
 		}
 		if err != nil {
 			return err

@@ -16,7 +16,7 @@ const resetWords = `This replaces the keys of your account by those of this devi
   - everybody who knows you is told that your keys changed; tell them by another
     way that it was you
   - what was written before is on the old device and not here, and old
-    conversations go on without you until somebody invites you anew
+    conversations go on without you until the others accept your new keys
 If the old device is at hand, do not go on.
 `
 
