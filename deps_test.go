@@ -73,7 +73,7 @@ var rooms = map[string][]string{
 
 	"threatmodel": nil, // words, and a test that holds them to what there is
 
-	"sandbox":      {"sidecar", "agent", "agent/client", "agent/localapi", "internal/problem"},
+	"sandbox":      {"sidecar", "sidecar/witnessing", "transparency", "agent", "agent/client", "agent/localapi", "internal/problem"},
 	"cmd/waxwing":  {"agent", "agent/client", "agent/localapi", "agent/store", "sandbox", "internal/problem", "keydir", "transparency"},
 	"cmd/waxwingd": {"sidecar", "sidecar/witnessing", "transparency"},
 }

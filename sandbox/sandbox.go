@@ -1,5 +1,5 @@
-// Package sandbox runs two stand-alone sidecars and three agents in one process, with real HTTP between them on loopback: alice
-// and carol live at a.test, bob at b.test. It is the first thing a newcomer runs, a bench for apps that use the local API, and
+// Package sandbox runs two stand-alone sidecars, three agents and three witnesses in one process, with real HTTP between them on
+// loopback: alice and carol live at a.test, bob at b.test, and w1.test to w3.test witness and audit both logs. It is the first thing a newcomer runs, a bench for apps that use the local API, and
 // what end-to-end tests stand on. [Sandbox.Demo] plays a script in it and then looks for what was said on both servers.
 //
 // Only here do two wings of the house meet in one process.
@@ -20,6 +20,7 @@ import (
 	"github.com/waxwing-dm/waxwing/agent/client"
 	"github.com/waxwing-dm/waxwing/agent/localapi"
 	"github.com/waxwing-dm/waxwing/sidecar"
+	"github.com/waxwing-dm/waxwing/transparency"
 )
 
 // The hosts. They exist in here only.
@@ -33,10 +34,12 @@ var residents = []struct{ name, host string }{{"alice", HostA}, {"carol", HostA}
 // Sandbox is what runs. Its folder has one folder for what the servers could know (files, logs, and every byte on their
 // connections) and one for the people's devices.
 type Sandbox struct {
-	dir    string
-	hosts  map[string]string
-	boxes  map[string]*box
-	people map[string]*Person
+	dir       string
+	hosts     map[string]string
+	boxes     map[string]*box
+	witnesses []*watchtower
+	policy    string
+	people    map[string]*Person
 }
 
 // Person is one agent and where it answers.
@@ -65,15 +68,26 @@ func Start(ctx context.Context, dir string) (*Sandbox, error) {
 }
 
 func (s *Sandbox) start(ctx context.Context) error {
-	for _, host := range []string{HostA, HostB} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for _, host := range witnessHosts {
+		l, err := s.listen(host)
 		if err != nil {
-			return fmt.Errorf("sandbox: %w", err)
+			return err
 		}
-		s.hosts[host] = l.Addr().String()
+		s.witnesses = append(s.witnesses, &watchtower{host: host, dir: filepath.Join(s.dir, "servers", host), hosts: s.hosts, listener: l})
+	}
+	for _, host := range []string{HostA, HostB} {
+		l, err := s.listen(host)
+		if err != nil {
+			return err
+		}
 		s.boxes[host] = &box{host: host, dir: filepath.Join(s.dir, "servers", host), wire: filepath.Join(s.dir, "servers", "wire"), hosts: s.hosts, listener: l}
 	}
+	policy, err := s.raise()
+	if err != nil {
+		return err
+	}
 	for _, b := range s.boxes {
+		b.witnesses = policy
 		if err := b.start(); err != nil {
 			return err
 		}
@@ -84,6 +98,16 @@ func (s *Sandbox) start(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// listen takes a port for a host.
+func (s *Sandbox) listen(host string) (net.Listener, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	s.hosts[host] = l.Addr().String()
+	return l, nil
 }
 
 // moveIn gives somebody an account, a device and a login.
@@ -100,7 +124,7 @@ func (s *Sandbox) moveIn(ctx context.Context, name, host string) error {
 	if p.log, err = openLog(filepath.Join(p.home, "agent.log")); err != nil {
 		return err
 	}
-	p.agent, err = agent.Open(agent.Config{Home: p.home, Passphrase: []byte("sandbox"), Hosts: s.hosts, Log: logger(p.log)})
+	p.agent, err = agent.Open(agent.Config{Home: p.home, Passphrase: []byte("sandbox"), Hosts: s.hosts, Witnesses: s.Policy(), Log: logger(p.log)})
 	if err != nil {
 		return err
 	}
@@ -169,6 +193,9 @@ func (s *Sandbox) Close() error {
 	for _, b := range s.boxes {
 		errs = append(errs, b.stop())
 	}
+	for _, w := range s.witnesses {
+		errs = append(errs, w.close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -194,6 +221,7 @@ type box struct {
 	*sidecar.Sidecar
 	host, dir, wire string
 	hosts           map[string]string
+	witnesses       *transparency.Policy
 	listener        net.Listener
 	log             *os.File
 	served          chan error
@@ -215,7 +243,8 @@ func (b *box) start() error {
 		return err
 	}
 	b.Sidecar, err = sidecar.Open(sidecar.Config{
-		Instance: "http://" + b.host, DataDir: filepath.Join(b.dir, "data"), Hosts: b.hosts, Log: logger(b.log),
+		Instance: "http://" + b.host, DataDir: filepath.Join(b.dir, "data"), Hosts: b.hosts, Witnesses: b.witnesses,
+		Log: logger(b.log),
 	})
 	if err != nil {
 		return fmt.Errorf("sandbox: %s: %w", b.host, err)
