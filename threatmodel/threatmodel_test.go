@@ -14,10 +14,13 @@ import (
 var named = regexp.MustCompile("`([a-z/.]+):((?:Test|Fuzz)[A-Za-z0-9]+)`")
 
 func TestNamedTestsExist(t *testing.T) {
-	text, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	names := named.FindAllStringSubmatch(string(text), -1)
-	require.Greater(t, len(names), 40)
+	var names [][]string
+	for _, page := range []string{"README.md", "walkthroughs.md"} {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		names = append(names, named.FindAllStringSubmatch(string(text), -1)...)
+	}
+	require.Greater(t, len(names), 80)
 	for _, n := range names {
 		files, err := filepath.Glob(filepath.Join("..", n[1], "*_test.go"))
 		require.NoError(t, err)
