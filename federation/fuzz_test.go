@@ -2,6 +2,8 @@ package federation
 
 import (
 	"encoding/json"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -106,5 +108,24 @@ func FuzzParseAccount(f *testing.F) {
 		origin, err := Origin("https://" + host + "/users/" + name)
 		require.NoError(t, err)
 		require.Equal(t, host, Host(origin))
+	})
+}
+
+// FuzzSightings: whatever a header has, at most four sightings come out of it, each of which could have been put in.
+func FuzzSightings(f *testing.F) {
+	h := http.Header{}
+	SetSightings(h, []transparency.Sighting{{Size: 1}, {Size: 1 << 62}})
+	f.Add(h.Get(HeaderSightings))
+	f.Add("AAAA,,=, ,")
+	f.Fuzz(func(t *testing.T, value string) {
+		seen := Sightings(http.Header{HeaderSightings: {value}})
+		if len(seen) > maxSightings {
+			t.Fatal(len(seen))
+		}
+		again := http.Header{}
+		SetSightings(again, seen)
+		if got := Sightings(again); !slices.Equal(got, seen) {
+			t.Fatal(got, seen)
+		}
 	})
 }

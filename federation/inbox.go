@@ -13,6 +13,7 @@ import (
 	"github.com/waxwing-dm/waxwing/federation/httpsig"
 	"github.com/waxwing-dm/waxwing/internal/problem"
 	"github.com/waxwing-dm/waxwing/internal/strictjson"
+	"github.com/waxwing-dm/waxwing/transparency"
 )
 
 // Inbound is an envelope that passed every check; To are the recipients that live here.
@@ -39,6 +40,8 @@ type Inbox struct {
 	Services Services
 	Classify func(message []byte) (Kind, error)
 	Now      func() time.Time
+	// Heard, if set, gets the sightings of logs that came with what an instance's user has sent.
+	Heard func(ctx context.Context, instance string, seen []transparency.Sighting)
 }
 
 // Services knows the service actors of instances, and is told what their hosts can do.
@@ -91,6 +94,9 @@ func (i *Inbox) Receive(r *http.Request, body []byte) (Outcome, error) {
 	}
 	if origin, err := Origin(in.actor); err == nil {
 		i.Services.Learn(r.Context(), origin, r.Header)
+		if seen := Sightings(r.Header); i.Heard != nil && len(seen) > 0 {
+			i.Heard(r.Context(), origin, seen)
+		}
 	}
 	return Accepted, nil
 }

@@ -50,6 +50,9 @@ type Signer struct {
 // Remote asks other instances, in the name of this one's service actor. What they refuse comes back as a *[problem.Problem];
 // other errors mean that they could not be asked. It is safe for concurrent use.
 type Remote struct {
+	// Seen, if set before anything is asked, gives what goes with each request to an instance of what is known of logs.
+	Seen func(ctx context.Context, instance string) []transparency.Sighting
+
 	http    *safehttp.Client
 	service Signer
 	schemes Schemes
@@ -360,6 +363,9 @@ func (r *Remote) ask(ctx context.Context, as Signer, method, u string, body []by
 	req.Header.Set("Accept", accept)
 	if body != nil {
 		req.Header.Set("Content-Type", accept)
+	}
+	if r.Seen != nil {
+		SetSightings(req.Header, r.Seen(ctx, req.URL.Scheme+"://"+req.URL.Host))
 	}
 	scheme, err := r.sign(ctx, as, req, body)
 	if err != nil {

@@ -83,8 +83,12 @@ func (s *Sidecar) readPeer(w http.ResponseWriter, r *http.Request, limit int64, 
 			return "", err
 		}
 	}
-	if caller, err = s.remote.Caller(r, body, s.instance); err != nil || into == nil {
-		return caller, err
+	if caller, err = s.remote.Caller(r, body, s.instance); err != nil {
+		return "", err
+	}
+	s.heard(r.Context(), caller, federation.Sightings(r.Header))
+	if into == nil {
+		return caller, nil
 	}
 	return caller, parseJSON(body, into)
 }

@@ -68,6 +68,7 @@ type delivery struct {
 	path        string
 	method      string
 	host        string // that is signed and sent
+	to          string // host that is connected to, instead of a.test
 	contentType string
 	activity    map[string]any
 	raw         []byte // instead of the activity
@@ -125,7 +126,11 @@ func (p *peer) send(d *delivery) (int, string) {
 	if d.after != nil {
 		d.after(req)
 	}
-	req.Host, req.URL.Host = req.URL.Host, p.w.hosts["a.test"]
+	to := "a.test" // whatever the request says
+	if d.to != "" {
+		to = d.to
+	}
+	req.Host, req.URL.Host = req.URL.Host, p.w.hosts[to]
 	if h := req.Header.Get("Host"); h != "" {
 		req.Host = h
 	}

@@ -141,7 +141,8 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 	}
 	s.abrupt, s.kill = context.WithCancel(ctx)
 	s.remote = federation.NewRemote(s.http, federation.Signer{Actor: s.discovery.Actor, Key: k.service, Ed25519: k.serviceEd25519}, st.Schemes, c.Now)
-	s.inbox = &federation.Inbox{Origin: instance, Store: arrivals{s}, Keys: s.remote.Key, Services: s.remote, Classify: classify, Now: c.Now}
+	s.remote.Seen = s.seen
+	s.inbox = &federation.Inbox{Origin: instance, Store: arrivals{s}, Keys: s.remote.Key, Services: s.remote, Classify: classify, Now: c.Now, Heard: s.heard}
 	s.deliverer = federation.NewDeliverer(st.Outbox, s.remote, s.signerOf, c.Now, c.Log)
 	return s, nil
 }

@@ -103,6 +103,9 @@ func (w *Witnessing) addCheckpoint(ctx context.Context, body []byte) (witness.Re
 	}
 	a, before := w.auditOf(c.Origin), w.isAudited(c)
 	answer, err := w.witness.AddCheckpoint(ctx, body)
+	if err == nil && answer.Status == http.StatusUnprocessableEntity && a != nil {
+		w.contradicted(ctx, a.log, checkpoint)
+	}
 	if err != nil || answer.Status != http.StatusOK || a == nil || before {
 		return answer, err
 	}
@@ -185,6 +188,7 @@ type Document struct {
 	Logs    int       `json:"logs"`
 	Stopped []Stopped `json:"stopped"`
 	Changed []Changed `json:"changed"`
+	Split   []Split   `json:"split"`
 }
 
 // Changed is an instance that names another log than the one that is pinned.
@@ -197,14 +201,18 @@ type Changed struct {
 
 // Document gives what is to be said of this witness.
 func (w *Witnessing) Document(ctx context.Context) (d Document, err error) {
-	d = Document{Host: w.host, URL: w.url, Policy: w.Policy(), Logs: len(w.allAudits()), Stopped: []Stopped{}, Changed: []Changed{}}
+	d = Document{Host: w.host, URL: w.url, Policy: w.Policy(), Logs: len(w.allAudits()), Stopped: []Stopped{}, Changed: []Changed{}, Split: []Split{}}
 	d.Witness, d.Auditor = w.Keys()
 	stops, err := w.store.stops(ctx)
 	if err != nil {
 		return d, err
 	}
 	changed, err := w.store.otherwise(ctx)
-	d.Stopped, d.Changed = append(d.Stopped, stops...), append(d.Changed, changed...)
+	if err != nil {
+		return d, err
+	}
+	split, err := w.store.splits(ctx)
+	d.Stopped, d.Changed, d.Split = append(d.Stopped, stops...), append(d.Changed, changed...), append(d.Split, split...)
 	return d, err
 }
 

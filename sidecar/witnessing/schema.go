@@ -54,4 +54,11 @@ CREATE TABLE stop (
 	checkpoint BLOB NOT NULL, -- signed by the log, of a tree that has the entry
 	time       INTEGER NOT NULL
 ) STRICT;
+
+-- Evidence against logs that have signed two histories.
+CREATE TABLE split (
+	log      INTEGER PRIMARY KEY REFERENCES log,
+	evidence BLOB NOT NULL,
+	time     INTEGER NOT NULL
+) STRICT;
 `}

@@ -261,6 +261,35 @@ func (s store) stops(ctx context.Context) (all []Stopped, err error) {
 	return all, wrap(err, "reading which audits ended")
 }
 
+// split keeps the first evidence against a log; fresh says that there was none.
+func (s store) split(ctx context.Context, log int64, evidence []byte, now int64) (fresh bool, err error) {
+	err = s.db.Update(ctx, func(tx *sql.Tx) error {
+		result, err := tx.Exec("INSERT INTO split (log, evidence, time) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", log, evidence, now)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		fresh = n == 1
+		return err
+	})
+	return fresh, wrap(err, "keeping the evidence against a log")
+}
+
+func (s store) splits(ctx context.Context) (all []Split, err error) {
+	err = s.db.View(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.Query("SELECT l.origin, s.evidence, s.time FROM split s JOIN log l ON l.id = s.log ORDER BY s.log")
+		return each(rows, err, func(rows *sql.Rows) error {
+			var d Split
+			var evidence []byte
+			err := rows.Scan(&d.Origin, &evidence, &d.Since)
+			d.Evidence = string(evidence)
+			all = append(all, d)
+			return err
+		})
+	})
+	return all, wrap(err, "reading the evidence against logs")
+}
+
 func wrap(err error, doing string) error {
 	if err == nil {
 		return nil
