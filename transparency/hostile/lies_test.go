@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/waxwing-dm/waxwing/transparency"
 	"github.com/waxwing-dm/waxwing/transparency/prefixtree"
@@ -353,4 +355,46 @@ func decoyLog(t *testing.T, w *world) string {
 	require.NoError(t, err, "who asks for no witnesses believes it")
 	misled := newReader(decoy.pin(t), w.crowd.policy, &w.now)
 	return by + "; who has pinned the decoy: " + refused(t, misled, w.victim, other.answer(signed, w.victim, 0))
+}
+
+// TestAllWitnessesCollude: nobody who looks at one history alone can find out that there are two. Two readers who tell each other what
+// they have seen do, and what each has been shown convicts the log before everybody else.
+func TestAllWitnessesCollude(t *testing.T) {
+	for i := range histories(t) / 10 {
+		w := newWorld(t, uint64(i))
+		other := w.truth.fork()
+		w.truth.say(w.victim, w.truth.compose(w.victim, transparency.KindUpdate))
+		other.say(w.victim, other.compose(w.victim, transparency.KindUpdate))
+		w.truth.live(w.Rand, w.IntN(5))
+		other.live(w.Rand, w.IntN(5))
+		one, two := w.old, newReader(w.old.log, w.crowd.policy, &w.now)
+		for r, s := range map[*reader]*story{one: w.truth, two: other} {
+			_, err := r.learn(w.victim, s.answer(colluding(s, w.now), w.victim, r.log.Size))
+			require.NoError(t, err)
+		}
+		smaller, larger, whole := one.log, two.log, other // the story that the larger tree is of
+		if smaller.Size > larger.Size {
+			smaller, larger, whole = larger, smaller, w.truth
+		}
+		root, err := tlog.TreeHash(smaller.Size, tlog.HashReaderFunc(whole.read))
+		require.NoError(t, err)
+		require.NotEqual(t, smaller.Root, root, "who compares finds out at once")
+		proof := must(whole.prove(ctx, smaller.Size, larger.Size))
+		e, err := transparency.FindEvidence(honest.key, one.log.Note, two.log.Note, root, proof)
+		require.NoError(t, err)
+		e, err = transparency.ParseEvidence(e.Marshal())
+		require.NoError(t, err)
+		_, _, err = e.Verify(honest.key)
+		require.NoError(t, err)
+	}
+}
+
+// colluding is a checkpoint with everybody's cosignature, whatever it says.
+func colluding(s *story, seconds int64) []byte {
+	n := must(note.Open(s.checkpoint(), note.VerifierList(s.verifier)))
+	all := []note.Signer{auditorKey.At(seconds)}
+	for _, k := range witnessKeys {
+		all = append(all, k.At(seconds))
+	}
+	return must(note.Sign(n, all...))
 }
