@@ -142,6 +142,9 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 	}
 	defer release()
 	if err := s.logIsCurrent(s.abrupt); err != nil {
+		if s.abrupt.Err() != nil { // it was closed before it began
+			err = nil
+		}
 		return errors.Join(err, l.Close())
 	}
 	var working sync.WaitGroup

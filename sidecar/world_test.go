@@ -140,10 +140,11 @@ func (b *box) stop() {
 	if b.Sidecar == nil {
 		return
 	}
-	require.NoError(b.w.t, b.Close())
+	s := b.Sidecar
+	b.Sidecar, b.listener = nil, nil // whatever comes of it: a second stop must not wait for what has ended
+	require.NoError(b.w.t, s.Close())
 	require.NoError(b.w.t, <-b.served)
 	b.w.hangUp()
-	b.Sidecar, b.listener = nil, nil
 }
 
 func (b *box) crash() {
