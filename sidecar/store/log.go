@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"iter"
 	"math/bits"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -35,7 +34,10 @@ func (l Log) Append(ctx context.Context, b sequencer.Batch) error {
 		if err := moveHead(tx, b); err != nil {
 			return err
 		}
-		return insertEntries(tx, b)
+		if err := insertEntries(tx, b); err != nil {
+			return err
+		}
+		return forgetRows(tx, b.Forget)
 	})
 	if err != nil {
 		return fmt.Errorf("store: appending %d log entries at %d: %w", len(b.Entries), b.Size, err)
@@ -94,8 +96,6 @@ func forward(done sql.Result, err error) error {
 	return nil
 }
 
-// insertEntry writes an entry with what its label has from now on, if it has one, and notes where that was before, to be forgotten
-// once nobody is shown it.
 func insertEntry(tx sqlite.Writer, index int64, entry []byte, hashes []tlog.Hash, r *sequencer.Row) error {
 	joined := make([]byte, 0, len(hashes)*tlog.HashSize)
 	for _, h := range hashes {
@@ -105,9 +105,7 @@ func insertEntry(tx sqlite.Writer, index int64, entry []byte, hashes []tlog.Hash
 		_, err := tx.Exec("INSERT INTO log_entry (idx, entry, hashes) VALUES (?, ?, ?)", index, entry, joined)
 		return err
 	}
-	_, err := tx.Exec(`INSERT INTO log_entry (idx, entry, hashes, label, value, previous, opening, content)
-		VALUES (?1, ?2, ?3, ?4, ?5, (SELECT max(idx) FROM log_entry WHERE label = ?4), ?6, ?7)`,
-		index, entry, joined, r.Label[:], r.Value[:], r.Opening[:], r.Content)
+	_, err := tx.Exec("INSERT INTO log_entry (idx, entry, hashes, opening, content) VALUES (?, ?, ?, ?, ?)", index, entry, joined, r.Opening[:], r.Content)
 	return err
 }
 
@@ -124,76 +122,59 @@ func witness(tx sqlite.Writer, size int64, checkpoint []byte) error {
 	return forward(tx.Exec("UPDATE log_head SET witnessed_size = ?1, witnessed = ?2 WHERE one = 1 AND size >= ?1 AND witnessed_size <= ?1", size, checkpoint))
 }
 
-// Forget deletes what only trees smaller than size show.
-func (l Log) Forget(ctx context.Context, size int64) error {
-	err := l.db.Write(ctx, func(tx sqlite.Writer) error {
-		for _, statement := range []string{
-			`UPDATE log_entry SET label = NULL, value = NULL, opening = NULL, content = NULL
-				WHERE idx IN (SELECT previous FROM log_entry WHERE previous IS NOT NULL AND idx < ?)`,
-			"UPDATE log_entry SET previous = NULL WHERE previous IS NOT NULL AND idx < ?",
-		} {
-			if _, err := tx.Exec(statement, size); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+// Forget deletes what entries open to.
+func (l Log) Forget(ctx context.Context, indexes []int64) error {
+	err := l.db.Write(ctx, func(tx sqlite.Writer) error { return forgetRows(tx, indexes) })
 	if err != nil {
-		return fmt.Errorf("store: forgetting what the log of %d entries does not show: %w", size, err)
+		return fmt.Errorf("store: forgetting what %d entries open to: %w", len(indexes), err)
 	}
 	return nil
 }
 
-// Newest row of a label in the tree of that size.
-func (l Log) Newest(ctx context.Context, label [32]byte, size int64) (r sequencer.Row, found bool, err error) {
-	var value, opening []byte
-	err = l.db.View(ctx, func(tx *sql.Tx) (err error) {
-		found, err = one(tx.QueryRow("SELECT idx, value, opening, content FROM log_entry WHERE label = ? AND idx < ? ORDER BY idx DESC LIMIT 1",
-			label[:], size), &r.Index, &value, &opening, &r.Content)
-		return err
-	})
-	if err != nil {
-		return sequencer.Row{}, false, fmt.Errorf("store: reading the newest row of a label: %w", err)
-	}
-	r.Label = label
-	copy(r.Value[:], value)
-	copy(r.Opening[:], opening)
-	return r, found, nil
-}
-
-// Values of all labels in the tree of that size.
-func (l Log) Values(ctx context.Context, size int64) iter.Seq2[sequencer.Row, error] {
-	return func(yield func(sequencer.Row, error) bool) {
-		stopped := false
-		err := l.db.View(ctx, func(tx *sql.Tx) error {
-			var last sequencer.Row
-			rows, err := tx.Query("SELECT label, idx, value FROM log_entry WHERE label IS NOT NULL AND idx < ? ORDER BY label, idx", size)
-			some := false
-			if err := each(rows, err, func(rows *sql.Rows) error {
-				var next sequencer.Row
-				var label, value sql.RawBytes
-				if err := rows.Scan(&label, &next.Index, &value); err != nil || stopped {
-					return err
-				}
-				copy(next.Label[:], label)
-				copy(next.Value[:], value)
-				if some && next.Label != last.Label {
-					stopped = !yield(last, nil)
-				}
-				last, some = next, true
-				return nil
-			}); err != nil {
-				return err
-			}
-			if some && !stopped {
-				stopped = !yield(last, nil)
-			}
-			return nil
-		})
-		if err != nil && !stopped {
-			yield(sequencer.Row{}, fmt.Errorf("store: reading the values of the log's map: %w", err))
+func forgetRows(tx sqlite.Writer, indexes []int64) error {
+	for _, index := range indexes {
+		if _, err := tx.Exec("UPDATE log_entry SET opening = NULL, content = NULL WHERE idx = ?", index); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// Row of an entry, with the entry.
+func (l Log) Row(ctx context.Context, index int64) (entry []byte, r sequencer.Row, found bool, err error) {
+	var opening []byte
+	err = l.db.View(ctx, func(tx *sql.Tx) (err error) {
+		found, err = one(tx.QueryRow("SELECT entry, opening, content FROM log_entry WHERE idx = ? AND opening IS NOT NULL", index), &entry, &opening, &r.Content)
+		return err
+	})
+	if err != nil || !found {
+		if err != nil {
+			err = fmt.Errorf("store: reading what entry %d opens to: %w", index, err)
+		}
+		return nil, sequencer.Row{}, false, err
+	}
+	r.Index = index
+	copy(r.Opening[:], opening)
+	return entry, r, true, nil
+}
+
+// Rows calls f for each entry that has a row.
+func (l Log) Rows(ctx context.Context, f func(index int64, entry []byte) error) error {
+	err := l.db.View(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.Query("SELECT idx, entry FROM log_entry WHERE opening IS NOT NULL ORDER BY idx")
+		return each(rows, err, func(rows *sql.Rows) error {
+			var index int64
+			var entry sql.RawBytes
+			if err := rows.Scan(&index, &entry); err != nil {
+				return err
+			}
+			return f(index, entry)
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("store: reading the entries that have a row: %w", err)
+	}
+	return nil
 }
 
 // Hashes of the tree, by their tlog.StoredHashIndex. Each is in the row of the entry that completes it.

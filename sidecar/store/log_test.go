@@ -13,11 +13,11 @@ import (
 	"github.com/waxwing-dm/waxwing/transparency/sequencer"
 )
 
-// batchAt is one entry of a label; that the hashes are those of a tree is for others to hold.
-func batchAt(index int64, label byte, opening, content []byte) sequencer.Batch {
+// batchAt is one entry; that the hashes are those of a tree is for others to hold.
+func batchAt(index int64, opening, content []byte) sequencer.Batch {
 	return sequencer.Batch{
 		Size: index, Entries: [][]byte{{byte(index)}}, Hashes: make([]tlog.Hash, tlog.StoredHashIndex(0, index+1)-tlog.StoredHashIndex(0, index)),
-		Rows: []sequencer.Row{{Label: [32]byte{label}, Index: index, Opening: [32]byte(opening), Content: content, Value: [32]byte{byte(index)}}}, Checkpoint: []byte("note"),
+		Rows: []sequencer.Row{{Index: index, Opening: [32]byte(opening), Content: content}}, Checkpoint: []byte("note"),
 	}
 }
 
@@ -28,27 +28,27 @@ func TestForgottenIsNotOnTheDisk(t *testing.T) {
 	s := open(t, dir)
 	secret, kept := bytes.Repeat([]byte("opening."), 4), bytes.Repeat([]byte("another."), 4)
 	list := bytes.Repeat([]byte("a device list longer than a page. "), 300)
-	require.NoError(t, s.Log.Append(ctx, batchAt(0, 1, secret, list)))
-	require.NoError(t, s.Log.Append(ctx, batchAt(1, 2, kept, []byte("stays"))))
+	for i, list := range [][]byte{list, list, []byte("stays")} {
+		require.NoError(t, s.Log.Append(ctx, batchAt(int64(i), map[bool][]byte{true: secret, false: kept}[i < 2], list)))
+	}
 	s = reopen(t, s, dir)
 	require.True(t, onDisk(t, dir, secret, ""), "the control")
-	require.NoError(t, s.Log.Append(ctx, batchAt(2, 1, make([]byte, 32), nil)))
-	require.NoError(t, s.Log.Forget(ctx, 2))
-	require.True(t, onDisk(t, dir, secret, ""), "a tree of 2 entries shows it still")
-	require.NoError(t, s.Log.Forget(ctx, 3))
-	_, ok, err := s.Log.Newest(ctx, [32]byte{1}, 2)
-	require.NoError(t, err)
-	require.False(t, ok)
-	s = reopen(t, s, dir)
+	b := batchAt(3, make([]byte, 32), nil)
+	b.Forget = []int64{0}
+	require.NoError(t, s.Log.Append(ctx, b))
+	require.True(t, onDisk(t, dir, secret, ""), "one of two")
+	require.NoError(t, s.Log.Forget(ctx, []int64{1}))
+	for i := range int64(2) {
+		_, _, ok, err := s.Log.Row(ctx, i)
+		require.NoError(t, err)
+		require.False(t, ok)
+	}
+	reopen(t, s, dir)
 	for _, name := range []string{"", "-wal"} {
 		require.False(t, onDisk(t, dir, secret, name), "opening in database%s", name)
 		require.False(t, onDisk(t, dir, list[:64], name), "content in database%s", name)
 	}
 	require.True(t, onDisk(t, dir, kept, ""), "somebody else's")
-	r, ok, err := s.Log.Newest(ctx, [32]byte{1}, 3)
-	require.NoError(t, err)
-	require.True(t, ok)
-	require.Equal(t, sequencer.Row{Label: [32]byte{1}, Index: 2, Value: [32]byte{2}}, r)
 }
 
 func onDisk(t *testing.T, dir string, b []byte, suffix string) bool {
@@ -64,7 +64,7 @@ func onDisk(t *testing.T, dir string, b []byte, suffix string) bool {
 func TestLogIsOneTransaction(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	require.NoError(t, s.Log.Append(ctx, batchAt(0, 1, make([]byte, 32), []byte("x"))))
+	require.NoError(t, s.Log.Append(ctx, batchAt(0, make([]byte, 32), []byte("x"))))
 	for name, spoil := range map[string]func(b *sequencer.Batch){
 		"a row that is there already":  func(b *sequencer.Batch) { b.Rows = append(b.Rows, b.Rows[0]) },
 		"no checkpoint":                func(b *sequencer.Batch) { b.Checkpoint = nil },
@@ -73,7 +73,7 @@ func TestLogIsOneTransaction(t *testing.T) {
 		"a place beyond the end":       func(b *sequencer.Batch) { b.Size++ },
 		"the beginning of another log": func(b *sequencer.Batch) { b.Size = 0 },
 	} {
-		b := batchAt(1, 2, make([]byte, 32), []byte("y"))
+		b := batchAt(1, make([]byte, 32), []byte("y"))
 		spoil(&b)
 		require.Error(t, s.Log.Append(ctx, b), name)
 		h, err := s.Log.Head(ctx)
@@ -83,12 +83,12 @@ func TestLogIsOneTransaction(t *testing.T) {
 		require.Error(t, err, name)
 		_, err = s.Log.Hashes(ctx, []int64{1})
 		require.Error(t, err, name)
-		_, ok, err := s.Log.Newest(ctx, [32]byte{2}, 99)
+		_, _, ok, err := s.Log.Row(ctx, 1)
 		require.NoError(t, err)
 		require.False(t, ok, name)
 	}
 	s = reopen(t, s, dir)
-	require.NoError(t, s.Log.Append(ctx, batchAt(1, 2, make([]byte, 32), []byte("y"))))
+	require.NoError(t, s.Log.Append(ctx, batchAt(1, make([]byte, 32), []byte("y"))))
 }
 
 var _ sequencer.Store = store.Log{}

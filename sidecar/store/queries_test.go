@@ -18,8 +18,8 @@ var (
 	statement = regexp.MustCompile(`^(SELECT|INSERT|UPDATE|DELETE) `)
 	scan      = regexp.MustCompile(`^SCAN (\w+)`)
 	small     = map[string]bool{"json_each": true, "l": true, "(subquery-1)": true, "CONSTANT": true} // what a caller bounds, and one row that is of no table
-	// The log's map is read whole, in the order of its labels, when the log is opened.
-	atStart = "SELECT label, idx, value FROM log_entry WHERE label IS NOT NULL AND idx < ? ORDER BY label, idx"
+	// The log's map is read whole when the log is opened.
+	atStart = "SELECT idx, entry FROM log_entry WHERE opening IS NOT NULL ORDER BY idx"
 )
 
 // statements are those of the package's source.

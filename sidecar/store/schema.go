@@ -13,21 +13,16 @@ CREATE TABLE log_head (
 	witnessed_size INTEGER NOT NULL DEFAULT 0,
 	witnessed      BLOB NOT NULL DEFAULT x''
 ) STRICT;
--- An entry, the tree's hashes that are complete with it, and what its label has from it on. That part is NULL when there is a newer
--- one that everybody is shown. What was there before and is not forgotten yet is previous. Content comes last: what stands behind
--- it would be read through it.
+-- An entry, the tree's hashes that are complete with it, and what it opens to: NULL if that is forgotten or it is padding. There is
+-- no index: who reads knows the place, and an insert writes to the table's end and nowhere else. Content comes last: what stands
+-- behind it would be read through it.
 CREATE TABLE log_entry (
-	idx      INTEGER PRIMARY KEY,
-	entry    BLOB NOT NULL,
-	hashes   BLOB NOT NULL, -- by level, from the leaf's up
-	label    BLOB,
-	value    BLOB,
-	previous INTEGER,
-	opening  BLOB,
-	content  BLOB
+	idx     INTEGER PRIMARY KEY,
+	entry   BLOB NOT NULL,
+	hashes  BLOB NOT NULL, -- by level, from the leaf's up
+	opening BLOB,
+	content BLOB
 ) STRICT;
-CREATE INDEX log_label ON log_entry (label, idx, value) WHERE label IS NOT NULL;
-CREATE INDEX log_stale ON log_entry (idx, previous) WHERE previous IS NOT NULL;
 
 -- The hub. Partition: group_id.
 CREATE TABLE hub_group (

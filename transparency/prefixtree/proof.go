@@ -54,7 +54,7 @@ func (p Proof) Verify(root, label, value [32]byte) error {
 	if p.kind != kindPresent {
 		return failed("T5", "a proof of absence for a label that should be there")
 	}
-	return p.reaches(root, label, Leaf{label, value}.hash())
+	return p.reaches(root, label, Leaf{Label: label, Value: value}.hash())
 }
 
 // VerifyAbsence checks that the tree with this root has no value for the label.
@@ -69,7 +69,7 @@ func (p Proof) VerifyReplace(root, label, old, new [32]byte) (after [32]byte, er
 	if err := p.Verify(root, label, old); err != nil {
 		return after, err
 	}
-	return p.rootOver(label, Leaf{label, new}.hash()), nil
+	return p.rootOver(label, Leaf{Label: label, Value: new}.hash()), nil
 }
 
 // VerifyInsert checks that the tree with this root has no value for the label, and returns its root once the label has this
@@ -79,7 +79,7 @@ func (p Proof) VerifyInsert(root, label, value [32]byte) (after [32]byte, err er
 	if err != nil {
 		return after, err
 	}
-	end := Leaf{label, value}.hash()
+	end := Leaf{Label: label, Value: value}.hash()
 	if p.other != nil {
 		other := p.other.hash()
 		end = hashFork(at, &label, &end, &other)

@@ -48,7 +48,11 @@ type Tree struct {
 }
 
 // Leaf is one label and its value.
-type Leaf struct{ Label, Value [32]byte }
+type Leaf struct {
+	Label, Value [32]byte
+	// Note is the caller's, to find by the label what else there is of it. It is not of the map: no hash covers it, no proof shows it.
+	Note int64
+}
 
 // A ref is a subtree and its hash. Hashes are kept in the parent, so that a walk touches no siblings.
 type ref struct {
@@ -82,17 +86,26 @@ func (t Tree) PutAll(leaves []Leaf) (Tree, error) {
 }
 
 // Put gives the tree in which label has this value. t stays as it is.
-func (t Tree) Put(label, value [32]byte) Tree {
-	root, added := t.root.putOne(Leaf{label, value})
+func (t Tree) Put(label, value [32]byte) Tree { return t.PutLeaf(Leaf{Label: label, Value: value}) }
+
+// PutLeaf is Put with a note.
+func (t Tree) PutLeaf(l Leaf) Tree {
+	root, added := t.root.putOne(l)
 	return Tree{root, t.size + added}
 }
 
 // Get returns the value of a label.
 func (t Tree) Get(label [32]byte) (value [32]byte, ok bool) {
+	l, ok := t.Find(label)
+	return l.Value, ok
+}
+
+// Find returns a label's leaf.
+func (t Tree) Find(label [32]byte) (l Leaf, ok bool) {
 	if l := t.root.nearest(label); l != nil && l.Label == label {
-		return l.Value, true
+		return *l, true
 	}
-	return value, false
+	return l, false
 }
 
 // Len is the number of labels.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/waxwing-dm/waxwing/keydir"
 	"github.com/waxwing-dm/waxwing/transparency"
+	"github.com/waxwing-dm/waxwing/transparency/prefixtree"
 )
 
 // maxBatch is the most entries that share a transaction and a signature.
@@ -23,6 +24,7 @@ type Submission struct {
 type request struct {
 	statement transparency.Statement
 	after     *transparency.Statement // what a revocation was signed to come after
+	value     [32]byte                // in the map
 	row       Row
 	index     int64
 	err       error
@@ -50,7 +52,7 @@ func (s *Sequencer) Append(ctx context.Context, sub Submission) (index int64, er
 	if err != nil {
 		return fail(err)
 	}
-	r := &request{statement: statement, row: Row{Label: statement.Label, Opening: sub.Opening, Content: sub.Content, Value: statement.MapValue()}}
+	r := &request{statement: statement, value: statement.MapValue(), row: Row{Opening: sub.Opening, Content: sub.Content}}
 	if n := len(state.Since); n > 1 {
 		r.after = &state.Since[n-2]
 	}
@@ -64,8 +66,11 @@ func (s *Sequencer) Append(ctx context.Context, sub Submission) (index int64, er
 // refused. What stays is a label that only the VRF key connects with the actor.
 func (s *Sequencer) Erase(ctx context.Context, actor string) error {
 	label := s.Label(actor)
-	newest, ok, err := s.newestStatement(ctx, label)
-	if err == nil && (!ok || newest.Kind == transparency.KindErase) {
+	s.mu.RLock()
+	h := s.head
+	s.mu.RUnlock()
+	newest, _, err := s.newest(ctx, label, h, Batch{Size: h.size})
+	if err == nil && (newest == nil || newest.Kind == transparency.KindErase) {
 		err = ErrNotFound
 	}
 	if err != nil {
@@ -74,7 +79,7 @@ func (s *Sequencer) Erase(ctx context.Context, actor string) error {
 	erase := transparency.Statement{
 		Kind: transparency.KindErase, Time: max(s.millis(), newest.Time), Label: label, Seq: newest.Seq + 1, LastReset: newest.Seq + 1,
 	}
-	if err := s.write(ctx, &request{statement: erase, row: Row{Label: label, Value: erase.MapValue()}}); err != nil {
+	if err := s.write(ctx, &request{statement: erase, value: erase.MapValue()}); err != nil {
 		return fmt.Errorf("sequencer: erasing %s: %w", actor, err)
 	}
 	return nil
@@ -141,26 +146,22 @@ func (s *Sequencer) drain(ctx context.Context) (more bool) {
 // writeBatch computes the log and the map as they will be, makes that durable, and then lets everybody see it.
 func (s *Sequencer) writeBatch(ctx context.Context, requests []*request) {
 	s.mu.RLock()
-	next, broken := s.head, s.broken
+	next, broken, gone := s.head, s.broken, s.head.shownNoMore(s.served.size)
 	s.mu.RUnlock()
-	b := Batch{Size: next.size, Served: s.alone}
-	inBatch := map[[32]byte]*request{}
+	b := Batch{Size: next.size, Served: s.alone, Forget: indexes(gone)}
+	next.superseded = next.superseded[len(gone):]
 	var taken []*request
 	for _, r := range requests {
 		if r.err = broken; r.err != nil {
 			continue
 		}
-		again, err := s.judge(ctx, r, inBatch)
+		again, err := s.judge(ctx, r, next, b)
 		if r.err = err; err != nil || again && r.index < b.Size {
 			continue
 		}
 		taken = append(taken, r)
-		if again { // it is in this batch, and durable only with it
-			continue
-		}
-		s.extend(&next, &b, r)
-		if r.statement.Kind != transparency.KindPad {
-			inBatch[r.statement.Label] = r
+		if !again { // else it is in this batch, and durable only with it
+			s.extend(&next, &b, r)
 		}
 	}
 	if len(taken) == 0 {
@@ -176,10 +177,10 @@ func (s *Sequencer) writeBatch(ctx context.Context, requests []*request) {
 // extend adds one entry.
 func (s *Sequencer) extend(next *head, b *Batch, r *request) {
 	if r.statement.Kind != transparency.KindPad {
-		if _, ok := next.tree.Get(r.statement.Label); ok {
-			next.stale = true
+		if before, ok := next.tree.Find(r.statement.Label); ok {
+			next.superseded = append(next.superseded, superseded{before.Note, next.size, r.statement.Kind == transparency.KindErase})
 		}
-		next.tree = next.tree.Put(r.statement.Label, r.row.Value)
+		next.tree = next.tree.PutLeaf(prefixtree.Leaf{Label: r.statement.Label, Value: r.value, Note: next.size})
 		r.row.Index = next.size
 		b.Rows = append(b.Rows, r.row)
 	}
@@ -217,16 +218,15 @@ func (s *Sequencer) commit(ctx context.Context, next *head, b Batch) (err error)
 }
 
 // judge holds L1 to L7 against the label's newest statement. again is true if it is that one.
-func (s *Sequencer) judge(ctx context.Context, r *request, inBatch map[[32]byte]*request) (again bool, err error) {
+func (s *Sequencer) judge(ctx context.Context, r *request, next head, b Batch) (again bool, err error) {
 	if r.statement.Kind == transparency.KindPad {
 		return false, nil
 	}
-	var newest *transparency.Statement
-	if before := inBatch[r.statement.Label]; before != nil {
-		newest, r.index = &before.statement, before.index
-	} else if newest, r.index, err = s.stored(ctx, r.statement.Label); err != nil {
+	newest, index, err := s.newest(ctx, r.statement.Label, next, b)
+	if err != nil {
 		return false, err
 	}
+	r.index = index
 	if newest != nil && *newest == r.statement {
 		return true, nil
 	}
@@ -253,38 +253,23 @@ func (s *Sequencer) follows(next transparency.Statement, newest *transparency.St
 	return next.Follows(newest)
 }
 
-// stored returns the newest statement of a label and its index. Labels that the map does not have cost no reading.
-func (s *Sequencer) stored(ctx context.Context, label [32]byte) (*transparency.Statement, int64, error) {
-	s.mu.RLock()
-	h := s.head
-	s.mu.RUnlock()
-	if _, ok := h.tree.Get(label); !ok {
+// newest returns the newest statement of a label and its index, nil if there is none, in the log as it will be with a batch.
+func (s *Sequencer) newest(ctx context.Context, label [32]byte, h head, b Batch) (*transparency.Statement, int64, error) {
+	l, ok := h.tree.Find(label)
+	if !ok {
 		return nil, 0, nil
 	}
-	r, ok, err := s.store.Newest(ctx, label, h.size)
-	if err == nil && !ok {
-		err = errNoRow
-	}
+	raw, err := s.entryIn(ctx, l.Note, b)
 	if err != nil {
 		return nil, 0, err
 	}
-	statement, err := s.statement(ctx, r.Index)
-	return &statement, r.Index, err
+	e, err := transparency.ParseEntry(raw)
+	return &e.Statement, l.Note, err
 }
 
-func (s *Sequencer) newestStatement(ctx context.Context, label [32]byte) (transparency.Statement, bool, error) {
-	newest, _, err := s.stored(ctx, label)
-	if err != nil || newest == nil {
-		return transparency.Statement{}, false, err
+func (s *Sequencer) entryIn(ctx context.Context, index int64, b Batch) ([]byte, error) {
+	if index >= b.Size {
+		return b.Entries[index-b.Size], nil
 	}
-	return *newest, true, nil
-}
-
-func (s *Sequencer) statement(ctx context.Context, index int64) (transparency.Statement, error) {
-	b, err := s.entry(ctx, index)
-	if err != nil {
-		return transparency.Statement{}, err
-	}
-	e, err := transparency.ParseEntry(b)
-	return e.Statement, err
+	return s.entry(ctx, index)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"runtime"
 	"sync"
 	"testing"
@@ -167,7 +166,7 @@ func TestRestartAtEveryPoint(t *testing.T) {
 type spoilt struct {
 	sequencer.Store
 	heads   func(h *sequencer.Heads)
-	row     func(r *sequencer.Row) bool
+	row     func(index int64, entry []byte) bool
 	hash    func(index int64, h *tlog.Hash)
 	entries func(from int64, e [][]byte)
 }
@@ -181,17 +180,13 @@ func (s spoilt) Head(ctx context.Context) (sequencer.Heads, error) {
 	return h, err
 }
 
-func (s spoilt) Values(ctx context.Context, size int64) iter.Seq2[sequencer.Row, error] {
-	return func(yield func(sequencer.Row, error) bool) {
-		for r, err := range s.Store.Values(ctx, size) {
-			if s.row != nil && !s.row(&r) {
-				continue
-			}
-			if !yield(r, err) {
-				return
-			}
+func (s spoilt) Rows(ctx context.Context, f func(int64, []byte) error) error {
+	return s.Store.Rows(ctx, func(index int64, entry []byte) error {
+		if entry = bytes.Clone(entry); s.row != nil && !s.row(index, entry) {
+			return nil
 		}
-	}
+		return f(index, entry)
+	})
 }
 
 func (s spoilt) Hashes(ctx context.Context, indexes []int64) ([]tlog.Hash, error) {
@@ -242,9 +237,11 @@ func TestADamagedStoreIsRefused(t *testing.T) {
 		"the newest entry":                {entries: func(_ int64, e [][]byte) { e[0][45] ^= 1 }},
 		"the root in the newest entry":    {entries: func(_ int64, e [][]byte) { e[0][transparency.EntrySize-1] ^= 1 }},
 		"the newest entry is none":        {entries: func(_ int64, e [][]byte) { e[0] = e[0][1:] }},
-		"a value of the map":              {row: func(r *sequencer.Row) bool { r.Value[0] ^= r.Label[0] ^ label[0] ^ 1; return true }},
-		"a label of the map":              {row: func(r *sequencer.Row) bool { return r.Label != label }},
-		"labels in no order":              {row: func(r *sequencer.Row) bool { r.Label[0] = 7; r.Label = [32]byte{7}; return true }},
+		"a statement of the map":          {row: func(i int64, e []byte) bool { e[100] ^= byte(i) & 1; return true }},
+		"a label of the map":              {row: func(i int64, e []byte) bool { e[10] ^= byte(i) & 1; return true }},
+		"one label for all":               {row: func(i int64, e []byte) bool { copy(e[10:42], label[:]); return true }},
+		"a row is missing":                {row: func(i int64, _ []byte) bool { return i != 2 }},
+		"a row that is no entry":          {row: func(i int64, e []byte) bool { e[0] = 9; return true }},
 		"the checkpoint":                  {heads: func(h *sequencer.Heads) { h.Checkpoint[len(h.Checkpoint)-20] ^= 1 }},
 		"a checkpoint of before":          {heads: func(h *sequencer.Heads) { h.Checkpoint = old.Checkpoint }},
 		"another log's checkpoint":        {heads: func(h *sequencer.Heads) { h.Checkpoint = foreign }},

@@ -108,22 +108,18 @@ func (s *Sequencer) answer(ctx context.Context, actor string, from int64) (a tra
 
 // found reads what a label has in the tree that is served, nil if nothing.
 func (s *Sequencer) found(ctx context.Context, label [32]byte, at served) (*transparency.Found, error) {
-	if _, ok := at.tree.Get(label); !ok {
+	l, ok := at.tree.Find(label)
+	if !ok {
 		return nil, nil
 	}
-	r, ok, err := s.store.Newest(ctx, label, at.size)
+	entry, r, ok, err := s.store.Row(ctx, l.Note)
 	if err == nil && !ok {
 		err = errNoRow
 	}
 	if err != nil {
 		return nil, err
 	}
-	e, err := s.entry(ctx, r.Index)
-	if err != nil {
-		return nil, err
-	}
-	statement := e[:transparency.StatementSize]
-	return &transparency.Found{Statement: statement, Opening: r.Opening, Content: r.Content}, nil
+	return &transparency.Found{Statement: entry[:transparency.StatementSize], Opening: r.Opening, Content: r.Content}, nil
 }
 
 // State returns what an actor's newest witnessed statement comes to; false if the actor has none.

@@ -8,11 +8,12 @@
 package sequencer
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,25 +38,23 @@ var (
 	errNoRow = errors.New("the map has a label that the store has not")
 )
 
-// Row is what there is of one label from one entry on. An erase leaves the row of its label without opening and content.
+// Row is what an entry's commitment opens to. An erase has a row with nothing in it; padding has none.
 type Row struct {
-	Label   [32]byte
 	Index   int64
 	Opening [32]byte
 	Content []byte
-	Value   [32]byte // in the map
 }
 
-// Batch is what becomes durable together: entries from index Size on, the tree hashes that belong to them, the labels that they
-// change, and the checkpoint over all of it. Rows are in the order of the entries, at most one for each; of several rows of one label
-// the last counts.
+// Batch is what becomes durable together: entries from index Size on, the tree hashes that belong to them, what they open to, and
+// the checkpoint over all of it. Rows are in the order of the entries, at most one for each.
 type Batch struct {
 	Size       int64
 	Entries    [][]byte
 	Hashes     []tlog.Hash // to be kept from tlog.StoredHashIndex(0, Size) on
 	Rows       []Row
-	Checkpoint []byte // signed, of Size + len(Entries)
-	Served     bool   // it needs no witness: as if Witness were called in the same transaction
+	Forget     []int64 // as if Forget were called in the same transaction
+	Checkpoint []byte  // signed, of Size + len(Entries)
+	Served     bool    // it needs no witness: as if Witness were called in the same transaction
 }
 
 // Store keeps the log. Append is one durable transaction: after it returns nil, a crash loses nothing of the batch, and after it
@@ -67,12 +66,12 @@ type Store interface {
 	Append(ctx context.Context, b Batch) error
 	// Witness makes a cosigned checkpoint the one that is served.
 	Witness(ctx context.Context, size int64, checkpoint []byte) error
-	// Forget deletes the rows that only trees smaller than size show.
-	Forget(ctx context.Context, size int64) error
-	// Newest row of a label with an index below size.
-	Newest(ctx context.Context, label [32]byte, size int64) (r Row, ok bool, err error)
-	// Values of the map of a tree of that size, in the order of their labels.
-	Values(ctx context.Context, size int64) iter.Seq2[Row, error]
+	// Forget deletes rows, whether they are there or not. Their entries stay.
+	Forget(ctx context.Context, indexes []int64) error
+	// Row of an entry, with the entry; not ok if it was forgotten or never was.
+	Row(ctx context.Context, index int64) (entry []byte, r Row, ok bool, err error)
+	// Rows calls f for each entry that has a row, in their order. An entry is f's until it returns.
+	Rows(ctx context.Context, f func(index int64, entry []byte) error) error
 	Hashes(ctx context.Context, indexes []int64) ([]tlog.Hash, error)
 	Entries(ctx context.Context, from, count int64) ([][]byte, error)
 }
@@ -136,8 +135,27 @@ type head struct {
 	newest []byte                    // entry
 	tree   prefixtree.Tree
 	note   []byte
-	// stale says that a label was written to that had a row before: served from here, that row is to be forgotten.
-	stale bool
+	// superseded are the rows that are to be forgotten once nobody is shown them, in the order in which they were superseded.
+	superseded []superseded
+}
+
+// superseded is a row whose label has a newer entry.
+type superseded struct {
+	index, by int64
+	soon      bool // it was erased, or nobody knows: that does not wait for another entry
+}
+
+// shownNoMore are those of the superseded that a tree of that size does not have.
+func (h head) shownNoMore(size int64) []superseded {
+	n, _ := slices.BinarySearchFunc(h.superseded, size, func(s superseded, size int64) int { return cmp.Compare(s.by, size) })
+	return h.superseded[:n]
+}
+
+func indexes(all []superseded) (out []int64) {
+	for _, s := range all {
+		out = append(out, s.index)
+	}
+	return out
 }
 
 // served is the end of the log that lookups are answered from.
@@ -191,104 +209,3 @@ func (s *Sequencer) Origin() string { return s.signer.Name() }
 
 // VRFKey is the public key of its labels.
 func (s *Sequencer) VRFKey() []byte { b := s.vrf.Public().Bytes(); return b[:] }
-
-func (s *Sequencer) load(ctx context.Context) error {
-	at, err := s.store.Head(ctx)
-	if err != nil || at.Size == 0 {
-		return err
-	}
-	if at.WitnessedSize > at.Size {
-		return fmt.Errorf("%d entries were witnessed and %d are there", at.WitnessedSize, at.Size)
-	}
-	h, err := s.loadHead(ctx, at.Size, at.Checkpoint)
-	if err != nil {
-		return err
-	}
-	h.stale = at.WitnessedSize < at.Size // for all that is known here
-	s.mu.Lock()
-	s.head = h
-	s.mu.Unlock()
-	if at.WitnessedSize == 0 {
-		return nil
-	}
-	v := h
-	v.note = at.Witnessed
-	if at.WitnessedSize == at.Size {
-		err = s.matches(v)
-	} else {
-		v, err = s.loadHead(ctx, at.WitnessedSize, at.Witnessed)
-	}
-	if err != nil {
-		return err
-	}
-	v.stale = true
-	return s.serve(ctx, v, v.note)
-}
-
-// loadHead builds what there was at a size, and compares it with what was signed: a store that was damaged must not be appended to.
-func (s *Sequencer) loadHead(ctx context.Context, size int64, signed []byte) (h head, err error) {
-	h = head{size: size, note: signed}
-	if h.before, err = transparency.LoadCompactRange(size-1, s.reader(ctx)); err != nil {
-		return h, err
-	}
-	if h.edge, err = transparency.LoadCompactRange(size, s.reader(ctx)); err != nil {
-		return h, err
-	}
-	if h.newest, err = s.entry(ctx, size-1); err != nil {
-		return h, err
-	}
-	if h.tree, err = s.loadTree(ctx, size); err != nil {
-		return h, err
-	}
-	return h, s.matches(h)
-}
-
-func (s *Sequencer) loadTree(ctx context.Context, size int64) (prefixtree.Tree, error) {
-	var leaves []prefixtree.Leaf
-	for r, err := range s.store.Values(ctx, size) {
-		if err != nil {
-			return prefixtree.Tree{}, err
-		}
-		leaves = append(leaves, prefixtree.Leaf{Label: r.Label, Value: r.Value})
-	}
-	return prefixtree.Build(leaves)
-}
-
-func (s *Sequencer) matches(h head) error {
-	c, err := transparency.OpenCheckpoint(h.note, s.verifier)
-	if err != nil {
-		return err
-	}
-	again, _ := h.before.With(transparency.LeafHash(h.newest))
-	if c.Size != h.size || c.Root != h.edge.Root() || c.Root != again.Root() {
-		return fmt.Errorf("the tree of %d entries is not the one whose checkpoint was signed", h.size)
-	}
-	if e, err := transparency.ParseEntry(h.newest); err != nil || e.MapRoot != h.tree.Root() {
-		return errors.Join(fmt.Errorf("the map is not the one that entry %d has the root of", h.size-1), err)
-	}
-	return nil
-}
-
-func (s *Sequencer) entry(ctx context.Context, index int64) ([]byte, error) {
-	entries, err := s.store.Entries(ctx, index, 1)
-	if err != nil {
-		return nil, err
-	}
-	return entries[0], nil
-}
-
-// serving gathers what all lookups in one tree share.
-func (h head) serving(checkpoint []byte) served {
-	return served{size: h.size, tree: h.tree, note: checkpoint, newest: h.newest, inclusion: h.before.Path()}
-}
-
-type reader struct {
-	ctx   context.Context
-	store Store
-}
-
-func (r reader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	return r.store.Hashes(r.ctx, indexes)
-}
-
-func (s *Sequencer) reader(ctx context.Context) tlog.HashReader { return reader{ctx, s.store} }

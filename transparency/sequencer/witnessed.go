@@ -3,6 +3,7 @@ package sequencer
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -82,24 +83,25 @@ func (s *Sequencer) Witnessed(ctx context.Context, checkpoint []byte) error {
 	return s.serve(ctx, offered, checkpoint)
 }
 
+// serve answers lookups from h from now on. What it does not show is forgotten with the next batch, but what was erased at once.
 func (s *Sequencer) serve(ctx context.Context, h head, checkpoint []byte) error {
 	s.mu.Lock()
 	if h.size >= s.served.size {
 		s.served = h.serving(checkpoint)
 	}
+	size := s.served.size
+	gone := s.head.shownNoMore(size)
 	s.mu.Unlock()
 	s.signal()
-	if !h.stale {
+	if !slices.ContainsFunc(gone, func(g superseded) bool { return g.soon }) {
 		return nil
 	}
-	if err := s.store.Forget(ctx, h.size); err != nil {
+	if err := s.store.Forget(ctx, indexes(gone)); err != nil {
 		return err
 	}
 	s.mu.Lock()
-	if s.head.size == h.size {
-		s.head.stale = false
-	}
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.head.superseded = s.head.superseded[len(s.head.shownNoMore(size)):]
 	return nil
 }
 

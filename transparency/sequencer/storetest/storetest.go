@@ -3,9 +3,10 @@ package storetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"sync"
 	"testing"
@@ -22,7 +23,7 @@ type Memory struct {
 	heads   sequencer.Heads
 	entries [][]byte
 	hashes  []tlog.Hash
-	rows    []sequencer.Row
+	rows    []sequencer.Row // in the order of their entries
 }
 
 // Clone is another store with the same in it: what somebody has who would go on in two ways.
@@ -44,6 +45,7 @@ func (m *Memory) Append(_ context.Context, b sequencer.Batch) error {
 	if b.Size != m.heads.Size {
 		return fmt.Errorf("storetest: appending at %d to a log of %d", b.Size, m.heads.Size)
 	}
+	m.forget(b.Forget)
 	m.entries, m.hashes, m.rows = append(m.entries, b.Entries...), append(m.hashes, b.Hashes...), append(m.rows, b.Rows...)
 	m.heads.Size, m.heads.Checkpoint = int64(len(m.entries)), b.Checkpoint
 	if b.Served {
@@ -62,51 +64,37 @@ func (m *Memory) Witness(_ context.Context, size int64, checkpoint []byte) error
 	return nil
 }
 
-func (m *Memory) Forget(_ context.Context, size int64) error {
+func (m *Memory) Forget(_ context.Context, indexes []int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	newest := map[[32]byte]int64{}
-	for _, r := range m.rows {
-		if r.Index < size {
-			newest[r.Label] = r.Index
-		}
-	}
-	m.rows = slices.DeleteFunc(slices.Clone(m.rows), func(r sequencer.Row) bool { return r.Index < newest[r.Label] })
+	m.forget(indexes)
 	return nil
 }
 
-func (m *Memory) Newest(_ context.Context, label [32]byte, size int64) (sequencer.Row, bool, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, r := range slices.Backward(m.rows) {
-		if r.Label == label && r.Index < size {
-			return r, true, nil
-		}
-	}
-	return sequencer.Row{}, false, nil
+func (m *Memory) forget(indexes []int64) {
+	m.rows = slices.DeleteFunc(slices.Clone(m.rows), func(r sequencer.Row) bool { return slices.Contains(indexes, r.Index) })
 }
 
-func (m *Memory) Values(_ context.Context, size int64) iter.Seq2[sequencer.Row, error] {
+func (m *Memory) Row(_ context.Context, index int64) (entry []byte, r sequencer.Row, ok bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	newest := map[[32]byte]sequencer.Row{}
-	for _, r := range m.rows {
-		if r.Index < size {
-			newest[r.Label] = r
+	i, ok := slices.BinarySearchFunc(m.rows, index, func(r sequencer.Row, index int64) int { return cmp.Compare(r.Index, index) })
+	if !ok {
+		return nil, sequencer.Row{}, false, nil
+	}
+	return m.entries[index], m.rows[i], true, nil
+}
+
+func (m *Memory) Rows(_ context.Context, f func(index int64, entry []byte) error) error {
+	m.mu.Lock()
+	rows, entries := m.rows, m.entries
+	m.mu.Unlock()
+	for _, r := range rows {
+		if err := f(r.Index, entries[r.Index]); err != nil {
+			return err
 		}
 	}
-	var rows []sequencer.Row
-	for _, r := range newest {
-		rows = append(rows, r)
-	}
-	slices.SortFunc(rows, func(a, b sequencer.Row) int { return bytes.Compare(a.Label[:], b.Label[:]) })
-	return func(yield func(sequencer.Row, error) bool) {
-		for _, r := range rows {
-			if !yield(r, nil) {
-				return
-			}
-		}
-	}
+	return nil
 }
 
 func (m *Memory) Hashes(_ context.Context, indexes []int64) ([]tlog.Hash, error) {
@@ -141,14 +129,14 @@ func (m *Memory) Holds(b []byte) bool {
 // Run tests a store, empty at the start.
 func Run(t *testing.T, open func(t *testing.T) sequencer.Store) {
 	t.Run("a batch is there whole or not at all", func(t *testing.T) { batches(t, open(t)) })
-	t.Run("rows of a label", func(t *testing.T) { rows(t, open(t)) })
+	t.Run("rows", func(t *testing.T) { rows(t, open(t)) })
 	t.Run("two heads", func(t *testing.T) { heads(t, open(t)) })
 }
 
 var ctx = context.Background()
 
-// batch of n entries at i, each of which writes to the label that pick gives, or to none if that is 0.
-func batch(t *testing.T, s sequencer.Store, i int64, n int, pick func(index int64) byte) sequencer.Batch {
+// batch of n entries at i; those that has says so of have a row.
+func batch(t *testing.T, s sequencer.Store, i int64, n int, has func(index int64) bool) sequencer.Batch {
 	b := sequencer.Batch{Size: i, Checkpoint: []byte{7, byte(i) + byte(n)}}
 	for k := range int64(n) {
 		entry := []byte{1, byte(i + k)}
@@ -168,16 +156,18 @@ func batch(t *testing.T, s sequencer.Store, i int64, n int, pick func(index int6
 		h, err := tlog.StoredHashes(i+k, entry, stored)
 		require.NoError(t, err)
 		b.Hashes = append(b.Hashes, h...)
-		if label := pick(i + k); label != 0 {
-			b.Rows = append(b.Rows, row(i+k, label))
+		if has(i + k) {
+			b.Rows = append(b.Rows, row(i+k))
 		}
 	}
 	return b
 }
 
-func row(index int64, label byte) sequencer.Row {
-	return sequencer.Row{Label: [32]byte{label}, Index: index, Opening: [32]byte{3, byte(index)}, Content: []byte{9, byte(index)}, Value: [32]byte{5, byte(index)}}
+func row(index int64) sequencer.Row {
+	return sequencer.Row{Index: index, Opening: [32]byte{3, byte(index)}, Content: []byte{9, byte(index)}}
 }
+
+func odd(index int64) bool { return index%2 == 1 }
 
 func batches(t *testing.T, s sequencer.Store) {
 	h, err := s.Head(ctx)
@@ -187,7 +177,7 @@ func batches(t *testing.T, s sequencer.Store) {
 	var all []tlog.Hash
 	size := int64(0)
 	for _, n := range []int{1, 1, 3, 7, 8, 12} {
-		b := batch(t, s, size, n, func(i int64) byte { return byte(i) * byte(i%2) }) // every other is padding
+		b := batch(t, s, size, n, odd)
 		all = append(all, b.Hashes...)
 		gap := b
 		gap.Size++
@@ -212,54 +202,57 @@ func batches(t *testing.T, s sequencer.Store) {
 	require.Error(t, err)
 	_, err = s.Hashes(ctx, []int64{int64(len(all))})
 	require.Error(t, err)
-	next := byte(1)
-	for r, err := range s.Values(ctx, size) {
-		require.NoError(t, err)
-		require.Equal(t, row(int64(next), next).Label, r.Label)
-		next += 2
-	}
-	require.Equal(t, byte(size+1), next)
 }
 
 func rows(t *testing.T, s sequencer.Store) {
-	newest := func(label byte, size int64) any {
-		r, ok, err := s.Newest(ctx, [32]byte{label}, size)
-		require.NoError(t, err)
-		if !ok {
+	holds := func(want ...int64) {
+		t.Helper()
+		var all []int64
+		require.NoError(t, s.Rows(ctx, func(index int64, entry []byte) error {
+			require.Equal(t, []byte{1, byte(index)}, entry)
+			all = append(all, index)
 			return nil
-		}
-		require.Equal(t, row(r.Index, label), r)
-		return r.Index
-	}
-	values := func(size int64) (all []int64) {
-		for r, err := range s.Values(ctx, size) {
+		}))
+		require.Equal(t, want, all)
+		for i := range int64(12) {
+			entry, r, ok, err := s.Row(ctx, i)
 			require.NoError(t, err)
-			require.Equal(t, row(r.Index, r.Label[0]).Value, r.Value)
-			all = append(all, r.Index)
+			require.Equal(t, slices.Contains(want, i), ok, "row %d", i)
+			if ok {
+				require.Equal(t, []byte{1, byte(i)}, entry)
+				require.Equal(t, row(i), r)
+			}
 		}
-		return all
 	}
-	require.Empty(t, values(0))
-	require.NoError(t, s.Append(ctx, batch(t, s, 0, 6, func(i int64) byte { return 20 - byte(i%3) }))) // labels 20 19 18 20 19 18
-	require.NoError(t, s.Append(ctx, batch(t, s, 6, 1, func(int64) byte { return 19 })))
-	require.Equal(t, []any{nil, int64(0), int64(3), int64(4), int64(6), nil}, []any{newest(20, 0), newest(20, 1), newest(20, 7), newest(19, 6), newest(19, 7), newest(1, 7)})
-	require.Equal(t, []int64{2, 1, 0}, values(3))
-	require.Equal(t, []int64{5, 4, 3}, values(6))
-	require.Equal(t, []int64{5, 6, 3}, values(7))
-	for range s.Values(ctx, 7) { // and stop
-		break
-	}
-	require.NoError(t, s.Forget(ctx, 6)) // trees of 6 and more are shown
-	require.Equal(t, []int64{5, 4, 3}, values(6))
-	require.Equal(t, []any{nil, int64(4), int64(6)}, []any{newest(20, 3), newest(19, 6), newest(19, 7)})
-	require.NoError(t, s.Forget(ctx, 7))
-	require.Equal(t, []int64{5, 6, 3}, values(7))
-	require.Equal(t, []any{nil, int64(6)}, []any{newest(19, 6), newest(19, 7)})
+	holds()
+	require.NoError(t, s.Append(ctx, batch(t, s, 0, 6, odd)))
+	holds(1, 3, 5)
+	b := batch(t, s, 6, 3, odd)
+	b.Rows[0] = sequencer.Row{Index: 7} // of an erase
+	b.Forget = []int64{3}
+	gap := b
+	gap.Size++
+	require.Error(t, s.Append(ctx, gap))
+	holds(1, 3, 5)
+	require.NoError(t, s.Append(ctx, b))
+	_, r, ok, err := s.Row(ctx, 7)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, [32]byte{}, r.Opening)
+	require.Empty(t, r.Content)
+	require.NoError(t, s.Forget(ctx, []int64{1, 7, 3, 4})) // of which two are not there
+	require.NoError(t, s.Forget(ctx, nil))
+	holds(5)
+	entries, err := s.Entries(ctx, 0, 9)
+	require.NoError(t, err)
+	require.Equal(t, []byte{1, 3}, entries[3], "only the row goes")
+	stop := errors.New("stop")
+	require.ErrorIs(t, s.Rows(ctx, func(int64, []byte) error { return stop }), stop)
 }
 
 func heads(t *testing.T, s sequencer.Store) {
 	require.Error(t, s.Witness(ctx, 1, []byte("nothing yet")))
-	require.NoError(t, s.Append(ctx, batch(t, s, 0, 3, func(i int64) byte { return byte(i) })))
+	require.NoError(t, s.Append(ctx, batch(t, s, 0, 3, odd)))
 	h, err := s.Head(ctx)
 	require.NoError(t, err)
 	require.Equal(t, []int64{3, 0}, []int64{h.Size, h.WitnessedSize})
@@ -271,7 +264,7 @@ func heads(t *testing.T, s sequencer.Store) {
 	h, err = s.Head(ctx)
 	require.NoError(t, err)
 	require.Equal(t, sequencer.Heads{Size: 3, Checkpoint: []byte{7, 3}, WitnessedSize: 3, Witnessed: []byte("three again")}, h)
-	b := batch(t, s, 3, 2, func(i int64) byte { return byte(i) })
+	b := batch(t, s, 3, 2, odd)
 	b.Served = true
 	require.NoError(t, s.Append(ctx, b))
 	h, err = s.Head(ctx)
