@@ -50,6 +50,7 @@ var rooms = map[string][]string{
 	"internal/strictjson": nil,
 	"internal/problem":    {"internal/strictjson"},
 	"internal/safehttp":   nil,
+	"internal/sdnotify":   nil,
 	"internal/sqlite":     nil,
 	"internal/clientapi":  {"internal/problem", "internal/safehttp", "internal/strictjson"},
 
@@ -62,6 +63,7 @@ var rooms = map[string][]string{
 	"device": {"mls", "keydir", "transparency", "internal/receipt", "internal/strictjson"},
 
 	"sidecar/store":      {"federation", "federation/hub", "transparency", "transparency/sequencer", "keydir", "internal/sqlite", "internal/receipt"},
+	"sidecar/settings":   {"federation"},
 	"sidecar/witnessing": {"transparency", "transparency/witness", "internal/problem", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
 	"sidecar": {"sidecar/store", "sidecar/witnessing", "federation", "federation/httpsig", "federation/hub", "transparency", "transparency/sequencer", "transparency/vrf",
 		"transparency/witness",
@@ -75,7 +77,7 @@ var rooms = map[string][]string{
 
 	"sandbox":      {"sidecar", "sidecar/witnessing", "transparency", "agent", "agent/client", "agent/localapi", "internal/problem"},
 	"cmd/waxwing":  {"agent", "agent/client", "agent/localapi", "agent/store", "sandbox", "internal/problem", "keydir", "transparency"},
-	"cmd/waxwingd": {"sidecar", "sidecar/witnessing", "transparency"},
+	"cmd/waxwingd": {"sidecar", "sidecar/settings", "sidecar/witnessing", "transparency"},
 }
 
 // pure packages get time, randomness, network and disk from outside.
