@@ -53,11 +53,13 @@ type Deliverer struct {
 	now    func() time.Time
 	log    *slog.Logger
 	wake   chan struct{}
+	last   chan struct{} // closed by Drain
+	once   sync.Once
 }
 
 // NewDeliverer makes one; keys finds the signing key of a sender.
 func NewDeliverer(outbox Outbox, remote *Remote, keys func(ctx context.Context, actor string) (Signer, error), now func() time.Time, log *slog.Logger) *Deliverer {
-	return &Deliverer{outbox, remote, keys, now, log, make(chan struct{}, 1)}
+	return &Deliverer{outbox: outbox, remote: remote, keys: keys, now: now, log: log, wake: make(chan struct{}, 1), last: make(chan struct{})}
 }
 
 // Wake says that there may be something new.
@@ -68,12 +70,24 @@ func (d *Deliverer) Wake() {
 	}
 }
 
-// Run delivers until the context ends; what was being sent then is sent again another time.
+// Drain makes Run begin nothing any more, and return when what is being sent has come to its end.
+func (d *Deliverer) Drain() { d.once.Do(func() { close(d.last) }) }
+
+func (d *Deliverer) draining() bool {
+	select {
+	case <-d.last:
+		return true
+	default:
+		return false
+	}
+}
+
+// Run delivers until the context ends or it is drained; what was being sent at the end of the context is sent again another time.
 func (d *Deliverer) Run(ctx context.Context) {
 	var flying sync.WaitGroup
 	defer flying.Wait()
 	slots := make(chan struct{}, inFlight)
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !d.draining() {
 		due, err := d.outbox.Lease(ctx, d.now(), inFlight-len(slots))
 		if err != nil && ctx.Err() == nil {
 			d.log.Error("looking for deliveries", "error", err)
@@ -88,6 +102,7 @@ func (d *Deliverer) Run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
+		case <-d.last:
 		case <-d.wake:
 		case <-time.After(poll):
 		}

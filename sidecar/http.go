@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
 	"net"
 	"net/http"
-	"regexp"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -29,25 +31,61 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 // handle is the frame around every route: errors become problems, and the log gets a line without anybody's name in it.
 func (s *Sidecar) handle(mux *http.ServeMux, pattern string, h handler) {
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
+		s.calls.Add(1)
+		defer s.calls.Add(-1)
+		start, code := time.Now(), ""
 		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
-		err := h(rec, r)
-		if err != nil {
-			problem.Write(rec, s.problemFor(err))
+		if err := s.guarded(pattern, h, rec, r); err != nil {
+			p := s.problemFor(err)
+			code = p.Code
+			problem.Write(rec, p)
 		}
-		s.logger.LogAttrs(r.Context(), slog.LevelInfo, "request", slog.String("route", pattern), slog.Int("status", rec.status),
-			slog.Duration("took", time.Since(start)))
+		s.answered(r.Context(), pattern, rec.status, code, time.Since(start))
 	})
+}
+
+func (s *Sidecar) answered(ctx context.Context, route string, status int, code string, took time.Duration) {
+	s.observer.Answered(route, status, code, took)
+	attrs := []slog.Attr{slog.String("route", route), slog.Int("status", status), slog.Duration("took", took)}
+	if code != "" {
+		attrs = append(attrs, slog.String("code", code))
+	}
+	s.logger.LogAttrs(ctx, slog.LevelInfo, "request", attrs...)
+}
+
+// guarded makes an error of a panic, which net/http would write to the log with the caller's address. What has begun to be answered is
+// cut off, so that nobody takes it for whole.
+func (s *Sidecar) guarded(route string, h handler, w *recorder, r *http.Request) (err error) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if v == http.ErrAbortHandler {
+			panic(v)
+		}
+		text := fmt.Sprintf("%T", v)
+		if e, ok := v.(runtime.Error); ok { // which never has content in it
+			text = e.Error()
+		}
+		s.logger.Error("A BUG: a call has panicked", "route", route, "panic", text, "stack", string(debug.Stack()))
+		if w.wrote {
+			panic(http.ErrAbortHandler)
+		}
+		err = problem.New(http.StatusInternalServerError, "internal", "something went wrong here; the operator's log says what")
+	}()
+	return h(w, r)
 }
 
 // recorder remembers the status for the log.
 type recorder struct {
 	http.ResponseWriter
 	status int
+	wrote  bool
 }
 
 func (r *recorder) WriteHeader(status int) {
-	r.status = status
+	r.status, r.wrote = status, true
 	r.ResponseWriter.WriteHeader(status)
 }
 
@@ -114,11 +152,6 @@ func (s *Sidecar) problemFor(err error) *problem.Problem {
 	s.logger.Error("internal error", "error", nameless(err))
 	return problem.New(http.StatusInternalServerError, "internal", "something went wrong here; the operator's log says what")
 }
-
-var belowOrigin = regexp.MustCompile(`(https?://[^/\s"]+)/[^\s":]*`)
-
-// nameless takes what may be people and conversations out of an error's text.
-func nameless(err error) string { return belowOrigin.ReplaceAllString(err.Error(), "$1/…") }
 
 // readBody reads a body to its end and no further than limit.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {

@@ -69,7 +69,7 @@ func otherMethods(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) *p
 
 func (s *Sidecar) noRoute(w http.ResponseWriter, p *problem.Problem) {
 	problem.Write(w, p)
-	s.logger.Info("request", "route", "none", "status", p.Status)
+	s.answered(context.Background(), "none", p.Status, p.Code, 0)
 }
 
 func (s *Sidecar) publicRoutes(mux *http.ServeMux) {
@@ -156,7 +156,11 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 	work, stopWork := context.WithCancel(s.abrupt)
 	defer stopWork()
 	working.Go(func() { s.eraseAsked(work) })
-	working.Go(func() { s.deliverer.Run(work) })
+	delivered := make(chan struct{})
+	working.Go(func() {
+		defer close(delivered)
+		s.deliverer.Run(work)
+	})
 	working.Go(func() { s.sweep(work) })
 	restored := make(chan error, 1)
 	if s.collector != nil {
@@ -181,12 +185,24 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 	case <-s.stopping:
 	}
 	s.stop()
-	drain, cancel := context.WithTimeout(s.abrupt, drainTime)
+	return errors.Join(fatal, s.drain(server, delivered))
+}
+
+// drain takes nothing new and lets what runs come to its end. What has not by then is cut off, as everything is at Kill: deliveries are
+// sent again another time.
+func (s *Sidecar) drain(server *http.Server, delivered <-chan struct{}) error {
+	s.deliverer.Drain()
+	ctx, cancel := context.WithTimeout(s.abrupt, drainTime)
 	defer cancel()
-	if err := server.Shutdown(drain); err != nil {
-		return errors.Join(fatal, server.Close()) // who has not finished by now is cut off, as everybody is at Kill
+	var err error
+	if server.Shutdown(ctx) != nil {
+		err = server.Close()
 	}
-	return fatal
+	select {
+	case <-delivered:
+	case <-ctx.Done():
+	}
+	return err
 }
 
 // logIsCurrent is asked by who has just become the only one to serve: before, another process may have, and a log that has grown since it

@@ -55,6 +55,7 @@ type Config struct {
 	// WitnessFor are instances whose logs are witnessed from the start. Those whose users the own users look up are added by
 	// themselves.
 	WitnessFor []string
+	Observer   Observer         // nil: nobody counts
 	Log        *slog.Logger     // nil: nothing is logged
 	Now        func() time.Time // nil: time.Now
 }
@@ -75,8 +76,10 @@ type Sidecar struct {
 	http      *safehttp.Client
 	notify    *notifier
 	limit     *limiter
+	calls     atomic.Int64 // that are being answered
 	strangers atomic.Int64 // bytes of bodies that nobody has signed for yet
 	logger    *slog.Logger
+	observer  Observer
 	now       func() time.Time
 	patience  time.Duration // how long a publication waits to be witnessed before it is answered all the same
 	// speaking is held, shared, by whoever appends in the name of an account that is there, and alone by who takes an account away.
@@ -94,6 +97,10 @@ type Sidecar struct {
 func Open(c Config) (*Sidecar, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	c.Log = slog.New(discreet{c.Log.Handler()})
+	if c.Observer == nil {
+		c.Observer = nobody{}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -129,7 +136,7 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 		return nil, err
 	}
 	s := &Sidecar{
-		instance: instance, keys: k, store: st, logger: c.Log, now: c.Now,
+		instance: instance, keys: k, store: st, logger: c.Log, observer: c.Observer, now: c.Now,
 		log: log, collector: collector, patience: witnessWait,
 		hub:       hub.New(st.Hub, k.hub, headers, c.Now),
 		discovery: federation.NewDiscovery(instance, logKey, log.VRFKey(), k.hub.Public().(ed25519.PublicKey)),
@@ -143,7 +150,7 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 	s.remote = federation.NewRemote(s.http, federation.Signer{Actor: s.discovery.Actor, Key: k.service, Ed25519: k.serviceEd25519}, st.Schemes, c.Now)
 	s.remote.Seen = s.seen
 	s.inbox = &federation.Inbox{Origin: instance, Store: arrivals{s}, Keys: s.remote.Key, Services: s.remote, Classify: classify, Now: c.Now, Heard: s.heard}
-	s.deliverer = federation.NewDeliverer(st.Outbox, s.remote, s.signerOf, c.Now, c.Log)
+	s.deliverer = federation.NewDeliverer(observed{st.Outbox, c.Observer}, s.remote, s.signerOf, c.Now, c.Log)
 	return s, nil
 }
 

@@ -169,4 +169,10 @@ CREATE TABLE host_scheme (
 	learnt INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX host_scheme_learnt ON host_scheme (learnt);
+`, `
+-- With what they are chosen by inside, the rows of the outbox can be counted without being read.
+DROP INDEX outbox_queue;
+CREATE INDEX outbox_queue ON outbox (lane, id, dead) WHERE dead IS NULL;
+DROP INDEX outbox_dead;
+CREATE INDEX outbox_dead ON outbox (created, dead) WHERE dead IS NOT NULL;
 `}

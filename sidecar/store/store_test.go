@@ -358,7 +358,7 @@ func TestSmallBlobsCount(t *testing.T) {
 	require.NoError(t, put(1))
 	require.NoError(t, put(2))
 	require.NoError(t, put(2), "the same")
-	db, err := sqlite.Open(filepath.Join(dir, "waxwingd.db"), make([]string, 2)) // as many steps as the schema has
+	db, err := sqlite.Open(filepath.Join(dir, "waxwingd.db"), make([]string, 3)) // as many steps as the schema has
 	require.NoError(t, err)
 	defer db.Close()
 	fill := func(bytes int) {

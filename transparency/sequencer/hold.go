@@ -108,3 +108,10 @@ func (s *Sequencer) RootAt(ctx context.Context, size int64) (tlog.Hash, error) {
 
 // Verifier of the log's own signatures.
 func (s *Sequencer) Verifier() note.Verifier { return s.verifier }
+
+// Refusal is the error that appending meets now: ErrHeld, that of Stop, or nil.
+func (s *Sequencer) Refusal() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.broken
+}
