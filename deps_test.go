@@ -29,6 +29,7 @@ const module = "github.com/waxwing-dm/waxwing/"
 //   - sidecar uses of mls only what is public; TestSidecarCannotDecrypt looks at the linked binary for that.
 //   - stores import the domains whose interfaces they fill, never the other way round.
 //   - internal packages stand on the ground floor; they import nothing above them.
+//   - sidecar/admin is the only one that links Prometheus: the sandbox, and so the agent's binary, do without.
 //   - sandbox is both wings in one process and therefore on top; nobody but cmd/waxwing imports it.
 //
 // mls/interop is a module of its own, so that gRPC is not in the go.mod of whoever imports mls. It is not listed here: its own
@@ -63,6 +64,7 @@ var rooms = map[string][]string{
 	"device": {"mls", "keydir", "transparency", "internal/receipt", "internal/strictjson"},
 
 	"sidecar/store":      {"federation", "federation/hub", "transparency", "transparency/sequencer", "keydir", "internal/sqlite", "internal/receipt"},
+	"sidecar/admin":      {"sidecar"},
 	"sidecar/settings":   {"federation"},
 	"sidecar/witnessing": {"transparency", "transparency/witness", "internal/problem", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
 	"sidecar": {"sidecar/store", "sidecar/witnessing", "federation", "federation/httpsig", "federation/hub", "transparency", "transparency/sequencer", "transparency/vrf",
@@ -77,7 +79,7 @@ var rooms = map[string][]string{
 
 	"sandbox":      {"sidecar", "sidecar/witnessing", "transparency", "agent", "agent/client", "agent/localapi", "internal/problem"},
 	"cmd/waxwing":  {"agent", "agent/client", "agent/localapi", "agent/store", "sandbox", "internal/problem", "keydir", "transparency"},
-	"cmd/waxwingd": {"sidecar", "sidecar/settings", "sidecar/witnessing", "transparency"},
+	"cmd/waxwingd": {"sidecar", "sidecar/admin", "sidecar/settings", "sidecar/witnessing", "internal/sdnotify", "transparency"},
 }
 
 // pure packages get time, randomness, network and disk from outside.

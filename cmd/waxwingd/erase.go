@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waxwing-dm/waxwing/sidecar"
+	"github.com/waxwing-dm/waxwing/sidecar/settings"
 )
 
 const eraseLong = `Makes this instance forget a person: the account's keys and login code, its
@@ -27,13 +28,13 @@ has begun is finished after a restart. "waxwingd account add NAME" makes the
 account anew; everybody who knew the person is then told that the keys changed.`
 
 func newErase() *cobra.Command {
-	var c sidecar.Config
+	var flags *settings.Flags
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "erase NAME", Short: "Forget a person", Long: eraseLong, Args: cobra.ExactArgs(1),
 		Example: "  waxwingd erase alice --data /var/lib/waxwingd",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withSidecar(c, func(s *sidecar.Sidecar) error {
+			return withSidecar(flags, func(s *sidecar.Sidecar) error {
 				if !yes {
 					if err := confirm(cmd.InOrStdin(), cmd.OutOrStdout(), s.Handle(args[0])); err != nil {
 						return err
@@ -43,7 +44,7 @@ func newErase() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&c.DataDir, "data", defaultData, "data folder")
+	flags = settings.Bind(cmd, "data")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
 }

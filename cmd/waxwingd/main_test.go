@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +39,18 @@ func (o *output) String() string {
 	defer o.mu.Unlock()
 	return o.b.String()
 }
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	os.Setenv("WAXWINGD_ADMIN_LISTEN", "127.0.0.1:0") // tests run beside each other
+	os.Exit(m.Run())
+}
+
+// asProgram makes the test binary waxwingd itself.
+const asProgram = "WAXWING_TEST_AS_PROGRAM"
 
 func run(ctx context.Context, out *output, args ...string) error {
 	cmd := newCommand()
@@ -118,11 +131,11 @@ func TestServe(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range []string{"", "serve", "witness", "witness key", "witness accept", "account", "account add", "account code", "erase", "version"} {
+	for _, args := range []string{"", "init", "serve", "status", "config", "config check", "witness", "witness key", "witness accept", "account", "account add", "account code", "erase", "version"} {
 		var out output
 		require.NoError(t, run(context.Background(), &out, append(strings.Fields(args), "--help")...))
 		require.NotEmpty(t, out.String())
-		if strings.Contains(args, " ") || args == "serve" || args == "witness" {
+		if strings.Contains(args, " ") || slices.Contains([]string{"init", "serve", "status", "witness"}, args) {
 			require.Contains(t, out.String(), "Examples:")
 		}
 	}

@@ -17,7 +17,7 @@ func loadPolicy(path string) (*transparency.Policy, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading the witness policy: %w; name the file of your witnesses with --witnesses, or leave that away", err)
+		return nil, fmt.Errorf("reading the witness policy: %w; name the file of your witnesses as \"witnesses\" in the settings or with --witnesses, or leave that away", err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, transparency.MaxPolicy+1))

@@ -180,3 +180,13 @@ func wrap(text, indent string) string {
 	}
 	return b.String() + "\n"
 }
+
+// Line is how a file says what holds for a key.
+func (l Loaded) Line(name string) string {
+	k, _ := find(name)
+	text, err := line(k, l.Settings)
+	if err != nil {
+		panic(err) // texts and lists of them can be said
+	}
+	return text
+}
