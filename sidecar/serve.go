@@ -142,7 +142,7 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 	}
 	defer release()
 	if err := s.logIsCurrent(s.abrupt); err != nil {
-		if s.abrupt.Err() != nil { // it was closed before it began
+		if s.isStopping() { // and the store may be closed already
 			err = nil
 		}
 		return errors.Join(err, l.Close())

@@ -140,11 +140,11 @@ func (b *box) stop() {
 	if b.Sidecar == nil {
 		return
 	}
-	s := b.Sidecar
-	b.Sidecar, b.listener = nil, nil // whatever comes of it: a second stop must not wait for what has ended
-	require.NoError(b.w.t, s.Close())
-	require.NoError(b.w.t, <-b.served)
+	closed, served := b.Close(), <-b.served
 	b.w.hangUp()
+	b.Sidecar, b.listener = nil, nil // also if one of these fails: a second stop would wait for ever
+	require.NoError(b.w.t, closed)
+	require.NoError(b.w.t, served)
 }
 
 func (b *box) crash() {
