@@ -284,6 +284,27 @@ func TestWhatIsCutOffIsGivenBack(t *testing.T) {
 	require.Empty(t, o.events, "and the other was not tried")
 }
 
+func TestDrainEndsWhatIsBegunAndBeginsNothing(t *testing.T) {
+	b, c := newHost(t, "b.test"), newHost(t, "c.test")
+	bob, carol := b.actor("/users/bob", keys()[1], nil), c.actor("/users/carol", keys()[1], nil)
+	arrived, stop := make(chan struct{}), make(chan struct{})
+	collect(b, func(string, string) int { close(arrived); <-stop; return 202 })
+	m := collect(c, always(202))
+	o := open(t, b, c)
+	o.send(1, bob)
+	o.send(2, bob)
+	<-arrived
+	o.d.Drain()
+	o.d.Drain()
+	o.send(3, carol)
+	close(stop)
+	require.Equal(t, event{id: 1, what: "done"}, o.next())
+	<-o.ended
+	require.True(t, o.free())
+	require.Empty(t, o.events)
+	require.Empty(t, m.all())
+}
+
 func TestDeliveryIsSignedByItsSender(t *testing.T) {
 	b := newHost(t, "b.test")
 	bob := b.actor("/users/bob", keys()[1], nil)

@@ -106,6 +106,7 @@ type office struct {
 	remote  *federation.Remote
 	schemes *schemes
 	stop    func() // and wait for the end
+	ended   chan struct{}
 }
 
 const alice = "http://a.test/users/alice"
@@ -119,9 +120,9 @@ func open(t *testing.T, hosts ...*host) *office {
 	o.remote = remoteWith(t, c, o.schemes, hosts...)
 	o.d = federation.NewDeliverer(box, o.remote, signers, c.now, slog.New(slog.DiscardHandler))
 	running, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() { o.d.Run(running); close(ended) }()
-	o.stop = func() { cancel(); <-ended }
+	o.ended = make(chan struct{})
+	go func() { o.d.Run(running); close(o.ended) }()
+	o.stop = func() { cancel(); <-o.ended }
 	t.Cleanup(o.stop)
 	return o
 }

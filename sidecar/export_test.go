@@ -1,6 +1,8 @@
 package sidecar
 
 import (
+	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/waxwing-dm/waxwing/transparency/sequencer"
@@ -38,3 +40,13 @@ func (s *Sidecar) AtLeisure() {
 
 // Log for tests that write to it without a device.
 func (s *Sidecar) Log() *sequencer.Sequencer { return s.log }
+
+// Discreet is what every sidecar logs through.
+func Discreet(h slog.Handler) slog.Handler { return discreet{h} }
+
+// Framed is a handler within the frame that is around every route.
+func (s *Sidecar) Framed(pattern string, h func(http.ResponseWriter, *http.Request) error) http.Handler {
+	mux := http.NewServeMux()
+	s.handle(mux, pattern, h)
+	return mux
+}

@@ -102,6 +102,7 @@ type box struct {
 	served   chan error
 	wrap     func(http.RoundTripper) http.RoundTripper
 	policy   *transparency.Policy
+	observer sidecar.Observer
 }
 
 func (w *world) box(host string) *box {
@@ -123,7 +124,7 @@ func (b *box) restart(pace func(*sidecar.Sidecar)) *box {
 		require.NoError(t, err)
 	}
 	s, err := sidecar.Open(sidecar.Config{
-		Instance: b.instance, DataDir: b.dir, Hosts: b.w.hosts, Now: b.w.now, WrapTransport: b.wrap, Witnesses: b.policy,
+		Instance: b.instance, DataDir: b.dir, Hosts: b.w.hosts, Now: b.w.now, WrapTransport: b.wrap, Witnesses: b.policy, Observer: b.observer,
 		Log: slog.New(slog.NewTextHandler(b.w, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)
