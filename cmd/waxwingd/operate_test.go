@@ -62,7 +62,7 @@ func TestFirstMinutes(t *testing.T) {
 		out = output{}
 		return run(ctx, &out, "status", "--admin-listen", address) == nil
 	}, 10*time.Second, 50*time.Millisecond)
-	for _, words := range []string{"https://a.example", "yes, it takes calls", "nobody witnesses them", "nothing waits", "To do: choose witnesses"} {
+	for _, words := range []string{"https://a.example", "yes, it takes calls", "1 entry; nobody witnesses the log", "nothing waits for other servers", "nothing waits for devices", "To do: choose witnesses"} {
 		require.Contains(t, out.String(), words)
 	}
 	var report admin.Report
@@ -116,8 +116,8 @@ func TestStatusSaysWhatToDo(t *testing.T) {
 		"stale":         {func(s *sidecar.Status) { s.Log.AsOf -= 7 * 3600 }, []string{"To do: the log has not been witnessed for 7 h"}},
 		"behind":        {func(s *sidecar.Status) { s.Log.Served, s.Log.Waiting = 3, "1 of 1 witnesses is missing" }, []string{"up to 3", "1 of 1 witnesses"}},
 		"not cosigned":  {func(s *sidecar.Status) { s.Log.Witnesses[0] = sidecar.Witness{Name: "w.example"} }, []string{"w.example: has not cosigned"}},
-		"old delivery":  {func(s *sidecar.Status) { s.Deliveries = sidecar.DeliveriesStatus{Waiting: 2, Oldest: 100_000, Held: 1} }, []string{"the oldest for 27 h", "To do: a server has not taken"}},
-		"dead delivery": {func(s *sidecar.Status) { s.Deliveries.Dead = 3 }, []string{"3 were given up"}},
+		"old delivery":  {func(s *sidecar.Status) { s.Deliveries = sidecar.DeliveriesStatus{Waiting: 2, Oldest: 100_000, Held: 1} }, []string{"2 deliveries wait for other servers, the oldest for 27 h", "next try: 1 host", "To do: a server has not taken"}},
+		"dead delivery": {func(s *sidecar.Status) { s.Deliveries.Dead = 3 }, []string{"given up in the last 30 days: 3"}},
 	} {
 		r := good()
 		c.change(&r.Status)

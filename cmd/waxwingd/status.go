@@ -98,7 +98,7 @@ func printStatus(out io.Writer, r admin.Report, now time.Time) error {
 			row("", "%s", witnessWords(w, now))
 		}
 		row("Deliveries", "%s", deliveryWords(s.Deliveries))
-		row("Mailboxes", "%d messages wait for devices of your users", s.Mailboxes)
+		row("Mailboxes", "%s for devices of your users", waits(s.Mailboxes, "message"))
 		row("Disk", "the database has %s, %s are free", size(s.Disk.Database+s.Disk.Journal), size(s.Disk.Free))
 	}
 	if err := t.Flush(); err != nil {
@@ -126,13 +126,13 @@ func readiness(s sidecar.Status) string {
 func logWords(l sidecar.LogStatus, now time.Time) string {
 	switch {
 	case !l.Witnessed:
-		return fmt.Sprintf("%d entries; nobody witnesses them", l.Entries)
+		return count(l.Entries, "entry", "entries") + "; nobody witnesses the log"
 	case l.Served == 0:
-		return fmt.Sprintf("%d entries, none of them witnessed yet", l.Entries)
+		return count(l.Entries, "entry", "entries") + ", nothing witnessed yet"
 	case l.Served < l.Entries:
-		return fmt.Sprintf("%d entries, witnessed up to %d as of %s; the rest waits: %s", l.Entries, l.Served, ago(l.AsOf, now), l.Waiting)
+		return fmt.Sprintf("%s, witnessed up to %d as of %s; the rest waits: %s", count(l.Entries, "entry", "entries"), l.Served, ago(l.AsOf, now), l.Waiting)
 	}
-	return fmt.Sprintf("%d entries, all witnessed as of %s", l.Entries, ago(l.AsOf, now))
+	return fmt.Sprintf("%s, all witnessed as of %s", count(l.Entries, "entry", "entries"), ago(l.AsOf, now))
 }
 
 func witnessWords(w sidecar.Witness, now time.Time) string {
@@ -148,11 +148,11 @@ func witnessWords(w sidecar.Witness, now time.Time) string {
 func deliveryWords(d sidecar.DeliveriesStatus) string {
 	text := "nothing waits for other servers"
 	if d.Waiting > 0 {
-		text = fmt.Sprintf("%d wait for other servers, %d of them are being tried; the oldest for %s; %d hosts have to wait for their next try",
-			d.Waiting, d.InFlight, span(time.Duration(d.Oldest)*time.Second), d.Held)
+		text = fmt.Sprintf("%s for other servers, the oldest for %s; being tried: %d; held back until their next try: %s",
+			waits(d.Waiting, "delivery"), span(time.Duration(d.Oldest)*time.Second), d.InFlight, count(d.Held, "host", "hosts"))
 	}
 	if d.Dead > 0 {
-		text += fmt.Sprintf("; %d were given up in the last 30 days", d.Dead)
+		text += fmt.Sprintf("; given up in the last 30 days: %d", d.Dead)
 	}
 	return text
 }
@@ -200,6 +200,25 @@ func ago(second int64, now time.Time) string {
 	}
 	return span(now.Sub(time.Unix(second, 0))) + " ago"
 }
+
+func count(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func waits(n int64, what string) string {
+	switch {
+	case n == 0:
+		return "nothing waits"
+	case n == 1:
+		return "1 " + what + " waits"
+	}
+	return fmt.Sprintf("%d %s wait", n, plurals[what])
+}
+
+var plurals = map[string]string{"message": "messages", "delivery": "deliveries"}
 
 // span is a duration as people say it.
 func span(d time.Duration) string {
