@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/waxwing-dm/waxwing/sidecar/store"
 	"github.com/waxwing-dm/waxwing/transparency/sequencer"
 )
 
@@ -49,4 +50,9 @@ func (s *Sidecar) Framed(pattern string, h func(http.ResponseWriter, *http.Reque
 	mux := http.NewServeMux()
 	s.handle(mux, pattern, h)
 	return mux
+}
+
+// StoreTroubles are what a disk with so much room, and an error of the store, come to.
+func StoreTroubles(free int64, err error) []Trouble {
+	return storeTroubles(store.Space{Database: 4096, Free: free}, err)
 }

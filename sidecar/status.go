@@ -68,32 +68,38 @@ type DiskStatus struct {
 // Status looks at everything, and writes something to see that it can. It takes a few milliseconds and a turn of the disk: once in some
 // seconds is often enough.
 func (s *Sidecar) Status(ctx context.Context) Status {
-	st := Status{Instance: s.instance, NotReady: []Trouble{}, Log: s.logStatus(), Calls: s.calls.Load()}
 	now := s.now()
 	space, spaceErr := s.store.Space()
 	counts, countErr := s.store.Count(ctx, now)
-	st.Disk = DiskStatus(space)
-	st.Mailboxes = counts.MailboxRows
-	st.Deliveries = deliveriesStatus(counts, now)
-	add := func(code, detail string) { st.NotReady = append(st.NotReady, Trouble{code, detail}) }
+	troubles := append([]Trouble{}, s.logTroubles()...)
+	return Status{
+		Instance: s.instance, Log: s.logStatus(), Deliveries: deliveriesStatus(counts, now), Mailboxes: counts.MailboxRows, Calls: s.calls.Load(),
+		Disk:     DiskStatus(space),
+		NotReady: append(troubles, storeTroubles(space, errors.Join(s.store.Writable(ctx, now), countErr, spaceErr))...),
+	}
+}
+
+func (s *Sidecar) logTroubles() (all []Trouble) {
 	if s.isStopping() {
-		add("draining", "it is stopping: what runs comes to its end, nothing new begins")
+		all = append(all, Trouble{"draining", "it is stopping: what runs comes to its end, nothing new begins"})
 	}
 	switch err := s.log.Refusal(); {
 	case errors.Is(err, sequencer.ErrHeld):
-		add("log_unchecked", s.unchecked())
+		all = append(all, Trouble{"log_unchecked", s.unchecked()})
 	case err != nil:
-		add("log_stopped", nameless(err))
+		all = append(all, Trouble{"log_stopped", nameless(err)})
 	}
-	if err := errors.Join(s.store.Writable(ctx, now), countErr); err != nil {
-		add("store_failing", nameless(err))
+	return all
+}
+
+func storeTroubles(space store.Space, err error) (all []Trouble) {
+	if err != nil {
+		all = append(all, Trouble{"store_failing", nameless(err)})
 	}
-	if spaceErr != nil {
-		add("store_failing", nameless(spaceErr))
-	} else if space.Free < LowDisk {
-		add("disk_low", "the disk of the data folder is nearly full")
+	if space.Free < LowDisk && space.Database > 0 { // else nobody could look
+		all = append(all, Trouble{"disk_low", "the disk of the data folder is nearly full"})
 	}
-	return st
+	return all
 }
 
 func (s *Sidecar) isStopping() bool {

@@ -79,6 +79,21 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, []string{"draining", "store_failing"}, codes(closed.Status(ctx)))
 }
 
+func TestStoreTroubles(t *testing.T) {
+	for _, c := range []struct {
+		free int64
+		err  error
+		want []string
+	}{
+		{sidecar.LowDisk, nil, nil},
+		{sidecar.LowDisk - 1, nil, []string{"disk_low"}},
+		{0, errors.New("the disk is full"), []string{"store_failing", "disk_low"}},
+		{1 << 40, errors.New("attempt to write a readonly database"), []string{"store_failing"}},
+	} {
+		require.Equal(t, c.want, codes(sidecar.Status{NotReady: sidecar.StoreTroubles(c.free, c.err)}))
+	}
+}
+
 // TestStatusOfWitnesses: who is missing is named, and a log that is not checked takes no calls.
 func TestStatusOfWitnesses(t *testing.T) {
 	w := newWorld(t)
