@@ -78,6 +78,14 @@ func (p *process) readiness() (status int, body string) {
 	return res.StatusCode, string(text)
 }
 
+// answering waits until so many calls have been begun.
+func (p *process) answering(n int64) {
+	require.Eventually(p.t, func() bool {
+		report, _, err := askStatus(context.Background(), p.info)
+		return err == nil && report.Status.Calls >= n
+	}, 20*time.Second, 20*time.Millisecond)
+}
+
 func (p *process) client(token string) *clientapi.Client {
 	return clientapi.New(drained+"/waxwing/v1", token, safehttp.New(safehttp.Config{Hosts: map[string]string{"a.example": p.address}}))
 }
@@ -162,17 +170,18 @@ func TestDrain(t *testing.T) {
 	token := p.login(data)
 	require.Eventually(t, func() bool { status, _ := p.readiness(); return status == 200 }, 10*time.Second, 20*time.Millisecond)
 
-	var w work
-	var busy sync.WaitGroup
-	for range 8 {
-		busy.Go(func() { w.keepBusy(p.client(token), ticket(t)) })
-	}
 	held := make(chan error, 1)
 	go func() {
 		_, err := p.client(token).Mailbox(context.Background(), 0, 10, 25*time.Second)
 		held <- err
 	}()
 	finish := p.slowUpload(token)
+	p.answering(2)
+	var w work
+	var busy sync.WaitGroup
+	for range 8 {
+		busy.Go(func() { w.keepBusy(p.client(token), ticket(t)) })
+	}
 	require.Eventually(t, func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.done) > 50 }, 20*time.Second, time.Millisecond)
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	requireTold(t, manager, "STOPPING=1")
@@ -220,6 +229,7 @@ func TestSecondSignal(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	p := startProcess(t, data)
 	p.slowUpload(p.login(data)) // which would be waited for
+	p.answering(1)
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	require.Eventually(t, func() bool { return strings.Contains(p.log.String(), "stopping:") }, 10*time.Second, 5*time.Millisecond)
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
