@@ -1,6 +1,9 @@
 // Package safehttp is the door out: an HTTP client that can be told by strangers where to go. It speaks https on port 443 to
 // public addresses, looks at the address at the moment of connecting (so a name that resolves differently the second time
-// gains nothing), follows no redirects, heeds no proxy from the environment, asks for no compression, and bounds time and size.
+// gains nothing), heeds no proxy from the environment, asks for no compression, and bounds time and size.
+//
+// It follows no redirects, on any host: a redirect is an answer like every other. Whoever moves publishes a document that says so, and
+// nothing is gained by going where a stranger's Location points.
 //
 // The sandbox and tests name hosts of their own in [Config.Hosts]; only for those are plain http and other addresses allowed.
 package safehttp
@@ -15,6 +18,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -42,6 +46,7 @@ type Config struct {
 // Client is safe for concurrent use.
 type Client struct {
 	config    Config
+	dialer    *net.Dialer // to everybody but the hosts of the configuration
 	transport *http.Transport
 	asked     http.RoundTripper // the transport, or what was put around it
 }
@@ -69,7 +74,7 @@ func New(c Config) *Client {
 	if c.Wrap != nil {
 		rt = c.Wrap(rt)
 	}
-	return &Client{c, transport, rt}
+	return &Client{c, dialer, transport, rt}
 }
 
 // control sees the address that is about to be connected to, after all name resolution.
@@ -104,8 +109,21 @@ func (c *Client) Allowed(u *url.URL) error {
 	}
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil && !Public(a) {
 		return fmt.Errorf("safehttp: %s is not a public address: %w", a, ErrRefused)
+	} else if err != nil && endsInNumber(u.Hostname()) {
+		return fmt.Errorf("safehttp: %.100q is an address in disguise: %w", u.Hostname(), ErrRefused)
 	}
 	return nil
+}
+
+// endsInNumber finds what some resolvers take for an IPv4 address: decimal, octal and hexadecimal numbers, and fewer than four of them
+// (WHATWG URL, "ends in a number"). There is no top-level domain like that.
+func endsInNumber(host string) bool {
+	host = strings.TrimSuffix(host, ".")
+	last := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
+	digits, hex := strings.CutPrefix(last, "0x")
+	return last != "" && strings.IndexFunc(digits, func(c rune) bool {
+		return (c < '0' || c > '9') && (!hex || c < 'a' || c > 'f')
+	}) < 0
 }
 
 // Response is an answer read to its end.
