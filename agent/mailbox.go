@@ -67,11 +67,23 @@ func (a *Agent) readOnce(ctx context.Context, acknowledged *uint64, wait bool) (
 		got = got || i.Cursor > cursor
 		if err := a.device.Receive(device.Incoming{
 			Cursor: i.Cursor, Activity: i.Activity, Actor: i.Actor, Conversation: i.Conversation, Message: i.Message, Receipt: i.Receipt,
+			Undelivered: undelivered(i.Undelivered),
 		}); err != nil {
 			return got, err
 		}
 	}
 	return got, nil
+}
+
+func undelivered(u *clientapi.Undelivered) *device.Undelivered {
+	if u == nil {
+		return nil
+	}
+	out := &device.Undelivered{Message: u.Message}
+	for _, m := range u.To {
+		out.To = append(out.To, device.Missed(m))
+	}
+	return out
 }
 
 // noteRefusal remembers that the sidecar does not know our token any more: only a login helps then.

@@ -60,6 +60,9 @@ func (t *txn) messages(id string, after uint64, limit int, f func(messageRow) er
 			if _, err := t.row(bucketState, stateKey(id, row.Seq), &row.State); err != nil {
 				return err
 			}
+			if _, err := t.row(bucketMissed, stateKey(id, row.Seq), &row.Undelivered); err != nil {
+				return err
+			}
 		}
 		if err := f(row); err != nil {
 			return err

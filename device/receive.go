@@ -66,6 +66,9 @@ func (d *Device) Receive(item Incoming) error {
 		if err := t.putRow(bucketDevice, keyCursor, item.Cursor); err != nil {
 			return err
 		}
+		if item.Undelivered != nil {
+			return t.undelivered(item)
+		}
 		return t.receive(item)
 	})
 }

@@ -267,10 +267,10 @@ func (t *txn) dispatch(c *conversation, self string, seq uint64, content func(sa
 		return false, err
 	}
 	hash := sha256.Sum256(message)
-	if err := t.Put(bucketSeen, hex.EncodeToString(hash[:]), []byte{1}); err != nil {
-		return false, fmt.Errorf("device: writing a message's hash: %w", err)
-	}
 	to := c.others(self)
+	if err := t.putRow(bucketSeen, hex.EncodeToString(hash[:]), outgoing{c.id, seq, len(to)}); err != nil {
+		return false, err
+	}
 	if len(to) == 0 {
 		return false, nil
 	}

@@ -137,6 +137,14 @@ type Message struct {
 	Attachments  []Attachment `json:"attachments,omitempty"`
 	State        MessageState `json:"state"`
 	KeysReset    bool         `json:"keys_reset,omitempty"` // when it came, a reset of the sender's keys was not accepted
+	Undelivered  []Missed     `json:"-"`                    // whom a message of ours did not reach
+}
+
+// Missed is somebody whom a message did not reach, with a stable code and a sentence.
+type Missed struct {
+	Actor  string `json:"actor"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
 }
 
 // Attachment is a file of a message; [Device.OpenFile] decrypts it.
@@ -160,6 +168,7 @@ type EventType string
 const (
 	EventMessageReceived     EventType = "message.received"     // Message
 	EventMessageState        EventType = "message.state"        // Message, with its new State; Code and Detail if failed
+	EventDeliveryFailed      EventType = "delivery.failed"      // Actor was not reached by Message or, without one, by a change of members: Code, Detail
 	EventMessageWaiting      EventType = "message.waiting"      // an item cannot be read yet: Code waiting_key
 	EventMessageRefused      EventType = "message.refused"      // an item was not believed or not readable: Code says why
 	EventConversationCreated EventType = "conversation.created" // by us or by a Welcome
@@ -221,6 +230,15 @@ type Incoming struct {
 	Conversation string
 	Message      []byte
 	Receipt      []byte // accompanies commits and welcomes
+
+	// Undelivered, if it is there, is all there is: what the own sidecar says of something this device has sent.
+	Undelivered *Undelivered
+}
+
+// Undelivered says whom a message of ours did not reach.
+type Undelivered struct {
+	Message []byte // SHA-256 of the MLS message
+	To      []Missed
 }
 
 // HubEvent is one step of a conversation's chain. The open receipt has no commit.

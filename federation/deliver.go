@@ -21,26 +21,40 @@ type Delivery struct {
 	Sender     string   // actor; its key signs
 	Recipients []string // actors of that server
 	Body       []byte   // the activity, the same bytes at each try
-	Attempts   int
+	Failures   int      // tries of this host that failed, since the last that did not
 	Created    time.Time
+
+	// By these the sender knows what it is that did not arrive.
+	Device       string
+	Conversation string // URL
+	MessageHash  []byte // SHA-256 of the MLS message
+}
+
+// Missed is a recipient whom a delivery has not reached, and why: a stable code, and a sentence for the person who sent it.
+type Missed struct {
+	Actor  string `json:"actor"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
 }
 
 // Outbox keeps the deliveries. Lease hands out at most one delivery of a host, the oldest, if it is due and not handed out
-// already; it is given back by one of the others, once that returns nil. Aside is Retry for one that the others of its host do not
-// wait for.
+// already; it is given back by one of the others, once that returns nil. Retry is a failure of the host, and the others wait with it;
+// Aside is one of a delivery that the others of its host do not wait for. Dead and Expire end it and tell its sender whom it has not
+// reached: Dead after the host has answered, Expire after it has not for too long, so that its failures stand.
 type Outbox interface {
 	Lease(ctx context.Context, now time.Time, n int) ([]Delivery, error)
 	Done(ctx context.Context, id int64) error
 	Retry(ctx context.Context, id int64, at time.Time) error
 	Aside(ctx context.Context, id int64, at time.Time) error
-	Dead(ctx context.Context, id int64, reason string) error
+	Dead(ctx context.Context, x Delivery, missed []Missed) error
+	Expire(ctx context.Context, x Delivery, missed []Missed) error
 }
 
 const (
 	inFlight   = 16
 	firstRetry = time.Second
 	lastRetry  = time.Hour
-	giveUp     = 7 * 24 * time.Hour
+	giveUp     = 14 * 24 * time.Hour // as long as a device keeps what it cannot read yet, and less than its receiver knows it again
 	poll       = time.Second
 	tryTime    = 5 * time.Minute // for all recipients of a delivery; a host that takes longer must not keep a slot
 )
@@ -110,10 +124,7 @@ func (d *Deliverer) Run(ctx context.Context) {
 }
 
 func (d *Deliverer) try(ctx context.Context, x Delivery) {
-	limited, cancel := context.WithTimeout(ctx, tryTime)
-	err := d.deliver(limited, x)
-	cancel()
-	end := d.verdict(ctx, x, err)
+	end := d.attempt(ctx, x)
 	keep := context.WithoutCancel(ctx)
 	// What cannot be written down, on a full disk say, must not be sent again and again meanwhile.
 	for wait := firstRetry; ; wait = min(2*wait, time.Minute) {
@@ -130,32 +141,59 @@ func (d *Deliverer) try(ctx context.Context, x Delivery) {
 	}
 }
 
-// verdict says how a try ends that led to err.
-func (d *Deliverer) verdict(ctx context.Context, x Delivery, err error) func(context.Context) error {
+// attempt tries a delivery and says how that ends. One that has waited too long for a host that failed at its last try is not tried: of
+// all that waits there, only what is still worth something is a probe.
+func (d *Deliverer) attempt(ctx context.Context, x Delivery) func(context.Context) error {
+	if x.Failures > 0 && d.expired(x) {
+		return d.expire(x, "")
+	}
+	limited, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
+	missed, err := d.deliver(limited, x)
 	switch {
-	case err == nil:
-		return func(ctx context.Context) error { return d.outbox.Done(ctx, x.ID) }
+	case err != nil:
+		return d.failed(ctx, x, err)
+	case len(missed) > 0:
+		d.log.Warn("delivery refused", "host", x.Host, "code", missed[0].Code, "recipients", len(missed))
+		return func(ctx context.Context) error { return d.outbox.Dead(ctx, x, missed) }
+	}
+	return func(ctx context.Context) error { return d.outbox.Done(ctx, x.ID) }
+}
+
+func (d *Deliverer) expired(x Delivery) bool { return d.now().Sub(x.Created) > giveUp }
+
+func (d *Deliverer) expire(x Delivery, why string) func(context.Context) error {
+	d.log.Warn("delivery given up", "host", x.Host, "reason", why)
+	missed := make([]Missed, 0, len(x.Recipients))
+	for _, actor := range x.Recipients {
+		missed = append(missed, Missed{actor, "host_unreachable", fmt.Sprintf("%s could not be reached for %d days", Host(x.Host), giveUp/(24*time.Hour))})
+	}
+	return func(ctx context.Context) error { return d.outbox.Expire(ctx, x, missed) }
+}
+
+// failed says when a delivery is tried again, if it is.
+func (d *Deliverer) failed(ctx context.Context, x Delivery, err error) func(context.Context) error {
+	switch {
 	case ctx.Err() != nil:
 		now := d.now()
 		return func(ctx context.Context) error { return d.outbox.Retry(ctx, x.ID, now) }
-	case isFinal(err):
-		d.log.Warn("delivery refused", "host", x.Host, "reason", reason(err))
-		return func(ctx context.Context) error { return d.outbox.Dead(ctx, x.ID, err.Error()) }
-	case d.now().Sub(x.Created) > giveUp:
-		d.log.Warn("delivery given up", "host", x.Host, "reason", reason(err))
-		return func(ctx context.Context) error { return d.outbox.Dead(ctx, x.ID, err.Error()) }
+	case d.expired(x):
+		return d.expire(x, reason(err))
 	}
-	wait := backOff(x.Attempts)
+	wait := backOff(x.Failures)
 	var refused *problem.Problem
 	if errors.As(err, &refused) {
 		wait = max(wait, min(time.Duration(refused.RetryAfter)*time.Second, lastRetry))
 	}
 	at := d.now().Add(wait)
-	if refused != nil && refused.Code == "mailbox_full" { // which a user of the host decides; the others must not wait for them
+	if refused != nil && concernsOne(refused.Code) {
 		return func(ctx context.Context) error { return d.outbox.Aside(ctx, x.ID, at) }
 	}
 	return func(ctx context.Context) error { return d.outbox.Retry(ctx, x.ID, at) }
 }
+
+// concernsOne tells what is about a sender or a recipient from what is about a host: the others must not wait for it.
+func concernsOne(code string) bool { return code == "mailbox_full" || code == "rate_limited" }
 
 // reason is what the log may have of an error: nobody's name, and nothing that the other side has worded.
 func reason(err error) string {
@@ -169,11 +207,12 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// backOff doubles from a second to an hour, with up to a quarter of chance so that hosts are not asked in step.
-func backOff(attempts int) time.Duration {
+// backOff doubles from a second to an hour, with up to a quarter of chance so that hosts are not asked in step. It is a host's, whichever
+// delivery fails there: while it waits the host is left alone, and then one delivery finds out whether it is back.
+func backOff(failures int) time.Duration {
 	wait := lastRetry
-	if attempts < 12 {
-		wait = min(firstRetry<<attempts, lastRetry)
+	if failures < 12 {
+		wait = min(firstRetry<<failures, lastRetry)
 	}
 	return wait - rand.N(wait/4+1)
 }
@@ -188,49 +227,66 @@ func isFinal(err error) bool {
 		errors.Is(err, safehttp.ErrTooLarge)
 }
 
-// deliver posts to the shared inbox, or to each recipient's own if there is none. One who is gone for good, or whose inbox fails,
-// does not keep it from the others; a host that does not answer at all does.
-func (d *Deliverer) deliver(ctx context.Context, x Delivery) error {
+// deliver posts to the shared inbox, or to each recipient's own if there is none. It returns whom that will never reach. One who is gone
+// for good, or whose inbox fails, does not keep it from the others; a host that does not answer at all does.
+func (d *Deliverer) deliver(ctx context.Context, x Delivery) (missed []Missed, err error) {
 	signer, err := d.keys(ctx, x.Sender)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var refused, failed error
-	posted := map[string]bool{}
+	var failed error
+	posted := map[string]error{}
 	for _, recipient := range x.Recipients {
 		err := d.post(ctx, signer, recipient, x.Body, posted)
 		var answer *problem.Problem
 		switch {
 		case err == nil:
 		case isFinal(err):
-			refused = err
+			missed = append(missed, why(x.Host, recipient, err))
 		case errors.As(err, &answer):
 			failed = err
 		default:
-			return err
+			return nil, err
 		}
 	}
 	if failed != nil {
-		return failed
+		return nil, failed
 	}
-	return refused
+	return missed, nil
 }
 
-func (d *Deliverer) post(ctx context.Context, signer Signer, recipient string, body []byte, posted map[string]bool) error {
+// errRecipient is for one whose inbox is not found.
+var errRecipient = errors.New("finding the inbox of a recipient")
+
+// why says in words what was refused for good.
+func why(origin, recipient string, err error) Missed {
+	host := Host(origin)
+	var refused *problem.Problem
+	switch errors.As(err, &refused); {
+	case refused != nil && errors.Is(err, errRecipient):
+		return Missed{recipient, "no_such_recipient", fmt.Sprintf("%s has nobody of that name (%d)", host, refused.Status)}
+	case refused != nil:
+		return Missed{recipient, refused.Code, fmt.Sprintf("%s refused it: %s", host, refused.Detail)}
+	}
+	return Missed{recipient, "peer_failed", fmt.Sprintf("%s says nothing of them that can be used", host)}
+}
+
+// post sends to a recipient's inbox, or says what came of it before.
+func (d *Deliverer) post(ctx context.Context, signer Signer, recipient string, body []byte, posted map[string]error) error {
 	a, err := d.remote.Actor(ctx, recipient, false)
 	if err != nil {
-		return fmt.Errorf("federation: finding the inbox of a recipient: %w", err)
+		return fmt.Errorf("federation: %w: %w", errRecipient, err)
 	}
 	inbox := a.Inbox
 	if a.Shared != "" {
 		inbox = a.Shared
 	}
-	if posted[inbox] {
-		return nil
+	if before, ok := posted[inbox]; ok {
+		return before
 	}
-	posted[inbox] = true
-	if _, err := d.remote.ask(ctx, signer, http.MethodPost, inbox, body, ContentType, maxAnswer); err != nil {
-		return fmt.Errorf("federation: delivering: %w", err)
+	if _, err = d.remote.ask(ctx, signer, http.MethodPost, inbox, body, ContentType, maxAnswer); err != nil {
+		err = fmt.Errorf("federation: delivering: %w", err)
 	}
-	return nil
+	posted[inbox] = err
+	return err
 }

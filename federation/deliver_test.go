@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/federation/httpsig"
 	"github.com/waxwing-dm/waxwing/internal/problem"
 )
@@ -78,11 +79,12 @@ func TestBackOffGrowsAndEnds(t *testing.T) {
 	o := open(t, b)
 	o.send(1, bob)
 	start := o.now()
-	for attempt := range 300 {
+	for attempt := range 600 {
 		e := o.next()
-		if o.now().Sub(start) > 7*24*time.Hour {
-			require.Equal(t, "dead", e.what)
-			require.Greater(t, attempt, 100)
+		if o.now().Sub(start) > 14*24*time.Hour {
+			require.Equal(t, "expired", e.what)
+			require.Equal(t, []federation.Missed{{Actor: bob, Code: "host_unreachable", Detail: "b.test could not be reached for 14 days"}}, e.missed)
+			require.Greater(t, attempt, 300)
 			return
 		}
 		require.Equal(t, "retry", e.what)
@@ -141,7 +143,9 @@ func TestWhatAnAnswerMeans(t *testing.T) {
 		e := o.next()
 		require.Equal(t, want, e.what, status)
 		if want == "dead" {
-			require.Contains(t, e.why, fmt.Sprint(status))
+			require.Equal(t, bob, e.missed[0].Actor)
+			require.Equal(t, fmt.Sprint("http_", status), e.missed[0].Code)
+			require.Contains(t, e.missed[0].Detail, "b.test refused it: ")
 		}
 		o.stop()
 	}
@@ -195,7 +199,10 @@ func TestOneWhoIsGoneDoesNotKeepItFromTheOthers(t *testing.T) {
 	o := open(t, b)
 	o.send(1, b.url("/users/gone"), dave, bob)
 	e := o.next()
-	require.Equal(t, "dead", e.what, "the sender is told")
+	require.Equal(t, event{id: 1, what: "dead", missed: []federation.Missed{
+		{Actor: b.url("/users/gone"), Code: "no_such_recipient", Detail: "b.test has nobody of that name (404)"},
+		{Actor: dave, Code: "http_403", Detail: "b.test refused it: the other side answered Forbidden"},
+	}}, e, "the sender is told of those and of no other")
 	require.Equal(t, []string{"/users/dave/inbox 1", "/inbox 1"}, m.all())
 }
 
@@ -215,18 +222,78 @@ func TestAnInboxThatFailsDoesNotKeepItFromTheOthers(t *testing.T) {
 	require.Equal(t, []string{"/users/dave/inbox 1", "/users/erin/inbox 1"}, m.all())
 }
 
+// Those who share an inbox share what it answers.
+func TestASharedInboxThatRefusesMissesAll(t *testing.T) {
+	b := newHost(t, "b.test")
+	bob, carol := b.actor("/users/bob", keys()[1], nil), b.actor("/users/carol", keys()[1], nil)
+	m := collect(b, always(403))
+	o := open(t, b)
+	o.send(1, bob, carol)
+	e := o.next()
+	require.Equal(t, []any{"dead", bob, carol}, []any{e.what, e.missed[0].Actor, e.missed[1].Actor})
+	require.Equal(t, []string{"/inbox 1"}, m.all())
+}
+
+// The breaker: a host that fails is left alone for longer and longer, whichever delivery is the next, and one of them finds out that it is back.
+func TestFailuresAreTheHosts(t *testing.T) {
+	b := newHost(t, "b.test")
+	bob := b.actor("/users/bob", keys()[1], nil)
+	down := true
+	m := collect(b, func(string, string) int {
+		if down {
+			return 503
+		}
+		return 202
+	})
+	o := open(t, b)
+	for id := range int64(4) {
+		o.send(id+1, bob)
+	}
+	for range 20 {
+		e := o.next()
+		require.Equal(t, []any{int64(1), "retry"}, []any{e.id, e.what}, "one at a time")
+		o.forward(e.at)
+	}
+	require.Len(t, m.all(), 20)
+	// What has waited too long is given up without asking; what has not is the next probe, and no sooner.
+	tried := len(m.all())
+	o.advance(15 * 24 * time.Hour)
+	o.put(federation.Delivery{ID: 5, Host: "http://b.test", Sender: alice, Recipients: []string{bob}, Body: []byte("5"), Created: o.now()})
+	o.host("http://b.test", 20)
+	o.d.Wake()
+	for id := int64(1); id <= 4; id++ {
+		e := o.next()
+		require.Equal(t, []any{id, "expired", "host_unreachable"}, []any{e.id, e.what, e.missed[0].Code})
+	}
+	e := o.next()
+	require.Equal(t, []any{int64(5), "retry"}, []any{e.id, e.what})
+	require.Greater(t, e.at.Sub(o.now()), 44*time.Minute, "the host's failures stand")
+	require.LessOrEqual(t, len(m.all()), tried+2)
+	down = false
+	o.forward(e.at)
+	require.Equal(t, event{id: 5, what: "done"}, o.next())
+	o.send(6, bob)
+	require.Equal(t, event{id: 6, what: "done"}, o.next(), "and nobody waits any more")
+}
+
 // A person who lets their mailbox run full must not stop what is for others of their server.
 func TestFullMailboxDoesNotHoldUpItsHost(t *testing.T) {
 	b := newHost(t, "b.test")
 	bob := b.actor("/users/bob", keys()[1], nil)
-	b.answer(func(w http.ResponseWriter, r *http.Request) {
-		problem.Write(w, problem.New(http.StatusInsufficientStorage, "mailbox_full", "no room"))
-	})
 	o := open(t, b)
+	for _, p := range []*problem.Problem{problem.New(507, "mailbox_full", "no room"), problem.New(429, "rate_limited", "too much")} {
+		b.answer(func(w http.ResponseWriter, r *http.Request) { problem.Write(w, p) })
+		o.send(1, bob)
+		e := o.next()
+		require.Equal(t, []any{int64(1), "aside"}, []any{e.id, e.what})
+		require.True(t, e.at.After(o.now()))
+		b.answer(failing(202))
+		o.forward(e.at)
+		require.Equal(t, event{id: 1, what: "done"}, o.next())
+	}
 	o.send(1, bob)
+	b.answer(failing(500))
 	e := o.next()
-	require.Equal(t, []any{int64(1), "aside"}, []any{e.id, e.what})
-	require.True(t, e.at.After(o.now()))
 	b.answer(func(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, problem.New(http.StatusInsufficientStorage, "storage_full", "the disk is"))
 	})

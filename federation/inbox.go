@@ -39,6 +39,7 @@ type Inbox struct {
 	Keys     httpsig.Keys
 	Services Services
 	Classify func(message []byte) (Kind, error)
+	Budget   func(actor string) error // asked for each activity that is signed well
 	Now      func() time.Time
 	// Heard, if set, gets the sightings of logs that came with what an instance's user has sent.
 	Heard func(ctx context.Context, instance string, seen []transparency.Sighting)
@@ -74,6 +75,9 @@ func (i *Inbox) Receive(r *http.Request, body []byte) (Outcome, error) {
 		return "", err
 	}
 	if err := i.maySpeak(r.Context(), owner, in.actor); err != nil {
+		return "", err
+	}
+	if err := i.Budget(in.actor); err != nil {
 		return "", err
 	}
 	if !in.ours {

@@ -17,9 +17,10 @@ import (
 // An event is the end of a try.
 type event struct {
 	id   int64
-	what string // done, retry, aside, dead
+	what string // done, retry, aside, dead, expired
 	at   time.Time
-	why  string
+
+	missed []federation.Missed
 }
 
 // outbox is a federation.Outbox in memory: per host first in, first out.
@@ -29,11 +30,13 @@ type outbox struct {
 	due    map[int64]time.Time
 	leased map[int64]bool
 	events chan event
-	full   int // so many ends cannot be written down
+	// failures of hosts, in a row. Unlike a store, this counts those of what is set aside, too.
+	failures map[string]int
+	full     int // so many ends cannot be written down
 }
 
 func newOutbox() *outbox {
-	return &outbox{due: map[int64]time.Time{}, leased: map[int64]bool{}, events: make(chan event, 1000)}
+	return &outbox{due: map[int64]time.Time{}, leased: map[int64]bool{}, failures: map[string]int{}, events: make(chan event, 1000)}
 }
 
 func (o *outbox) put(d federation.Delivery) {
@@ -43,12 +46,20 @@ func (o *outbox) put(d federation.Delivery) {
 	o.due[d.ID] = d.Created
 }
 
+// host sets how often a host has failed in a row.
+func (o *outbox) host(host string, failures int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.failures[host] = failures
+}
+
 func (o *outbox) Lease(_ context.Context, now time.Time, n int) (due []federation.Delivery, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	seen := map[string]bool{}
 	for _, d := range o.waits {
 		if !seen[d.Host] && len(due) < n && !o.leased[d.ID] && !o.due[d.ID].After(now) {
+			d.Failures = o.failures[d.Host]
 			due = append(due, d)
 			o.leased[d.ID] = true
 		}
@@ -66,9 +77,12 @@ func (o *outbox) end(e event) error {
 	}
 	i := slices.IndexFunc(o.waits, func(d federation.Delivery) bool { return d.ID == e.id })
 	if e.what == "retry" || e.what == "aside" {
-		o.waits[i].Attempts++
+		o.failures[o.waits[i].Host]++
 		o.due[e.id] = e.at
 	} else {
+		if e.what != "expired" {
+			o.failures[o.waits[i].Host] = 0
+		}
 		o.waits = slices.Delete(o.waits, i, i+1)
 	}
 	delete(o.leased, e.id)
@@ -87,8 +101,12 @@ func (o *outbox) Aside(_ context.Context, id int64, at time.Time) error {
 	return o.end(event{id: id, what: "aside", at: at})
 }
 
-func (o *outbox) Dead(_ context.Context, id int64, reason string) error {
-	return o.end(event{id: id, what: "dead", why: reason})
+func (o *outbox) Dead(_ context.Context, x federation.Delivery, missed []federation.Missed) error {
+	return o.end(event{id: x.ID, what: "dead", missed: missed})
+}
+
+func (o *outbox) Expire(_ context.Context, x federation.Delivery, missed []federation.Missed) error {
+	return o.end(event{id: x.ID, what: "expired", missed: missed})
 }
 
 func (o *outbox) free() bool {

@@ -243,6 +243,7 @@ func TestMessageRefused(t *testing.T) {
 func TestLargestMessageCrosses(t *testing.T) {
 	_, a, b := two(t)
 	alice, bob := a.person("alice"), b.person("bob")
+	require.NoError(t, bob.Send(ctx, bob.open().message("no stranger", alice.actor)))
 	r := alice.open()
 	text := strings.Repeat("x", clientapi.MaxMessage-100)
 	c := r.commit(0, text, []string{bob.actor}, bob.actor)

@@ -117,6 +117,7 @@ var problems = []struct {
 	{store.ErrHash, http.StatusUnprocessableEntity, "digest_mismatch", "the bytes are not those of the name", false},
 	{store.ErrTooMany, http.StatusInsufficientStorage, "storage_full", "there is no room for more of this", false},
 	{store.ErrNoRoom, http.StatusInsufficientStorage, "mailbox_full", "nobody it is for has room in their mailbox", false},
+	{store.ErrQueueFull, http.StatusInsufficientStorage, "queue_full", "too much waits already to be sent to those it is for", false},
 	{store.ErrNotFound, http.StatusNotFound, "not_found", "there is nothing by that name", false},
 	{sqlite.ErrFull, http.StatusInsufficientStorage, "storage_full", "the disk is full; nothing was written", true},
 	{syscall.ENOSPC, http.StatusInsufficientStorage, "storage_full", "the disk is full; nothing was written", true},
@@ -146,7 +147,10 @@ func (s *Sidecar) problemFor(err error) *problem.Problem {
 			if known.operator {
 				s.logger.Error("the store fails", "error", nameless(err))
 			}
-			return problem.New(known.status, known.code, "%s", known.detail)
+			p = problem.New(known.status, known.code, "%s", known.detail)
+			// Who has sent it is told: what waits may wait for days.
+			p.Retry = p.Retry && known.is != store.ErrQueueFull
+			return p
 		}
 	}
 	s.logger.Error("internal error", "error", nameless(err))

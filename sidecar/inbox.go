@@ -48,12 +48,19 @@ func (a arrivals) Residents(ctx context.Context, actors []string) ([]string, err
 }
 
 func (a arrivals) Accept(ctx context.Context, in federation.Inbound) (duplicate bool, err error) {
+	strangers, err := a.s.store.Accounts.Strangers(ctx, in.To, in.Actor, in.Conversation)
+	if err != nil {
+		return false, err
+	}
+	if err := a.s.limit.strangers.take(in.Actor, strangers, len(in.Message)); err != nil {
+		return false, err
+	}
 	now := a.s.now().UnixMilli()
 	arrival := store.Arrival{Activity: in.ID, BodyHash: in.BodyHash[:], At: now}
 	for _, actor := range in.To {
 		arrival.Drops = append(arrival.Drops, store.Drop{Actor: actor, Item: store.Item{
 			Activity: in.ID, Sender: in.Actor, Conversation: in.Conversation, Message: in.Message, Receipt: in.Receipt, Received: now,
-		}})
+		}, Introduces: in.Kind == federation.KindWelcome && !slices.Contains(strangers, actor)})
 	}
 	duplicate, err = a.s.store.Mailboxes.Accept(ctx, arrival)
 	if errors.Is(err, store.ErrConflict) {
@@ -63,6 +70,22 @@ func (a arrivals) Accept(ctx context.Context, in federation.Inbound) (duplicate 
 		a.s.notify.wake(in.To...)
 	}
 	return duplicate, err
+}
+
+// outbox wakes the devices that get a note.
+type outbox struct {
+	store.Outbox
+	notify *notifier
+}
+
+func (o outbox) Dead(ctx context.Context, d federation.Delivery, missed []federation.Missed) error {
+	defer o.notify.wake(d.Sender)
+	return o.Outbox.Dead(ctx, d, missed)
+}
+
+func (o outbox) Expire(ctx context.Context, d federation.Delivery, missed []federation.Missed) error {
+	defer o.notify.wake(d.Sender)
+	return o.Outbox.Expire(ctx, d, missed)
 }
 
 // answerPeerClaim is POST <claim>, of another instance.

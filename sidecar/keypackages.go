@@ -73,7 +73,7 @@ func (s *Sidecar) answerClaim(w http.ResponseWriter, r *http.Request, actor, cal
 	if err := s.resident(r.Context(), actor); err != nil {
 		return err
 	}
-	if err := s.limit.take(caller+" "+actor, s.now()); err != nil {
+	if err := s.limit.claims.take(caller+" "+actor, 1, s.now()); err != nil {
 		return err
 	}
 	list, err := s.newestList(r.Context(), actor)

@@ -2,70 +2,158 @@ package sidecar
 
 import (
 	"io"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/internal/problem"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
 )
 
-// Claims of one caller for one actor: key packages are used up by them, so nobody may take them all at once.
+// What others may make of us. A budget is a burst and what comes back in a second.
 const (
-	claimBurst  = store.MaxOneTime / 2
-	claimEvery  = 5 * time.Second // gives one back
-	maxLimiters = 10_000
+	claimBurst, claimRate       = store.MaxOneTime / 2, 0.2 // claims of one caller for one actor: key packages are used up by them
+	actorBurst, actorRate       = 1000, 20                  // activities of one actor
+	instanceBurst, instanceRate = 10_000, 200               // and of all of an instance
+
+	// Bytes that wait for one who has never written to their sender, nor in that conversation: of one sender, and of all of an instance.
+	maxOfStranger  = 64 << 10
+	maxOfStrangers = 1 << 20
+
+	maxBuckets = 10_000
 )
+
+// budgets are what is left of each.
+type budgets struct {
+	claims, actors, instances *limiter
+	strangers                 *pending
+}
+
+func newBudgets() budgets {
+	return budgets{
+		newLimiter(claimBurst, claimRate), newLimiter(actorBurst, actorRate), newLimiter(instanceBurst, instanceRate),
+		&pending{bytes: map[string]map[string]int{}},
+	}
+}
 
 // limiter is a set of token buckets. It is in memory: a restart forgives.
 type limiter struct {
+	burst, rate float64 // rate is for a second
+
 	mu      sync.Mutex
 	buckets map[string]*bucket
 }
 
 type bucket struct {
-	left int
+	left float64 // below zero if the last one took more than there is
 	at   time.Time
 }
 
-func newLimiter() *limiter { return &limiter{buckets: map[string]*bucket{}} }
+func newLimiter(burst, rate float64) *limiter {
+	return &limiter{burst: burst, rate: rate, buckets: map[string]*bucket{}}
+}
 
-// take uses up one, or answers 429.
-func (l *limiter) take(key string, now time.Time) error {
+// take uses up n, or answers 429. More than there can be is let through when all of it is there, and paid for later.
+func (l *limiter) take(key string, n float64, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b, ok := l.buckets[key]
 	if !ok {
 		l.makeRoom(now)
-		b = &bucket{claimBurst, now}
+		b = &bucket{l.burst, now}
 		l.buckets[key] = b
 	}
-	if back := int(now.Sub(b.at) / claimEvery); back > 0 {
-		b.left, b.at = min(claimBurst, b.left+back), b.at.Add(time.Duration(back)*claimEvery)
-	}
-	if b.left == 0 {
-		p := problem.New(http.StatusTooManyRequests, "rate_limited", "too many calls of this kind; try again later")
-		p.RetryAfter = int(claimEvery / time.Second)
+	b.left, b.at = l.now(b, now), now
+	if missing := min(n, l.burst) - b.left; missing > 0 {
+		p := problem.New(http.StatusTooManyRequests, "rate_limited", "too much of this kind; try again later")
+		p.RetryAfter = int(math.Ceil(missing / l.rate))
 		return p
 	}
-	b.left--
+	b.left -= n
 	return nil
+}
+
+// now is what a bucket has by now.
+func (l *limiter) now(b *bucket, now time.Time) float64 {
+	return min(l.burst, b.left+l.rate*max(0, now.Sub(b.at).Seconds()))
 }
 
 // makeRoom forgets the buckets that are full again, and if strangers have filled the table with others, all of them.
 func (l *limiter) makeRoom(now time.Time) {
-	if len(l.buckets) < maxLimiters {
+	if len(l.buckets) < maxBuckets {
 		return
 	}
 	for key, b := range l.buckets {
-		if now.Sub(b.at) >= claimEvery*time.Duration(claimBurst-b.left) {
+		if l.now(b, now) >= l.burst {
 			delete(l.buckets, key)
 		}
 	}
-	if len(l.buckets) >= maxLimiters {
+	if len(l.buckets) >= maxBuckets {
 		clear(l.buckets)
 	}
+}
+
+// spend takes an activity out of its actor's and its instance's budget.
+func (b budgets) spend(actor string, now time.Time) error {
+	if err := b.actors.take(actor, 1, now); err != nil {
+		return err
+	}
+	return b.instances.take(originOf(actor), 1, now)
+}
+
+// pending is how many bytes have come from strangers for somebody since a device of theirs has last emptied its mailbox. It is in memory.
+type pending struct {
+	mu    sync.Mutex
+	bytes map[string]map[string]int // by recipient, by sender and by instance
+	size  int                       // of all the maps
+}
+
+// take adds what comes from a sender to what waits for each of the recipients, or for none. One item is let in whatever its size.
+func (p *pending) take(sender string, recipients []string, size int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.size >= maxBuckets {
+		clear(p.bytes)
+		p.size = 0
+	}
+	origin := originOf(sender)
+	for _, r := range recipients {
+		waits := p.bytes[r]
+		if waits[sender] > 0 && waits[sender]+size > maxOfStranger || waits[origin] > 0 && waits[origin]+size > maxOfStrangers {
+			refused := problem.New(http.StatusTooManyRequests, "rate_limited", "so much waits for somebody who does not know the sender; they have to read it first")
+			refused.RetryAfter = 60
+			return refused
+		}
+	}
+	for _, r := range recipients {
+		if p.bytes[r] == nil {
+			p.bytes[r] = map[string]int{}
+		}
+		before := len(p.bytes[r])
+		p.bytes[r][sender] += size
+		p.bytes[r][origin] += size
+		p.size += len(p.bytes[r]) - before
+	}
+	return nil
+}
+
+// emptied is for a recipient who has read.
+func (p *pending) emptied(recipient string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.size -= len(p.bytes[recipient])
+	delete(p.bytes, recipient)
+}
+
+func originOf(actor string) string {
+	origin, err := federation.Origin(actor)
+	if err != nil {
+		return actor
+	}
+	return origin
 }
 
 // maxStrangers bounds what the bodies have together, in bytes, of calls that nobody has signed for yet: they are held in memory

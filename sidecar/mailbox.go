@@ -2,6 +2,8 @@ package sidecar
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -36,10 +38,16 @@ func (s *Sidecar) mailbox(w http.ResponseWriter, r *http.Request, d store.Device
 	answer := clientapi.Mailbox{Items: make([]clientapi.Item, 0, len(items)), Next: after}
 	for _, i := range items {
 		answer.Next = i.Cursor
-		answer.Items = append(answer.Items, clientapi.Item{
+		item := clientapi.Item{
 			Cursor: i.Cursor, Activity: i.Activity, Actor: i.Sender, Conversation: i.Conversation,
 			Message: i.Message, Receipt: i.Receipt, Received: uint64(i.Received),
-		})
+		}
+		if len(i.Undelivered) > 0 {
+			if err := json.Unmarshal(i.Undelivered, &item.Undelivered); err != nil {
+				return fmt.Errorf("sidecar: reading what was not delivered: %w", err)
+			}
+		}
+		answer.Items = append(answer.Items, item)
 	}
 	return writeJSON(w, http.StatusOK, answer)
 }
@@ -82,6 +90,7 @@ func (s *Sidecar) emptyMailbox(w http.ResponseWriter, r *http.Request, d store.D
 	if err := s.store.Mailboxes.Delete(r.Context(), d.Actor, d.ID, upto); err != nil {
 		return err
 	}
+	s.limit.strangers.emptied(d.Actor)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

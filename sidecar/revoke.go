@@ -28,7 +28,7 @@ func (s *Sidecar) revoke(w http.ResponseWriter, r *http.Request) error {
 		return transparency.Failed("L4", "only a revocation is taken here")
 	}
 	// Counted after the signature has held, and for each device: nobody else can use up what its owner needs.
-	if err := s.limit.take("revoke "+in.Actor+" "+keydir.DeviceID(statement.AuthKey[:]), s.now()); err != nil {
+	if err := s.limit.claims.take("revoke "+in.Actor+" "+keydir.DeviceID(statement.AuthKey[:]), 1, s.now()); err != nil {
 		return err
 	}
 	sub := sequencer.Submission{Actor: in.Actor, Statement: in.Statement, Opening: [32]byte(in.Opening), Content: in.Content}

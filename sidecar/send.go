@@ -127,7 +127,10 @@ func (s *Sidecar) bounded(parcels ...parcel) error {
 func (s *Sidecar) carryOut(w http.ResponseWriter, r *http.Request, d store.Device, id string, body []byte, status int, answer []byte, parcels ...parcel) error {
 	hash := sha256.Sum256(body)
 	now := s.now()
-	sending := store.Sending{Actor: d.Actor, ID: id, BodyHash: hash[:], Answer: answer, At: now.UnixMilli(), Granted: parcels[0].receipt != nil}
+	sending := store.Sending{
+		Actor: d.Actor, Device: d.ID, ID: id, BodyHash: hash[:], Answer: answer, At: now.UnixMilli(), Granted: parcels[0].receipt != nil,
+		Acquaints: acquaintances(d, parcels),
+	}
 	for _, p := range parcels {
 		if err := s.address(&sending, d, p, now); err != nil {
 			return err
@@ -142,9 +145,20 @@ func (s *Sidecar) carryOut(w http.ResponseWriter, r *http.Request, d store.Devic
 	}
 	if len(sending.Deliveries) > 0 {
 		s.deliverer.Wake()
+		s.notify.wake(d.Actor) // there may be a note
 	}
 	write(w, status, "application/json", "no-store", answer)
 	return nil
+}
+
+// acquaintances are whom somebody knows who has sent these.
+func acquaintances(d store.Device, parcels []parcel) []string {
+	known := []string{parcels[0].conversation}
+	for _, p := range parcels {
+		known = append(known, p.to...)
+	}
+	slices.Sort(known)
+	return slices.DeleteFunc(slices.Compact(known), func(who string) bool { return who == d.Actor })
 }
 
 // address turns a parcel into an item for each local actor and one activity for each remote server.
@@ -167,6 +181,7 @@ func (s *Sidecar) address(sending *store.Sending, d store.Device, p parcel, now 
 		}
 		remote[origin] = append(remote[origin], actor)
 	}
+	hash := sha256.Sum256(p.message)
 	for _, origin := range origins {
 		for _, some := range portions(remote[origin]) {
 			envelope := federation.Envelope{
@@ -177,7 +192,9 @@ func (s *Sidecar) address(sending *store.Sending, d store.Device, p parcel, now 
 			if err != nil {
 				return fmt.Errorf("sidecar: addressing a message: %w", err)
 			}
-			sending.Deliveries = append(sending.Deliveries, federation.Delivery{Host: origin, Sender: d.Actor, Recipients: some, Body: activity})
+			sending.Deliveries = append(sending.Deliveries, federation.Delivery{
+				Host: origin, Sender: d.Actor, Recipients: some, Body: activity, Conversation: p.conversation, MessageHash: hash[:],
+			})
 		}
 	}
 	return nil

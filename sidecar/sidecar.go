@@ -75,7 +75,7 @@ type Sidecar struct {
 	store     *store.Store
 	http      *safehttp.Client
 	notify    *notifier
-	limit     *limiter
+	limit     budgets
 	calls     atomic.Int64 // that are being answered
 	strangers atomic.Int64 // bytes of bodies that nobody has signed for yet
 	logger    *slog.Logger
@@ -141,7 +141,7 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 		hub:       hub.New(st.Hub, k.hub, headers, c.Now),
 		discovery: federation.NewDiscovery(instance, logKey, log.VRFKey(), k.hub.Public().(ed25519.PublicKey)),
 		http:      client,
-		notify:    newNotifier(), limit: newLimiter(), stopping: make(chan struct{}),
+		notify:    newNotifier(), limit: newBudgets(), stopping: make(chan struct{}),
 	}
 	if err := s.openWitness(c); err != nil {
 		return nil, err
@@ -149,8 +149,9 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 	s.abrupt, s.kill = context.WithCancel(ctx)
 	s.remote = federation.NewRemote(s.http, federation.Signer{Actor: s.discovery.Actor, Key: k.service, Ed25519: k.serviceEd25519}, st.Schemes, c.Now)
 	s.remote.Seen = s.seen
-	s.inbox = &federation.Inbox{Origin: instance, Store: arrivals{s}, Keys: s.remote.Key, Services: s.remote, Classify: classify, Now: c.Now, Heard: s.heard}
-	s.deliverer = federation.NewDeliverer(observed{st.Outbox, c.Observer}, s.remote, s.signerOf, c.Now, c.Log)
+	s.inbox = &federation.Inbox{Origin: instance, Store: arrivals{s}, Keys: s.remote.Key, Services: s.remote, Classify: classify, Now: c.Now, Heard: s.heard,
+		Budget: func(actor string) error { return s.limit.spend(actor, s.now()) }}
+	s.deliverer = federation.NewDeliverer(observed{outbox{st.Outbox, s.notify}, c.Observer}, s.remote, s.signerOf, c.Now, c.Log)
 	return s, nil
 }
 

@@ -192,8 +192,12 @@ func (o observed) Aside(ctx context.Context, id int64, at time.Time) error {
 	return o.tell("aside", o.Outbox.Aside(ctx, id, at))
 }
 
-func (o observed) Dead(ctx context.Context, id int64, reason string) error {
-	return o.tell("dead", o.Outbox.Dead(ctx, id, reason))
+func (o observed) Dead(ctx context.Context, d federation.Delivery, missed []federation.Missed) error {
+	return o.tell("dead", o.Outbox.Dead(ctx, d, missed))
+}
+
+func (o observed) Expire(ctx context.Context, d federation.Delivery, missed []federation.Missed) error {
+	return o.tell("dead", o.Outbox.Expire(ctx, d, missed))
 }
 
 func (o observed) tell(end string, err error) error {

@@ -140,6 +140,15 @@ type Message struct {
 	Attachments  []Attachment `json:"attachments"`
 	State        string       `json:"state" enum:"received,queued,sending,sent,failed" doc:"sent: the own sidecar has it and will deliver it"`
 	KeysReset    bool         `json:"keys_reset,omitempty" doc:"When it came, a reset of the sender's keys was not accepted: it may be from somebody else"`
+	Undelivered  []Missed     `json:"undelivered,omitempty" doc:"Whom it did not reach, for good"`
+}
+
+// Missed is somebody whom a message did not reach.
+type Missed struct {
+	Handle string `json:"handle"`
+	Actor  string `json:"actor"`
+	Code   string `json:"code" doc:"Stable, for programs: host_unreachable, queue_full, no_such_recipient, or what their instance answered"`
+	Detail string `json:"detail" doc:"Why, in one sentence"`
 }
 
 // Conversations is a list of them, oldest first.

@@ -52,6 +52,9 @@ func messageOf(m device.Message) client.Message {
 	for n, a := range m.Attachments {
 		out.Attachments = append(out.Attachments, client.Attachment{N: n, Name: a.Name, MediaType: a.MediaType, Size: a.Size})
 	}
+	for _, u := range m.Undelivered {
+		out.Undelivered = append(out.Undelivered, client.Missed{Handle: agent.HandleOf(u.Actor), Actor: u.Actor, Code: u.Code, Detail: u.Detail})
+	}
 	return out
 }
 

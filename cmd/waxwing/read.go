@@ -107,6 +107,11 @@ func (r *reader) follow(ctx context.Context) error {
 					return err
 				}
 			}
+			if e.Type == "delivery.failed" && e.Conversation == r.id && e.Time.After(r.began) {
+				if err := r.missed(e); err != nil {
+					return err
+				}
+			}
 			if e.Message == nil || e.Conversation != r.id || e.Message.Seq <= r.after {
 				return nil
 			}
@@ -167,5 +172,31 @@ func (r *reader) show(m client.Message) error {
 			return err
 		}
 	}
+	for _, u := range m.Undelivered {
+		if _, err := fmt.Fprintf(r.out, "       ! %s\n", notDelivered(u.Handle, u.Detail, u.Code)); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// missed tells of somebody whom something shown before has not reached.
+func (r *reader) missed(e client.Event) error {
+	what := "a change of members was "
+	if e.Message != nil {
+		what = fmt.Sprintf("%q was ", short(plain(e.Message.Text)))
+	}
+	_, err := fmt.Fprintf(r.warnings, "! %s%s\n", what, notDelivered(e.Handle, e.Detail, e.Code))
+	return err
+}
+
+func short(text string) string {
+	if r := []rune(text); len(r) > 40 {
+		return string(r[:40]) + "…"
+	}
+	return text
+}
+
+func notDelivered(handle, detail, code string) string {
+	return fmt.Sprintf("not delivered to %s: %s (%s)", plain(handle), plain(detail), plain(code))
 }

@@ -191,9 +191,24 @@ type Item struct {
 	Activity     string `json:"activity"`
 	Actor        string `json:"actor"` // the sender
 	Conversation string `json:"conversation"`
-	Message      Bytes  `json:"message"`
+	Message      Bytes  `json:"message,omitempty"`
 	Receipt      Bytes  `json:"receipt,omitempty"`
 	Received     uint64 `json:"received"` // milliseconds
+	// Undelivered instead of Message: what became of one that this device has sent.
+	Undelivered *Undelivered `json:"undelivered,omitempty"`
+}
+
+// Undelivered says whom a message did not reach.
+type Undelivered struct {
+	Message Bytes    `json:"message"` // SHA-256 of the MLS message
+	To      []Missed `json:"to"`
+}
+
+// Missed is one of them.
+type Missed struct {
+	Actor  string `json:"actor"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
 }
 
 // Mailbox is the answer of GET /mailbox; Next is what to ask after next.

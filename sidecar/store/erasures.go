@@ -105,6 +105,7 @@ var forget = []string{
 	"DELETE FROM last_resort WHERE actor = ?",
 	"DELETE FROM device WHERE actor = ?",
 	"DELETE FROM sent WHERE actor = ?",
+	"DELETE FROM acquaintance WHERE actor = ?",
 	"DELETE FROM blob_also WHERE actor = ?",
 	"UPDATE blob SET actor = (SELECT min(actor) FROM blob_also WHERE hash = blob.hash) WHERE actor = ? AND EXISTS (SELECT 1 FROM blob_also WHERE hash = blob.hash)",
 	"INSERT INTO blob_gone (hash) SELECT hash FROM blob WHERE actor = ? ON CONFLICT DO NOTHING",
@@ -116,17 +117,23 @@ var forget = []string{
 // recall takes back what is on its way, and lets the lanes that it stood in go on.
 func recall(tx *sql.Tx, actor string) error {
 	lanes := map[string]bool{}
-	rows, err := tx.Query("DELETE FROM outbox WHERE sender = ? RETURNING lane", actor)
+	var gone []waiting
+	rows, err := tx.Query("DELETE FROM outbox WHERE sender = ? RETURNING lane, host, length(body)", actor)
 	if err := each(rows, err, func(rows *sql.Rows) error {
-		var lane string
-		err := rows.Scan(&lane)
-		lanes[lane] = true
+		x := waiting{sender: actor}
+		err := rows.Scan(&x.lane, &x.host, &x.size)
+		gone, lanes[x.lane] = append(gone, x), true
 		return err
 	}); err != nil {
 		return err
 	}
+	for _, x := range gone {
+		if err := weigh(tx, x.host, x.sender, -x.size); err != nil {
+			return err
+		}
+	}
 	for lane := range lanes {
-		if err := advance(tx, lane); err != nil {
+		if err := advance(tx, lane, false); err != nil {
 			return err
 		}
 	}

@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 
+	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/internal/sqlite"
 )
 
@@ -27,11 +29,14 @@ type Item struct {
 	Message      []byte
 	Receipt      []byte // nil if none
 	Received     int64  // milliseconds
+
+	// Undelivered, if it is there, is all there is: no message, but what became of one. JSON of clientapi.Undelivered.
+	Undelivered []byte
 }
 
 // size is what an item takes in an answer, counted before base64: its names may grow sixfold in JSON.
 func (i Item) size() int {
-	return len(i.Message) + len(i.Receipt) + 5*(len(i.Activity)+len(i.Sender)+len(i.Conversation))
+	return len(i.Message) + len(i.Receipt) + len(i.Undelivered) + 5*(len(i.Activity)+len(i.Sender)+len(i.Conversation))
 }
 
 // Drop is an item for all devices of an actor of this instance but one.
@@ -39,6 +44,8 @@ type Drop struct {
 	Actor  string
 	Except string // device; the sending one's own
 	Item   Item
+
+	Introduces bool // everybody in its conversation is no stranger any more
 }
 
 // put writes the item for each device that is logged in and has room. refused says that all of them are full.
@@ -88,15 +95,38 @@ func (b mailbox) add(tx *sql.Tx, i Item) error {
 	if _, err := tx.Exec("UPDATE device SET cursor = cursor + 1, waiting = waiting + ? WHERE actor = ? AND device = ?", i.size(), b.actor, b.device); err != nil {
 		return err
 	}
-	_, err := tx.Exec(`INSERT INTO mailbox (actor, device, cursor, size, activity, sender, conversation, received, receipt, message)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, b.actor, b.device, b.cursor+1, i.size(), i.Activity, i.Sender, i.Conversation, i.Received, i.Receipt, i.Message)
+	_, err := tx.Exec(`INSERT INTO mailbox (actor, device, cursor, size, activity, sender, conversation, received, receipt, undelivered, message)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, b.actor, b.device, b.cursor+1, i.size(), i.Activity, i.Sender, i.Conversation, i.Received, i.Receipt,
+		sql.NullString{String: string(i.Undelivered), Valid: len(i.Undelivered) > 0}, nonNil(i.Message))
 	return err
+}
+
+// tell writes an item for one device, full or not: it is about what the device has sent, and nobody else can cause it.
+func tell(tx *sql.Tx, actor, device string, i Item) error {
+	b := mailbox{actor: actor, device: device}
+	here, err := one(tx.QueryRow("SELECT cursor, waiting FROM device WHERE actor = ? AND device = ? AND token_hash <> x''", actor, device), &b.cursor, &b.waiting)
+	if err != nil || !here {
+		return err
+	}
+	return b.add(tx, i)
+}
+
+// note is the item that says whom a message has not reached.
+func note(actor, conversation string, messageHash []byte, missed []federation.Missed, at int64) Item {
+	text, err := json.Marshal(struct {
+		Message []byte              `json:"message"`
+		To      []federation.Missed `json:"to"`
+	}{messageHash, missed})
+	if err != nil {
+		panic(err) // strings only
+	}
+	return Item{Sender: actor, Conversation: conversation, Undelivered: text, Received: at}
 }
 
 // Read lists a device's items after a cursor, ascending: at most limit, and no more after maxBytes of what they take.
 func (m Mailboxes) Read(ctx context.Context, actor, device string, after uint64, limit, maxBytes int) (items []Item, err error) {
 	err = m.db.View(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.Query(`SELECT cursor, activity, sender, conversation, message, receipt, received FROM mailbox
+		rows, err := tx.Query(`SELECT cursor, activity, sender, conversation, message, receipt, received, undelivered FROM mailbox
 			WHERE actor = ? AND device = ? AND cursor > ? ORDER BY cursor LIMIT ?`, actor, device, int64(after), limit)
 		size := 0
 		return each(rows, err, func(rows *sql.Rows) error {
@@ -104,7 +134,7 @@ func (m Mailboxes) Read(ctx context.Context, actor, device string, after uint64,
 			if size > maxBytes {
 				return nil
 			}
-			if err := rows.Scan(&i.Cursor, &i.Activity, &i.Sender, &i.Conversation, &i.Message, &i.Receipt, &i.Received); err != nil {
+			if err := rows.Scan(&i.Cursor, &i.Activity, &i.Sender, &i.Conversation, &i.Message, &i.Receipt, &i.Received, &i.Undelivered); err != nil {
 				return err
 			}
 			if size += i.size(); size <= maxBytes || len(items) == 0 {

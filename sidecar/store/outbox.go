@@ -29,25 +29,74 @@ type leases struct {
 // wrongClock is longer than any wait between tries: who is due later than that was made to wait by a clock that went wrong.
 const wrongClock = 24 * time.Hour
 
-func enqueue(tx *sql.Tx, d federation.Delivery, now int64) error {
+// What may wait to be sent, in bytes of activities: to one host, and from one sender. A commit that is granted, and its welcome, may take
+// as much again: nobody can take them back.
+const (
+	maxToHost     = 64 << 20
+	maxFromSender = 128 << 20
+)
+
+// enqueue writes a delivery, if there is room for it.
+func enqueue(tx *sql.Tx, d federation.Delivery, now int64, granted bool) (full bool, err error) {
+	for _, x := range []struct {
+		who  string
+		most int64
+	}{{d.Host, maxToHost}, {d.Sender, maxFromSender}} {
+		var waits int64
+		if _, err := one(tx.QueryRow("SELECT bytes FROM outbox_load WHERE who = ?", x.who), &waits); err != nil {
+			return false, err
+		}
+		if granted {
+			x.most *= 2
+		}
+		if waits+int64(len(d.Body)) > x.most {
+			return true, nil
+		}
+	}
 	recipients, err := json.Marshal(d.Recipients)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if _, err := tx.Exec("INSERT INTO outbox (lane, host, sender, recipients, created, body) VALUES (?1, ?1, ?2, ?3, ?4, ?5)",
-		d.Host, d.Sender, string(recipients), now, d.Body); err != nil {
-		return err
+	if _, err := tx.Exec(`INSERT INTO outbox (lane, host, sender, recipients, created, device, conversation, message_hash, body)
+		VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)`,
+		d.Host, d.Sender, string(recipients), now, d.Device, d.Conversation, nonNil(d.MessageHash), d.Body); err != nil {
+		return false, err
 	}
-	_, err = tx.Exec("INSERT INTO outbox_lane (lane, due) VALUES (?, ?) ON CONFLICT DO NOTHING", d.Host, now)
-	return err
+	if _, err := tx.Exec("INSERT INTO outbox_lane (lane, due) VALUES (?, ?) ON CONFLICT DO NOTHING", d.Host, now); err != nil {
+		return false, err
+	}
+	return false, weigh(tx, d.Host, d.Sender, len(d.Body))
 }
 
-const dueHeads = `SELECT o.id, o.host, o.sender, o.recipients, o.attempts, o.created, o.body FROM (
-		SELECT lane, due FROM outbox_lane WHERE due <= ?1 UNION ALL SELECT lane, due FROM outbox_lane WHERE due > ?2 ORDER BY due LIMIT ?3) l
+func nonNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// weigh adds to what waits to be sent, or takes off.
+func weigh(tx *sql.Tx, host, sender string, bytes int) error {
+	for _, who := range []string{host, sender} {
+		if _, err := tx.Exec("INSERT INTO outbox_load (who, bytes) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET bytes = bytes + ?2", who, bytes); err != nil {
+			return err
+		}
+		if bytes < 0 {
+			if _, err := tx.Exec("DELETE FROM outbox_load WHERE who = ? AND bytes <= 0", who); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+const dueHeads = `SELECT o.id, o.host, o.sender, o.recipients, l.failures, o.created, o.body FROM (
+		SELECT lane, due, failures FROM outbox_lane WHERE due <= ?1 UNION ALL
+		SELECT lane, due, failures FROM outbox_lane WHERE due > ?2 ORDER BY due LIMIT ?3) l
 	JOIN outbox o ON o.id = (SELECT id FROM outbox WHERE lane = l.lane AND dead IS NULL ORDER BY id LIMIT 1)`
 
 // Lease hands out at most n deliveries that are due, one of a lane, none that is handed out already. Each is given back by
-// Done, Retry, Aside or Dead.
+// Done, Retry, Aside, Dead or Expire.
 func (o Outbox) Lease(ctx context.Context, now time.Time, n int) (due []federation.Delivery, err error) {
 	if n <= 0 {
 		return nil, nil
@@ -63,7 +112,7 @@ func (o Outbox) Lease(ctx context.Context, now time.Time, n int) (due []federati
 			if len(due) == n {
 				return nil
 			}
-			if err := rows.Scan(&d.ID, &d.Host, &d.Sender, &recipients, &d.Attempts, &created, &d.Body); err != nil {
+			if err := rows.Scan(&d.ID, &d.Host, &d.Sender, &recipients, &d.Failures, &created, &d.Body); err != nil {
 				return err
 			}
 			d.Created = time.UnixMilli(created)
@@ -87,61 +136,92 @@ func (o Outbox) Lease(ctx context.Context, now time.Time, n int) (due []federati
 
 // Done removes a delivery that has arrived.
 func (o Outbox) Done(ctx context.Context, id int64) error {
-	return o.end(ctx, id, func(tx *sql.Tx, lane string) error {
+	return o.end(ctx, id, func(tx *sql.Tx, x waiting) error {
 		if _, err := tx.Exec("DELETE FROM outbox WHERE id = ?", id); err != nil {
 			return err
 		}
-		return advance(tx, lane)
+		return x.leave(tx, true)
 	})
 }
 
 // Retry lets a delivery, and with it its lane, wait until a time.
 func (o Outbox) Retry(ctx context.Context, id int64, at time.Time) error {
-	return o.end(ctx, id, func(tx *sql.Tx, lane string) error {
-		if _, err := tx.Exec("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?", id); err != nil {
-			return err
-		}
-		_, err := tx.Exec("UPDATE outbox_lane SET due = ? WHERE lane = ?", at.UnixMilli(), lane)
+	return o.end(ctx, id, func(tx *sql.Tx, x waiting) error {
+		_, err := tx.Exec("UPDATE outbox_lane SET due = ?, failures = failures + 1 WHERE lane = ?", at.UnixMilli(), x.lane)
 		return err
 	})
 }
 
 // Aside lets a delivery wait until a time in a lane of its own, so that the others of its host go on.
 func (o Outbox) Aside(ctx context.Context, id int64, at time.Time) error {
-	return o.end(ctx, id, func(tx *sql.Tx, lane string) error {
+	return o.end(ctx, id, func(tx *sql.Tx, x waiting) error {
 		var own string
-		if err := tx.QueryRow("UPDATE outbox SET attempts = attempts + 1, lane = host || ' ' || id WHERE id = ? RETURNING lane", id).Scan(&own); err != nil {
+		if err := tx.QueryRow("UPDATE outbox SET lane = host || ' ' || id WHERE id = ? RETURNING lane", id).Scan(&own); err != nil {
 			return err
 		}
-		if _, err := tx.Exec("INSERT INTO outbox_lane (lane, due) VALUES (?, ?) ON CONFLICT DO UPDATE SET due = excluded.due", own, at.UnixMilli()); err != nil {
+		if _, err := tx.Exec(`INSERT INTO outbox_lane (lane, due, failures) VALUES (?, ?, 1)
+			ON CONFLICT DO UPDATE SET due = excluded.due, failures = failures + 1`, own, at.UnixMilli()); err != nil {
 			return err
 		}
-		if own == lane {
+		if own == x.lane {
 			return nil
 		}
-		return advance(tx, lane)
+		return advance(tx, x.lane, true)
 	})
 }
 
-// Dead gives a delivery up. It is kept for a while without its content, for the operator to see.
-func (o Outbox) Dead(ctx context.Context, id int64, reason string) error {
-	return o.end(ctx, id, func(tx *sql.Tx, lane string) error {
-		if _, err := tx.Exec("UPDATE outbox SET dead = ?, body = x'' WHERE id = ?", reason, id); err != nil {
+// Dead gives a delivery up that its host has refused. It is kept for a while without its content, for the operator to see, and the device
+// that sent it gets a note, in the same transaction.
+func (o Outbox) Dead(ctx context.Context, d federation.Delivery, missed []federation.Missed) error {
+	return o.bury(ctx, d.ID, missed, true)
+}
+
+// Expire is Dead for one whose host has not answered.
+func (o Outbox) Expire(ctx context.Context, d federation.Delivery, missed []federation.Missed) error {
+	return o.bury(ctx, d.ID, missed, false)
+}
+
+func (o Outbox) bury(ctx context.Context, id int64, missed []federation.Missed, answered bool) error {
+	return o.end(ctx, id, func(tx *sql.Tx, x waiting) error {
+		reason := ""
+		if len(missed) > 0 {
+			reason = missed[0].Code // the detail is for the person
+		}
+		if _, err := tx.Exec("UPDATE outbox SET dead = ?, recipients = '[]', body = x'' WHERE id = ?", reason, id); err != nil {
 			return err
 		}
-		return advance(tx, lane)
+		if err := tell(tx, x.sender, x.device, note(x.sender, x.conversation, x.message, missed, x.created)); err != nil {
+			return err
+		}
+		return x.leave(tx, answered)
 	})
 }
 
-// advance makes a lane due whose head is gone, or removes it.
-func advance(tx *sql.Tx, lane string) error {
+// A waiting delivery, but for its content.
+type waiting struct {
+	lane, host, sender, device, conversation string
+	message                                  []byte // its hash
+	size                                     int
+	created                                  int64
+}
+
+// leave is for one that waits no more.
+func (x waiting) leave(tx *sql.Tx, answered bool) error {
+	if err := weigh(tx, x.host, x.sender, -x.size); err != nil {
+		return err
+	}
+	return advance(tx, x.lane, answered)
+}
+
+// advance makes a lane due whose head is gone, or removes it. A host that has answered has no failures.
+func advance(tx *sql.Tx, lane string, answered bool) error {
 	var created int64
 	more, err := one(tx.QueryRow("SELECT created FROM outbox WHERE lane = ? AND dead IS NULL ORDER BY id LIMIT 1", lane), &created)
 	switch {
 	case err != nil:
 		return err
 	case more:
-		_, err = tx.Exec("UPDATE outbox_lane SET due = ? WHERE lane = ?", created, lane)
+		_, err = tx.Exec("UPDATE outbox_lane SET due = ?, failures = CASE WHEN ? THEN 0 ELSE failures END WHERE lane = ?", created, answered, lane)
 	default:
 		_, err = tx.Exec("DELETE FROM outbox_lane WHERE lane = ?", lane)
 	}
@@ -150,13 +230,14 @@ func advance(tx *sql.Tx, lane string) error {
 
 // end does what a try has led to and gives the delivery back. What cannot be written down stays leased: it would be sent again
 // and again. The caller ends it later.
-func (o Outbox) end(ctx context.Context, id int64, f func(tx *sql.Tx, lane string) error) error {
+func (o Outbox) end(ctx context.Context, id int64, f func(*sql.Tx, waiting) error) error {
 	err := o.db.Update(ctx, func(tx *sql.Tx) error {
-		var lane string
-		if ok, err := one(tx.QueryRow("SELECT lane FROM outbox WHERE id = ? AND dead IS NULL", id), &lane); !ok {
+		var x waiting
+		if ok, err := one(tx.QueryRow("SELECT lane, host, sender, device, conversation, message_hash, length(body), created FROM outbox WHERE id = ? AND dead IS NULL", id),
+			&x.lane, &x.host, &x.sender, &x.device, &x.conversation, &x.message, &x.size, &x.created); !ok {
 			return err
 		}
-		return f(tx, lane)
+		return f(tx, x)
 	})
 	if err != nil {
 		return fmt.Errorf("store: ending delivery %d: %w", id, err)

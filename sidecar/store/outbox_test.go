@@ -46,8 +46,8 @@ func TestOutboxKeepsTheOrderOfAHost(t *testing.T) {
 	s = reopen(t, s, dir) // a crash while it was being tried
 	due, err := s.Outbox.Lease(ctx, now.Add(time.Minute), 10)
 	require.NoError(t, err)
-	require.Equal(t, 1, due[0].Attempts)
-	require.NoError(t, s.Outbox.Dead(ctx, ids[0], "it was refused"))
+	require.Equal(t, 1, due[0].Failures)
+	require.NoError(t, s.Outbox.Dead(ctx, due[0], []federation.Missed{{Actor: "http://b.test/users/bob", Code: "refused", Detail: "no"}}))
 	ids = lease(now, "1")
 	require.NoError(t, s.Outbox.Done(ctx, ids[0]))
 	lease(now.Add(time.Hour))

@@ -39,6 +39,11 @@ func (m Mailboxes) Accept(ctx context.Context, a Arrival) (duplicate bool, err e
 				return err
 			}
 			refused = refused && full
+			if d.Introduces && !full {
+				if _, err := tx.Exec("INSERT INTO acquaintance (actor, who) VALUES (?, ?) ON CONFLICT DO NOTHING", d.Actor, d.Item.Conversation); err != nil {
+					return err
+				}
+			}
 		}
 		if refused {
 			return ErrNoRoom
@@ -70,4 +75,25 @@ func (a Accounts) Residents(ctx context.Context, actors []string) (here []string
 		return nil, fmt.Errorf("store: looking for recipients: %w", err)
 	}
 	return here, nil
+}
+
+// Strangers returns those of the actors who have written neither to who nor in the conversation.
+func (a Accounts) Strangers(ctx context.Context, actors []string, who, conversation string) (strangers []string, err error) {
+	err = a.db.View(ctx, func(tx *sql.Tx) error {
+		for _, actor := range actors {
+			var n int
+			known, err := one(tx.QueryRow("SELECT 1 FROM acquaintance WHERE actor = ? AND who IN (?, ?)", actor, who, conversation), &n)
+			if err != nil {
+				return err
+			}
+			if !known {
+				strangers = append(strangers, actor)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: looking for acquaintances: %w", err)
+	}
+	return strangers, nil
 }

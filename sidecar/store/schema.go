@@ -175,4 +175,20 @@ DROP INDEX outbox_queue;
 CREATE INDEX outbox_queue ON outbox (lane, id, dead) WHERE dead IS NULL;
 DROP INDEX outbox_dead;
 CREATE INDEX outbox_dead ON outbox (created, dead) WHERE dead IS NOT NULL;
+-- What says to a sender what it is that did not arrive, and how much waits to be sent: bytes, by host and by sender.
+ALTER TABLE outbox ADD COLUMN device TEXT NOT NULL DEFAULT '';
+ALTER TABLE outbox ADD COLUMN conversation TEXT NOT NULL DEFAULT '';
+ALTER TABLE outbox ADD COLUMN message_hash BLOB NOT NULL DEFAULT x'';
+ALTER TABLE outbox_lane ADD COLUMN failures INTEGER NOT NULL DEFAULT 0; -- in a row, of the host
+CREATE TABLE outbox_load (who TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO outbox_load SELECT host, sum(length(body)) FROM outbox WHERE dead IS NULL GROUP BY host;
+INSERT INTO outbox_load SELECT sender, sum(length(body)) FROM outbox WHERE dead IS NULL GROUP BY sender;
+-- An item that is no message: what its device has sent and did not arrive, as JSON.
+ALTER TABLE mailbox ADD COLUMN undelivered TEXT;
+-- Whom and what an account has ever written to: actors, and conversations. Others are strangers to it.
+CREATE TABLE acquaintance (
+	actor TEXT NOT NULL REFERENCES account,
+	who   TEXT NOT NULL,
+	PRIMARY KEY (actor, who)
+) STRICT, WITHOUT ROWID;
 `}

@@ -16,18 +16,20 @@ type Sent struct{ db *sqlite.DB }
 // Sending is a request of a device with everything that follows from it.
 type Sending struct {
 	Actor      string
+	Device     string // is told what does not arrive
 	ID         string
 	BodyHash   []byte
 	Answer     []byte
 	Drops      []Drop
 	Deliveries []federation.Delivery
-	Granted    bool  // a commit that has its receipt: it is done whoever can take it
-	At         int64 // milliseconds
+	Acquaints  []string // actors and conversations that the sender knows by this
+	Granted    bool     // a commit that has its receipt: it is done whoever can take it
+	At         int64    // milliseconds
 }
 
-// spread writes the items and deliveries.
+// spread writes the items and deliveries. ErrNoRoom or ErrQueueFull if that reaches nobody.
 func (r Sending) spread(tx *sql.Tx) error {
-	reached, refused := len(r.Deliveries) > 0 || r.Granted, false
+	reached, refused := r.Granted, false
 	for _, d := range r.Drops {
 		full, err := put(tx, d)
 		if err != nil {
@@ -37,11 +39,45 @@ func (r Sending) spread(tx *sql.Tx) error {
 			reached, refused = reached || !full, refused || full
 		}
 	}
-	if refused && !reached {
+	missed := 0
+	for _, d := range r.Deliveries {
+		d.Device = r.Device
+		full, err := enqueue(tx, d, r.At, r.Granted)
+		if err != nil {
+			return err
+		}
+		if !full {
+			reached = true
+			continue
+		}
+		missed++
+		if err := tell(tx, r.Actor, r.Device, note(r.Actor, d.Conversation, d.MessageHash, unqueued(d), r.At)); err != nil {
+			return err
+		}
+	}
+	switch {
+	case reached:
+		return r.acquaint(tx)
+	case missed > 0:
+		return ErrQueueFull
+	case refused:
 		return ErrNoRoom
 	}
-	for _, d := range r.Deliveries {
-		if err := enqueue(tx, d, r.At); err != nil {
+	return nil
+}
+
+func unqueued(d federation.Delivery) []federation.Missed {
+	missed := make([]federation.Missed, 0, len(d.Recipients))
+	for _, actor := range d.Recipients {
+		missed = append(missed, federation.Missed{Actor: actor, Code: "queue_full", Detail: "too much waits already to be sent to " + federation.Host(d.Host)})
+	}
+	return missed
+}
+
+// acquaint remembers whom the sender has written to, and in which conversation: they are no strangers from now on.
+func (r Sending) acquaint(tx *sql.Tx) error {
+	for _, who := range r.Acquaints {
+		if _, err := tx.Exec("INSERT INTO acquaintance (actor, who) VALUES (?, ?) ON CONFLICT DO NOTHING", r.Actor, who); err != nil {
 			return err
 		}
 	}
@@ -70,7 +106,7 @@ func sentBefore(tx *sql.Tx, actor, id string, bodyHash []byte) (answer []byte, f
 }
 
 // Record does the request: its answer, its mailbox items and its deliveries become durable together. If it was done before,
-// nothing happens and the first answer is returned. ErrConflict; ErrNoRoom, unless it is Granted.
+// nothing happens and the first answer is returned. ErrConflict; ErrNoRoom and ErrQueueFull, unless it is Granted.
 func (s Sent) Record(ctx context.Context, r Sending) (answer []byte, err error) {
 	err = s.db.Update(ctx, func(tx *sql.Tx) error {
 		var found bool

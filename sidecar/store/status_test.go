@@ -30,7 +30,7 @@ func TestCount(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, due, 3)
 	require.EqualValues(t, 3, counted().Flying)
-	require.NoError(t, s.Outbox.Dead(ctx, due[0].ID, "why"))
+	require.NoError(t, s.Outbox.Dead(ctx, due[0], nil))
 	require.NoError(t, s.Outbox.Retry(ctx, due[1].ID, now.Add(time.Minute)))
 	require.NoError(t, s.Outbox.Done(ctx, due[2].ID))
 	require.Equal(t, store.Counts{Waiting: 1, HeldLanes: 1, Dead: 1, Oldest: time.UnixMilli(send.At)}, counted())

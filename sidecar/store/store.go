@@ -29,6 +29,7 @@ var (
 	ErrErasing    = errors.New("this account is being erased")
 	ErrTooMany    = errors.New("there are too many already")
 	ErrNoRoom     = errors.New("nobody it is for has room in their mailbox")
+	ErrQueueFull  = errors.New("too much waits already to be sent there")
 	ErrNotFound   = errors.New("there is none")
 	errLogForward = errors.New("the log does not end where the entry begins")
 )
@@ -93,7 +94,7 @@ func (s *Store) Setting(ctx context.Context, name string, fresh func() ([]byte, 
 	return value, nil
 }
 
-// How long the rows are kept that make a second try of the same thing harmless. Deliveries are given up after seven days.
+// How long the rows are kept that make a second try of the same thing harmless. Deliveries are given up after fourteen days.
 const (
 	keepReplay = 30 * 24 * time.Hour
 	keepDead   = 30 * 24 * time.Hour
