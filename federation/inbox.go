@@ -63,7 +63,7 @@ const (
 // Receive takes an activity or refuses it with a *problem.Problem. The body has been read within its limit. The cheap checks
 // come first; another server is asked for a key only when all that can be known without it is right.
 func (i *Inbox) Receive(r *http.Request, body []byte) (Outcome, error) {
-	if err := checkContentType(r.Header); err != nil {
+	if err := i.Admit(r.Header); err != nil {
 		return "", err
 	}
 	in, err := parseActivity(body)
@@ -103,6 +103,17 @@ func (i *Inbox) Receive(r *http.Request, body []byte) (Outcome, error) {
 		}
 	}
 	return Accepted, nil
+}
+
+// Admit is what can be said before a body is read: I1, and that there is a signature at all (H1).
+func (i *Inbox) Admit(h http.Header) error {
+	if err := checkContentType(h); err != nil {
+		return err
+	}
+	if len(h["Signature"]) == 0 && len(h["Signature-Input"]) == 0 {
+		return problem.New(http.StatusUnauthorized, "signature_missing", "the request has no signature")
+	}
+	return nil
 }
 
 // maySpeak is H8: the key is the actor's own, or that of the service actor of the actor's own instance.

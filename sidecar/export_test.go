@@ -56,3 +56,15 @@ func (s *Sidecar) Framed(pattern string, h func(http.ResponseWriter, *http.Reque
 func StoreTroubles(free int64, err error) []Trouble {
 	return storeTroubles(store.Space{Database: 4096, Free: free}, err)
 }
+
+// Impatient makes it wait for bodies no longer than this.
+func (s *Sidecar) Impatient(d time.Duration) { s.bodyTime = d }
+
+// Exhaust uses up the budget of an actor, or of an instance, for about a minute.
+func (s *Sidecar) Exhaust(who string) {
+	for l, minute := range map[*limiter]float64{s.limit.actors: 60 * actorRate, s.limit.instances: 60 * instanceRate} {
+		l.mu.Lock()
+		l.buckets[who] = &bucket{-minute, s.now()}
+		l.mu.Unlock()
+	}
+}

@@ -17,6 +17,9 @@ const maxActivity = 1 << 20 // bytes; of hub calls too
 
 // receive is POST of an inbox, shared or a user's.
 func (s *Sidecar) receive(w http.ResponseWriter, r *http.Request) error {
+	if err := s.inbox.Admit(r.Header); err != nil {
+		return err
+	}
 	body, err := readBody(w, r, maxActivity)
 	if err != nil {
 		return err

@@ -160,11 +160,12 @@ func originOf(actor string) string {
 // while they come in and while their signers' keys are fetched.
 const maxStrangers = 64 << 20
 
-// forStrangers is around the calls that anybody can make with a body. Beyond the bound they are answered 503.
+// forStrangers is around the calls that anybody can make with a body. Beyond the bound they are answered 503, and after some seconds 408.
 func (s *Sidecar) forStrangers(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		body := &countedBody{ReadCloser: r.Body, all: &s.strangers}
+		body := &countedBody{ReadCloser: r.Body, all: &s.strangers, conn: http.NewResponseController(w)}
 		defer body.release()
+		_ = body.conn.SetReadDeadline(time.Now().Add(s.bodyTime)) // not every writer has one: then the server's own holds
 		r.Body = body
 		return h(w, r)
 	}
@@ -174,11 +175,15 @@ func (s *Sidecar) forStrangers(h handler) handler {
 type countedBody struct {
 	io.ReadCloser
 	all  *atomic.Int64
+	conn *http.ResponseController
 	held int64
 }
 
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF { // the deadline must not end the call itself
+		_ = b.conn.SetReadDeadline(time.Now().Add(readTime))
+	}
 	b.held += int64(n)
 	if b.all.Add(int64(n)) > maxStrangers {
 		p := problem.New(http.StatusServiceUnavailable, "busy", "too much is coming in; try again")

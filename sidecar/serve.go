@@ -20,9 +20,10 @@ import (
 const (
 	headerTime = 5 * time.Second
 	readTime   = time.Minute
+	bodyTime   = 15 * time.Second // of calls that anybody can make
 	writeTime  = (clientapi.MaxWait + 60) * time.Second
 	idleTime   = 2 * time.Minute
-	maxHeaders = 32 << 10
+	maxHeaders = 32 << 10 // with the request line; the server under us answers twice as much in its own words
 	drainTime  = 10 * time.Second
 	sweepEvery = time.Hour
 )
@@ -42,7 +43,9 @@ func (s *Sidecar) Handler() http.Handler {
 	s.clientRoutes(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if at := r.URL.EscapedPath(); at != path.Clean(at) && at != witnessing.Path+"/" { // the mux would redirect, and in its own words
+		if headerSize(r) > maxHeaders {
+			s.noRoute(w, problem.New(http.StatusRequestHeaderFieldsTooLarge, "headers_too_large", "headers have at most %d bytes here", maxHeaders))
+		} else if at := r.URL.EscapedPath(); at != path.Clean(at) && at != witnessing.Path+"/" { // the mux would redirect, and in its own words
 			s.noRoute(w, problem.New(http.StatusNotFound, "not_found", "there is nothing at this path"))
 		} else if _, pattern := mux.Handler(r); pattern == "" {
 			s.noRoute(w, otherMethods(w, r, mux))
@@ -50,6 +53,17 @@ func (s *Sidecar) Handler() http.Handler {
 			mux.ServeHTTP(w, r)
 		}
 	})
+}
+
+// headerSize is about what a request's head has in bytes.
+func headerSize(r *http.Request) int {
+	size := len(r.Method) + len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		for _, v := range values {
+			size += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	return size
 }
 
 // otherMethods says in our form what the mux would answer as text.
@@ -151,7 +165,7 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 	defer working.Wait()
 	server := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: maxHeaders, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
+		MaxHeaderBytes: 2 * maxHeaders, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 	}
 	work, stopWork := context.WithCancel(s.abrupt)
 	defer stopWork()

@@ -81,6 +81,7 @@ type Sidecar struct {
 	logger    *slog.Logger
 	observer  Observer
 	now       func() time.Time
+	bodyTime  time.Duration
 	patience  time.Duration // how long a publication waits to be witnessed before it is answered all the same
 	// speaking is held, shared, by whoever appends in the name of an account that is there, and alone by who takes an account away.
 	speaking sync.RWMutex
@@ -137,7 +138,7 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 	}
 	s := &Sidecar{
 		instance: instance, keys: k, store: st, logger: c.Log, observer: c.Observer, now: c.Now,
-		log: log, collector: collector, patience: witnessWait,
+		log: log, collector: collector, patience: witnessWait, bodyTime: bodyTime,
 		hub:       hub.New(st.Hub, k.hub, headers, c.Now),
 		discovery: federation.NewDiscovery(instance, logKey, log.VRFKey(), k.hub.Public().(ed25519.PublicKey)),
 		http:      client,

@@ -40,7 +40,7 @@ func (m Mailboxes) Accept(ctx context.Context, a Arrival) (duplicate bool, err e
 			}
 			refused = refused && full
 			if d.Introduces && !full {
-				if _, err := tx.Exec("INSERT INTO acquaintance (actor, who) VALUES (?, ?) ON CONFLICT DO NOTHING", d.Actor, d.Item.Conversation); err != nil {
+				if err := acquaint(tx, d.Actor, d.Item.Conversation); err != nil {
 					return err
 				}
 			}
@@ -82,7 +82,7 @@ func (a Accounts) Strangers(ctx context.Context, actors []string, who, conversat
 	err = a.db.View(ctx, func(tx *sql.Tx) error {
 		for _, actor := range actors {
 			var n int
-			known, err := one(tx.QueryRow("SELECT 1 FROM acquaintance WHERE actor = ? AND who IN (?, ?)", actor, who, conversation), &n)
+			known, err := one(tx.QueryRow("SELECT 1 FROM acquaintance WHERE actor = ? AND who IN (?, ?)", actor, acquaintance(actor, who), acquaintance(actor, conversation)), &n)
 			if err != nil {
 				return err
 			}

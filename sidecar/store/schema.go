@@ -185,10 +185,10 @@ INSERT INTO outbox_load SELECT host, sum(length(body)) FROM outbox WHERE dead IS
 INSERT INTO outbox_load SELECT sender, sum(length(body)) FROM outbox WHERE dead IS NULL GROUP BY sender;
 -- An item that is no message: what its device has sent and did not arrive, as JSON.
 ALTER TABLE mailbox ADD COLUMN undelivered TEXT;
--- Whom and what an account has ever written to: actors, and conversations. Others are strangers to it.
+-- Whom and what an account has ever written to: actors, and conversations, of each a hash. Others are strangers to it.
 CREATE TABLE acquaintance (
 	actor TEXT NOT NULL REFERENCES account,
-	who   TEXT NOT NULL,
+	who   BLOB NOT NULL,
 	PRIMARY KEY (actor, who)
 ) STRICT, WITHOUT ROWID;
 `}

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"fmt"
 
@@ -77,11 +78,22 @@ func unqueued(d federation.Delivery) []federation.Missed {
 // acquaint remembers whom the sender has written to, and in which conversation: they are no strangers from now on.
 func (r Sending) acquaint(tx *sql.Tx) error {
 	for _, who := range r.Acquaints {
-		if _, err := tx.Exec("INSERT INTO acquaintance (actor, who) VALUES (?, ?) ON CONFLICT DO NOTHING", r.Actor, who); err != nil {
+		if err := acquaint(tx, r.Actor, who); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func acquaint(tx *sql.Tx, actor, who string) error {
+	_, err := tx.Exec("INSERT INTO acquaintance (actor, who) VALUES (?, ?) ON CONFLICT DO NOTHING", actor, acquaintance(actor, who))
+	return err
+}
+
+// acquaintance names somebody for one actor's eyes only: the table says of nobody whom they write to.
+func acquaintance(actor, who string) []byte {
+	hash := sha256.Sum256([]byte(actor + " " + who))
+	return hash[:16]
 }
 
 // Answer of a request that was done before; found is false if it was not. ErrConflict if its body was another.
