@@ -68,7 +68,7 @@ type incoming struct {
 }
 
 // parseActivity reads an activity in any of the spellings that are in use: types and recipients as a string or an array, keys
-// with or without the mls: prefix (I2, I3).
+// with or without the mls: prefix (I3, I6).
 func parseActivity(body []byte) (in incoming, err error) {
 	var doc map[string]json.RawMessage
 	if err := strictjson.Unmarshal(body, &doc); err != nil {
@@ -98,7 +98,7 @@ func parseActivity(body []byte) (in incoming, err error) {
 	read(object, &in.objectID, "id")
 	read(object, &in.attributedTo, "attributedTo")
 	read(object, &in.conversation, "conversation", "mls:conversation", "context")
-	in.message = decode(content) // what is no base64 is no message: I6
+	in.message = decode(content) // what is no base64 is no message: I8
 	if read(object, &receipt, "waxwing:receipt") {
 		in.receipt = decode(receipt)
 	}

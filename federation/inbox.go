@@ -32,7 +32,7 @@ type InboxStore interface {
 // ErrIDConflict is for an activity id that was used with another body.
 var ErrIDConflict = errors.New("the activity id was used with another body")
 
-// Inbox is the door in (I1 to I9, H1 to H8 of spec/wire.md).
+// Inbox is the door in (I1 to I12, H1 to H8 of spec/wire.md).
 type Inbox struct {
 	Origin   string // ours
 	Store    InboxStore
@@ -66,11 +66,19 @@ func (i *Inbox) Receive(r *http.Request, body []byte) (Outcome, error) {
 	if err := i.Admit(r.Header); err != nil {
 		return "", err
 	}
-	in, err := parseActivity(body)
-	if err != nil {
-		return "", shapeError(err)
+	var in *incoming
+	// What is signed badly is not read: JSON costs more than all that is checked before a key is looked for.
+	keys := func(ctx context.Context, keyID string, fresh bool) (httpsig.Key, error) {
+		if in == nil {
+			read, err := parseActivity(body)
+			if err != nil {
+				return httpsig.Key{}, shapeError(err)
+			}
+			in = &read
+		}
+		return i.Keys(ctx, keyID, fresh)
 	}
-	owner, err := httpsig.Verify(r.Context(), httpsig.Request{Request: r, Body: body, Origin: i.Origin, Now: i.Now()}, i.Keys)
+	owner, err := httpsig.Verify(r.Context(), httpsig.Request{Request: r, Body: body, Origin: i.Origin, Now: i.Now()}, keys)
 	if err != nil {
 		return "", err
 	}
@@ -83,7 +91,7 @@ func (i *Inbox) Receive(r *http.Request, body []byte) (Outcome, error) {
 	if !in.ours {
 		return Ignored, nil
 	}
-	e, err := i.open(r.Context(), in)
+	e, err := i.open(r.Context(), *in)
 	if err != nil {
 		return "", err
 	}
@@ -158,7 +166,7 @@ func isActivityStreams(h http.Header) bool {
 		kind == "application/ld+json" && slices.Contains(strings.Fields(params["profile"]), "https://www.w3.org/ns/activitystreams"))
 }
 
-// open is I5 to I7.
+// open is I7 to I9.
 func (i *Inbox) open(ctx context.Context, in incoming) (Envelope, error) {
 	origin, err := Origin(in.actor)
 	if err != nil || in.attributedTo != in.actor || !on(origin, in.id) || !on(origin, in.objectID) {

@@ -153,7 +153,7 @@ func TestStrangersBodiesAreBounded(t *testing.T) {
 	require.Contains(t, refused.Body.String(), `"busy"`)
 	close(stop)
 	all.Wait()
-	require.Equal(t, 400, post(bytes.NewReader(most)).Code, "it is let in, and refused for what it is")
+	require.Equal(t, 401, post(bytes.NewReader(most)).Code, "it is let in, and refused for what it is")
 }
 
 func TestLogNamesNobody(t *testing.T) {

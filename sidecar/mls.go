@@ -15,7 +15,7 @@ import (
 
 var errNotMessage = errors.New("not a message that travels between servers")
 
-// classify says what an MLSMessage is (I6).
+// classify says what an MLSMessage is (I8).
 func classify(message []byte) (federation.Kind, error) {
 	m, err := mls.ParseMessage(message)
 	if err != nil {

@@ -42,7 +42,7 @@ func TestOutboxKeepsTheOrderOfAHost(t *testing.T) {
 
 	s = reopen(t, s, dir)
 	lease(now)
-	ids = lease(now.Add(time.Minute), "0")
+	lease(now.Add(time.Minute), "0")
 	s = reopen(t, s, dir) // a crash while it was being tried
 	due, err := s.Outbox.Lease(ctx, now.Add(time.Minute), 10)
 	require.NoError(t, err)
