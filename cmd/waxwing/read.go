@@ -184,7 +184,7 @@ func (r *reader) show(m client.Message) error {
 func (r *reader) missed(e client.Event) error {
 	what := "a change of members was "
 	if e.Message != nil {
-		what = fmt.Sprintf("%q was ", short(plain(e.Message.Text)))
+		what = fmt.Sprintf("“%s” was ", short(plain(e.Message.Text)))
 	}
 	_, err := fmt.Fprintf(r.warnings, "! %s%s\n", what, notDelivered(e.Handle, e.Detail, e.Code))
 	return err
