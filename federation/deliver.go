@@ -192,8 +192,8 @@ func (d *Deliverer) failed(ctx context.Context, x Delivery, err error) func(cont
 	return func(ctx context.Context) error { return d.outbox.Retry(ctx, x.ID, at) }
 }
 
-// concernsOne tells what is about a sender or a recipient from what is about a host: the others must not wait for it.
-func concernsOne(code string) bool { return code == "mailbox_full" || code == "rate_limited" }
+// concernsOne tells what is about a recipient from what is about a host: the others must not wait for it.
+func concernsOne(code string) bool { return code == "mailbox_full" || code == "stranger_limited" }
 
 // reason is what the log may have of an error: nobody's name, and nothing that the other side has worded.
 func reason(err error) string {

@@ -281,7 +281,7 @@ func TestFullMailboxDoesNotHoldUpItsHost(t *testing.T) {
 	b := newHost(t, "b.test")
 	bob := b.actor("/users/bob", keys()[1], nil)
 	o := open(t, b)
-	for _, p := range []*problem.Problem{problem.New(507, "mailbox_full", "no room"), problem.New(429, "rate_limited", "too much")} {
+	for _, p := range []*problem.Problem{problem.New(507, "mailbox_full", "no room"), problem.New(429, "stranger_limited", "too much")} {
 		b.answer(func(w http.ResponseWriter, r *http.Request) { problem.Write(w, p) })
 		o.send(1, bob)
 		e := o.next()

@@ -86,7 +86,7 @@ func TestStrangersLeaveSoMuch(t *testing.T) {
 	fill := func(to *device) (n int) {
 		for ; n < 20; n++ {
 			if status, code := from(to, 10<<10); status != 202 {
-				require.Equal(t, []any{429, "rate_limited"}, []any{status, code})
+				require.Equal(t, []any{429, "stranger_limited"}, []any{status, code})
 				return n
 			}
 		}

@@ -102,7 +102,7 @@ func TestOversizedHeadersAndLies(t *testing.T) {
 	conn, err := net.Dial("tcp", w.hosts["a.test"])
 	require.NoError(t, err)
 	defer conn.Close()
-	_, err = fmt.Fprintf(conn, "POST /waxwing/inbox HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/activity+json\r\nContent-Length: 99\r\n\r\n{}")
+	_, err = fmt.Fprintf(conn, "POST /waxwing/inbox HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/activity+json\r\nSignature: x\r\nContent-Length: 99\r\n\r\n{}")
 	require.NoError(t, err)
 	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
 	half, err := http.ReadResponse(bufio.NewReader(conn), nil)

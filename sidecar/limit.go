@@ -123,7 +123,7 @@ func (p *pending) take(sender string, recipients []string, size int) error {
 	for _, r := range recipients {
 		waits := p.bytes[r]
 		if waits[sender] > 0 && waits[sender]+size > maxOfStranger || waits[origin] > 0 && waits[origin]+size > maxOfStrangers {
-			refused := problem.New(http.StatusTooManyRequests, "rate_limited", "so much waits for somebody who does not know the sender; they have to read it first")
+			refused := problem.New(http.StatusTooManyRequests, "stranger_limited", "so much waits for somebody who does not know the sender; they have to read it first")
 			refused.RetryAfter = 60
 			return refused
 		}
