@@ -5,6 +5,9 @@
 // There are two heads. The signed one is as far as the log has grown; the witnessed one, at it or behind, is what a lookup is
 // answered from, since only that is known to be the same for everybody. [Sequencer.Unwitnessed] gives the one,
 // [Sequencer.Witnessed] moves the other.
+//
+// The map of each head is in memory, and says of each label where its newest entry is. So a store needs no index of labels, which
+// every insert would write to at another place: it is read by number, and whole when the log is opened.
 package sequencer
 
 import (
