@@ -34,25 +34,44 @@ type Envelope struct {
 	Kind         Kind
 	Message      []byte // MLSMessage
 	Receipt      []byte // of the hub; nil if none
+	Plain        bool   // to servers that know the draft and nothing of ours
 }
 
 // Activity gives the Create that carries an envelope to the users of one server.
 func (e Envelope) Activity(to []string, published time.Time) ([]byte, error) {
+	return document(e.create(to, published), "activity "+e.ID)
+}
+
+func (e Envelope) create(to []string, published time.Time) map[string]any {
+	activity := map[string]any{
+		"id": e.ID, "type": "Create", "actor": e.Actor, "to": to, "published": published.UTC().Format(time.RFC3339), "object": e.object(to),
+	}
+	if e.Plain {
+		activity["instrument"] = generator["id"]
+	}
+	return activity
+}
+
+// object has the draft's form, but to plain servers the type is one string: one of the two implementations looks for exactly that, and
+// the other for no type at all. To them the context says which group it is; for others that is the conversation.
+func (e Envelope) object(to []string) map[string]any {
 	object := map[string]any{
 		"id": strings.Replace(e.ID, PathActivities, PathObjects, 1), "type": []string{"Object", string(e.Kind)},
-		"attributedTo": e.Actor, "to": to, "mediaType": mlsMediaType, "encoding": "base64", "content": e.Message, "conversation": e.Conversation,
+		"attributedTo": e.Actor, "to": to, "mediaType": mlsMediaType, "encoding": "base64", "content": e.Message,
+	}
+	if e.Plain {
+		object["type"] = string(e.Kind)
+	}
+	if e.Plain && e.Conversation != "" {
+		object["context"] = e.Conversation
+	}
+	if _, err := Origin(e.Conversation); err == nil || !e.Plain && e.Conversation != "" {
+		object["conversation"] = e.Conversation
 	}
 	if e.Receipt != nil {
 		object["waxwing:receipt"] = e.Receipt
 	}
-	body, err := json.Marshal(map[string]any{
-		"@context": contexts, "id": e.ID, "type": "Create", "actor": e.Actor, "to": to,
-		"published": published.UTC().Format(time.RFC3339), "object": object,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("federation: writing activity %s: %w", e.ID, err)
-	}
-	return body, nil
+	return object
 }
 
 // incoming is an activity as read: nothing in it has been verified. ours is false for what is well-formed and not for us.
@@ -88,21 +107,49 @@ func parseActivity(body []byte) (in incoming, err error) {
 		return in, nil
 	}
 	var mediaType, encoding, content, receipt string
-	read(object, &mediaType, "mediaType")
-	read(object, &encoding, "encoding", "mls:encoding")
-	if mediaType != mlsMediaType || !read(object, &content, "content", "mls:content") || encoding != "base64" && encoding != "" {
+	read(object, &mediaType, spellings("mediaType")...)
+	read(object, &encoding, spellings("encoding")...)
+	if mediaType != mlsMediaType || !read(object, &content, spellings("content")...) || encoding != "base64" && encoding != "" {
 		return in, nil
 	}
 	in.ours = true
 	in.to = append(recipients(doc), recipients(object)...)
-	read(object, &in.objectID, "id")
 	read(object, &in.attributedTo, "attributedTo")
-	read(object, &in.conversation, "conversation", "mls:conversation", "context")
+	readObjectID(object, &in)
+	readConversation(object, &in)
 	in.message = decode(content) // what is no base64 is no message: I8
 	if read(object, &receipt, "waxwing:receipt") {
 		in.receipt = decode(receipt)
 	}
 	return in, nil
+}
+
+// spellings of a key: by itself, with a prefix, or in full.
+func spellings(name string) []string {
+	return []string{name, "mls:" + name, "as:" + name, mlsNamespace + name, "https://www.w3.org/ns/activitystreams#" + name}
+}
+
+const mlsNamespace = "https://purl.archive.org/socialweb/mls#"
+
+// readObjectID: an object that has no URL of its own is part of its activity, and shares the activity's id here.
+func readObjectID(object map[string]json.RawMessage, in *incoming) {
+	if !read(object, &in.objectID, "id") || !strings.HasPrefix(in.objectID, "http:") && !strings.HasPrefix(in.objectID, "https:") {
+		in.objectID = in.id
+	}
+}
+
+// readConversation: what stands in context instead is often the bare id of the group. That is no collection, and says nothing that the
+// message does not say itself.
+func readConversation(object map[string]json.RawMessage, in *incoming) {
+	if read(object, &in.conversation, spellings("conversation")...) {
+		return
+	}
+	var where string
+	if read(object, &where, "context") {
+		if _, err := Origin(where); err == nil {
+			in.conversation = where
+		}
+	}
 }
 
 func isCreate(kind stringList) bool {

@@ -161,6 +161,7 @@ func TestActivityIsInlineAndOfOneOrigin(t *testing.T) {
 	for _, term := range []string{"PrivateMessage", "Welcome", "PublicMessage", "encoding", "conversation", "waxwing:receipt", "waxwing", "mls"} {
 		require.Contains(t, inline, term)
 	}
+	const namespace = "https://github.com/waxwing-dm/waxwing/ns#"
 	require.Equal(t, namespace, inline["waxwing"])
 	require.True(t, strings.HasPrefix(inline["waxwing:receipt"].(map[string]any)["@id"].(string), namespace))
 

@@ -21,33 +21,6 @@ import (
 // ContentType of ActivityPub documents.
 const ContentType = "application/activity+json"
 
-const namespace = "https://github.com/waxwing-dm/waxwing/ns#"
-
-// terms defines inline what is in neither of the two contexts; a remote context that cannot be loaded makes other servers
-// refuse the whole document.
-var terms = map[string]any{
-	"mls":             "https://purl.archive.org/socialweb/mls#",
-	"keyPackages":     map[string]string{"@id": "mls:keyPackages", "@type": "@id"},
-	"messages":        map[string]string{"@id": "mls:messages", "@type": "@id"},
-	"KeyPackage":      "mls:KeyPackage",
-	"PublicMessage":   "mls:PublicMessage",
-	"PrivateMessage":  "mls:PrivateMessage",
-	"Welcome":         "mls:Welcome",
-	"GroupInfo":       "mls:GroupInfo",
-	"encoding":        "mls:encoding",
-	"ciphersuite":     "mls:ciphersuite",
-	"conversation":    map[string]string{"@id": "mls:conversation", "@type": "@id"},
-	"assertionMethod": map[string]string{"@id": "https://w3id.org/security#assertionMethod", "@type": "@id", "@container": "@set"},
-	"Multikey":        "https://w3id.org/security#Multikey",
-	"controller":      map[string]string{"@id": "https://w3id.org/security#controller", "@type": "@id"},
-	"publicKeyMultibase": map[string]string{
-		"@id": "https://w3id.org/security#publicKeyMultibase", "@type": "https://w3id.org/security#multibase"},
-	"waxwing":         namespace,
-	"waxwing:receipt": map[string]string{"@id": namespace + "receipt"},
-}
-
-var contexts = []any{"https://www.w3.org/ns/activitystreams", "https://w3id.org/security/v1", terms}
-
 // KeyID of an actor's HTTP signature key.
 func KeyID(actor string) string { return actor + "#main-key" }
 
@@ -109,27 +82,6 @@ func publicPEM(key *rsa.PublicKey) (string, error) {
 		return "", err
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
-}
-
-// PublishedPackage is a key package as the keyPackages collection shows it.
-type PublishedPackage struct {
-	ID      string
-	Content []byte // raw
-	Suite   string // registry name
-}
-
-// KeyPackages gives the collection of an actor's last-resort packages, inline.
-func KeyPackages(actor string, packages []PublishedPackage) ([]byte, error) {
-	items := make([]any, 0, len(packages))
-	for _, p := range packages {
-		items = append(items, map[string]any{
-			"type": []string{"Object", "KeyPackage"}, "id": p.ID, "attributedTo": actor, "to": "https://www.w3.org/ns/activitystreams#Public",
-			"mediaType": mlsMediaType, "encoding": "base64", "content": p.Content, "ciphersuite": p.Suite,
-		})
-	}
-	return json.Marshal(map[string]any{
-		"@context": contexts, "type": "Collection", "id": actor + "/key-packages", "totalItems": len(items), "items": items,
-	})
 }
 
 // RemoteActor is what we use of somebody else's actor document.

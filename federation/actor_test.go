@@ -77,6 +77,7 @@ func TestKeyPackagesReadBack(t *testing.T) {
 		"type": []any{"Object", "KeyPackage"}, "id": bob + "/key-packages/1", "attributedTo": bob, "to": "https://www.w3.org/ns/activitystreams#Public",
 		"mediaType": "message/mls", "encoding": "base64", "content": base64.StdEncoding.EncodeToString([]byte{1, 2, 3}),
 		"ciphersuite": "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519",
+		"generator":   map[string]any{"id": "https://github.com/waxwing-dm/waxwing", "type": "Application", "name": "Waxwing"},
 	}, m["items"].([]any)[0])
 
 	data, err = federation.KeyPackages(bob, nil)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/internal/problem"
-	"github.com/waxwing-dm/waxwing/mls"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
 )
 
@@ -74,35 +73,7 @@ func (s *Sidecar) actor(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// keyPackages is the collection that peers of the plain draft look at: last-resort packages only.
-func (s *Sidecar) keyPackages(w http.ResponseWriter, r *http.Request) error {
-	actor := s.actorOf(r.PathValue("name"))
-	if err := s.resident(r.Context(), actor); err != nil {
-		return err
-	}
-	list, err := s.newestList(r.Context(), actor)
-	if err != nil {
-		return err
-	}
-	packages, err := s.store.KeyPackages.LastResort(r.Context(), actor, deviceIDs(list), s.now())
-	if err != nil {
-		return err
-	}
-	published := make([]federation.PublishedPackage, 0, len(packages))
-	for _, p := range packages {
-		published = append(published, federation.PublishedPackage{
-			ID: actor + "/key-packages/" + p.Device, Content: p.Body, Suite: mls.X25519AES128GCMSHA256Ed25519.String(),
-		})
-	}
-	doc, err := federation.KeyPackages(actor, published)
-	if err != nil {
-		return err
-	}
-	write(w, http.StatusOK, federation.ContentType, "no-cache", doc)
-	return nil
-}
-
-// private is a collection that its owner reads through the client API and nobody else at all.
+// private is a collection that nobody but its owner has any business with.
 func (s *Sidecar) private(http.ResponseWriter, *http.Request) error {
 	return notAllowed("this is for its owner only")
 }

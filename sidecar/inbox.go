@@ -149,6 +149,9 @@ func (s *Sidecar) submitAtHub(w http.ResponseWriter, r *http.Request) error {
 
 // eventsAtHub is GET <conversation>?after=.
 func (s *Sidecar) eventsAtHub(w http.ResponseWriter, r *http.Request) error {
+	if wantsActivities(r) {
+		return s.conversation(w, r)
+	}
 	if _, err := s.readPeer(w, r, 0, nil); err != nil {
 		return err
 	}

@@ -45,6 +45,19 @@ func headers(message []byte) (groupID []byte, epoch uint64, commit bool, err err
 	return nil, 0, false, errNotMessage
 }
 
+// rawKeyPackage takes the frame off a key package, if it has one. The frame begins as a raw package of suite 5 does, so the start does
+// not tell; what can be read as both to its last byte does not exist.
+func rawKeyPackage(content []byte) ([]byte, error) {
+	if _, err := mls.ParseKeyPackage(content); err == nil {
+		return content, nil
+	}
+	m, err := mls.ParseMessage(content)
+	if err != nil || m.KeyPackage() == nil {
+		return nil, errors.New("not a key package")
+	}
+	return m.KeyPackage().Marshal(), nil
+}
+
 // checkKeyPackage says whether a package may be offered for a device: it is the device's own, the device is in the actor's
 // newest list, and RFC 9420 section 10.1 holds.
 func checkKeyPackage(raw, signatureKey []byte, list keydir.DeviceList, now time.Time) (notAfter uint64, err error) {

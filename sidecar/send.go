@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -90,6 +91,8 @@ type parcel struct {
 	message      []byte
 	receipt      []byte
 	to           []string
+	plain        bool   // in the draft's own spelling
+	activity     string // its id, if it was given already
 }
 
 // withSelf adds the sender, for its other devices.
@@ -125,6 +128,15 @@ func (s *Sidecar) bounded(parcels ...parcel) error {
 // carryOut records a device's request with all its mailbox items and deliveries, in one transaction, and answers. If it was
 // done before, the first answer is given and nothing else happens.
 func (s *Sidecar) carryOut(w http.ResponseWriter, r *http.Request, d store.Device, id string, body []byte, status int, answer []byte, parcels ...parcel) error {
+	answer, err := s.record(r, d, id, body, answer, parcels...)
+	if err != nil {
+		return err
+	}
+	write(w, status, "application/json", "no-store", answer)
+	return nil
+}
+
+func (s *Sidecar) record(r *http.Request, d store.Device, id string, body, answer []byte, parcels ...parcel) ([]byte, error) {
 	hash := sha256.Sum256(body)
 	now := s.now()
 	sending := store.Sending{
@@ -133,12 +145,12 @@ func (s *Sidecar) carryOut(w http.ResponseWriter, r *http.Request, d store.Devic
 	}
 	for _, p := range parcels {
 		if err := s.address(&sending, d, p, now); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	answer, err := s.store.Sent.Record(r.Context(), sending)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, drop := range sending.Drops {
 		s.notify.wake(drop.Actor)
@@ -147,8 +159,7 @@ func (s *Sidecar) carryOut(w http.ResponseWriter, r *http.Request, d store.Devic
 		s.deliverer.Wake()
 		s.notify.wake(d.Actor) // there may be a note
 	}
-	write(w, status, "application/json", "no-store", answer)
-	return nil
+	return answer, nil
 }
 
 // acquaintances are whom somebody knows who has sent these.
@@ -185,8 +196,8 @@ func (s *Sidecar) address(sending *store.Sending, d store.Device, p parcel, now 
 	for _, origin := range origins {
 		for _, some := range portions(remote[origin]) {
 			envelope := federation.Envelope{
-				ID: s.newActivityID(), Actor: d.Actor, To: some, Conversation: p.conversation,
-				Kind: p.kind, Message: p.message, Receipt: p.receipt,
+				ID: cmp.Or(p.activity, s.newActivityID()), Actor: d.Actor, To: some, Conversation: p.conversation,
+				Kind: p.kind, Message: p.message, Receipt: p.receipt, Plain: p.plain,
 			}
 			activity, err := envelope.Activity(some, now)
 			if err != nil {

@@ -77,6 +77,7 @@ type Sidecar struct {
 	notify    *notifier
 	limit     budgets
 	calls     atomic.Int64 // that are being answered
+	streams   streams
 	strangers atomic.Int64 // bytes of bodies that nobody has signed for yet
 	logger    *slog.Logger
 	observer  Observer

@@ -95,6 +95,19 @@ func (c *Client) Claim(ctx context.Context, actor string) ([]ClaimedPackage, err
 	return claimed.Packages, err
 }
 
+// PlainClaim asks for the key packages of an actor whose instance has no directory. They are unverified, and nothing can verify them.
+func (c *Client) PlainClaim(ctx context.Context, actor string) ([]PlainPackage, error) {
+	var claimed PlainClaimed
+	err := c.call(ctx, http.MethodPost, "/plain-claims", Claim{actor}, &claimed)
+	return claimed.Packages, err
+}
+
+// SendPlain sends any MLS message as the draft has it, without a hub and its receipts. The conversation is what the group's founder
+// calls it, and may be empty.
+func (c *Client) SendPlain(ctx context.Context, m Message) error {
+	return c.call(ctx, http.MethodPost, "/plain-messages", m, new(Accepted))
+}
+
 // OpenConversation at the own sidecar's hub.
 func (c *Client) OpenConversation(ctx context.Context, groupID, ticket []byte) (o Opened, err error) {
 	err = c.call(ctx, http.MethodPost, "/conversations", Open{groupID, ticket}, &o)

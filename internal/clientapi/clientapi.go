@@ -130,6 +130,18 @@ type ClaimedPackage struct {
 	LastResort bool   `json:"last_resort"`
 }
 
+// PlainClaimed is the answer to POST /plain-claims, whose body is a Claim.
+type PlainClaimed struct {
+	Packages []PlainPackage `json:"packages"`
+}
+
+// PlainPackage is a key package that an instance without a directory shows. That it is the actor's is that instance's word only.
+type PlainPackage struct {
+	ID         string `json:"id,omitempty"`        // URL
+	Generator  string `json:"generator,omitempty"` // the program that made it
+	KeyPackage Bytes  `json:"key_package"`         // raw
+}
+
 // Open is the body of POST /conversations.
 type Open struct {
 	GroupID Bytes `json:"group_id"`

@@ -119,6 +119,7 @@ func (a Accounts) Listed(ctx context.Context, actor string, devices []string) er
 			"UPDATE device SET listed = 1 WHERE actor = ?1 AND device IN (SELECT value FROM json_each(?2))",
 			"DELETE FROM mailbox WHERE actor = ?1 AND device IN (" + gone + ")",
 			"DELETE FROM key_package WHERE actor = ?1 AND device IN (" + gone + ")",
+			"DELETE FROM key_package_given WHERE actor = ?1 AND device IN (" + gone + ")",
 			"DELETE FROM last_resort WHERE actor = ?1 AND device IN (" + gone + ")",
 			"UPDATE device SET token_hash = x'', waiting = 0, listed = 0 WHERE actor = ?1 AND device IN (" + gone + ")",
 		} {

@@ -102,6 +102,7 @@ var forget = []string{
 	"DELETE FROM mailbox WHERE actor = ?",
 	"DELETE FROM key_package WHERE actor = ?",
 	"DELETE FROM key_package_seen WHERE actor = ?",
+	"DELETE FROM key_package_given WHERE actor = ?",
 	"DELETE FROM last_resort WHERE actor = ?",
 	"DELETE FROM device WHERE actor = ?",
 	"DELETE FROM sent WHERE actor = ?",

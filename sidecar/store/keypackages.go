@@ -110,6 +110,52 @@ func (k KeyPackages) Claim(ctx context.Context, actor string, devices []string, 
 	return claimed, nil
 }
 
+// Give is Claim for a caller that reads a package again by its hash afterwards; see Given. caller is an origin.
+func (k KeyPackages) Give(ctx context.Context, actor string, devices []string, caller string, now time.Time) (given []Claimed, err error) {
+	err = k.db.Update(ctx, func(tx *sql.Tx) error {
+		given = nil
+		for _, device := range devices {
+			c, ok, err := claim(tx, actor, device, now)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				continue
+			}
+			given = append(given, c)
+			if c.LastResort {
+				continue
+			}
+			hash := sha256.Sum256(c.Body)
+			if _, err := tx.Exec("INSERT INTO key_package_given (actor, device, hash, caller, at, body) VALUES (?, ?, ?, ?, ?, ?)",
+				actor, device, hash[:], caller, now.UnixMilli(), c.Body); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: giving key packages: %w", err)
+	}
+	return given, nil
+}
+
+// Given finds a package by its hash that was given to that caller a while ago at most. ErrNotFound.
+func (k KeyPackages) Given(ctx context.Context, actor string, hash []byte, caller string, now time.Time) (body []byte, err error) {
+	err = k.db.View(ctx, func(tx *sql.Tx) error {
+		ok, err := one(tx.QueryRow("SELECT body FROM key_package_given WHERE actor = ? AND hash = ? AND caller = ? AND at >= ?",
+			actor, hash, caller, now.Add(-keepGiven).UnixMilli()), &body)
+		if err == nil && !ok {
+			return ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: reading a key package that was given: %w", err)
+	}
+	return body, nil
+}
+
 // claim takes a one-time package out in one statement, so that no two callers can see the same one.
 func claim(tx *sql.Tx, actor, device string, now time.Time) (Claimed, bool, error) {
 	c := Claimed{Device: device}

@@ -191,4 +191,16 @@ CREATE TABLE acquaintance (
 	who   BLOB NOT NULL,
 	PRIMARY KEY (actor, who)
 ) STRICT, WITHOUT ROWID;
+-- One-time packages that were shown to the server of a caller, which may read them again by their URLs for a while.
+CREATE TABLE key_package_given (
+	actor  TEXT NOT NULL,
+	device TEXT NOT NULL,
+	hash   BLOB NOT NULL,
+	caller TEXT NOT NULL, -- origin
+	at     INTEGER NOT NULL,
+	body   BLOB NOT NULL,
+	PRIMARY KEY (actor, hash),
+	FOREIGN KEY (actor, device) REFERENCES device
+) STRICT;
+CREATE INDEX key_package_given_at ON key_package_given (at);
 `}

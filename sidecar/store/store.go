@@ -99,6 +99,7 @@ const (
 	keepReplay = 30 * 24 * time.Hour
 	keepDead   = 30 * 24 * time.Hour
 	keepScheme = 90 * 24 * time.Hour
+	keepGiven  = 10 * time.Minute
 )
 
 // Sweep removes rows that have served their time.
@@ -113,6 +114,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 		{"DELETE FROM outbox WHERE dead IS NOT NULL AND created < ?", now.Add(-keepDead).UnixMilli()},
 		{"DELETE FROM host_scheme WHERE learnt < ?", now.Add(-keepScheme).UnixMilli()},
 		{"DELETE FROM key_package WHERE not_after < ?", now.Unix()},
+		{"DELETE FROM key_package_given WHERE at < ?", now.Add(-keepGiven).UnixMilli()},
 		{"DELETE FROM key_package_seen WHERE not_after < ?", now.Add(-keepReplay).Unix()}, // an upload that late is refused as expired
 	} {
 		err := s.db.Update(ctx, func(tx *sql.Tx) error {
