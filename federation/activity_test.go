@@ -71,6 +71,35 @@ func TestActivityInAllSpellings(t *testing.T) {
 			delete(o, "to")
 			o["bcc"] = "https://a.example/users/alice"
 		},
+		"type Welcome in full":   func(_, o map[string]any) { o["type"] = "https://purl.archive.org/socialweb/mls#Welcome" },
+		"type GroupInfo, array":  func(_, o map[string]any) { o["type"] = []string{"Object", "GroupInfo"} },
+		"type GroupInfo, prefix": func(_, o map[string]any) { o["type"] = "mls:GroupInfo" },
+		"type PublicMessage":     func(_, o map[string]any) { o["type"] = "PublicMessage" },
+		"type KeyPackage":        func(_, o map[string]any) { o["type"] = "KeyPackage" },
+		"type Note":              func(_, o map[string]any) { o["type"] = "Note" },
+		"type null":              func(_, o map[string]any) { o["type"] = nil },
+		"type an object":         func(_, o map[string]any) { o["type"] = map[string]any{} },
+		"type an empty array":    func(_, o map[string]any) { o["type"] = []string{} },
+		"media type prefixed":    func(_, o map[string]any) { rename(o, "mediaType", "as:mediaType") },
+		"media type by mls":      func(_, o map[string]any) { rename(o, "mediaType", "mls:mediaType") },
+		"content prefixed by as": func(_, o map[string]any) { rename(o, "content", "as:content") },
+		"keys in full": func(_, o map[string]any) {
+			rename(o, "content", "https://www.w3.org/ns/activitystreams#content")
+			rename(o, "mediaType", "https://www.w3.org/ns/activitystreams#mediaType")
+			rename(o, "encoding", mlsNamespace+"encoding")
+			rename(o, "conversation", mlsNamespace+"conversation")
+		},
+		"context beside":          func(_, o map[string]any) { o["context"] = "uri:uuid:1" },
+		"context and activity's":  func(a, _ map[string]any) { a["context"] = "uri:uuid:1" },
+		"null conversation":       func(_, o map[string]any) { o["context"] = o["conversation"]; o["conversation"] = nil },
+		"addressed in cc as well": func(a, o map[string]any) { a["cc"] = []any{"https://c.example/users/carol"} },
+		"instrument a URL":        func(a, _ map[string]any) { a["instrument"] = "https://b.example/client" },
+		"published and summary":   func(a, o map[string]any) { a["summary"], o["summary"], o["published"] = "x", "y", "z" },
+		"signature beside":        func(a, _ map[string]any) { a["proof"] = map[string]any{"type": "DataIntegrityProof"} },
+		"context a list": func(a, o map[string]any) {
+			a["@context"] = []any{"x", nil, map[string]any{"mls": "y"}}
+			o["@context"] = "z"
+		},
 		"to among what is no URL": func(a, o map[string]any) { a["to"] = []any{1, nil, map[string]any{}, "https://a.example/users/alice"} },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -81,6 +110,87 @@ func TestActivityInAllSpellings(t *testing.T) {
 			require.Equal(t, want, in)
 		})
 	}
+}
+
+// What has no URL of its own, as clients send it that their server adds nothing to.
+func TestObjectsWithoutAnID(t *testing.T) {
+	for name, change := range map[string]func(a, o map[string]any){
+		"no object id":     func(_, o map[string]any) { delete(o, "id") },
+		"object id null":   func(_, o map[string]any) { o["id"] = nil },
+		"object id a UUID": func(_, o map[string]any) { o["id"] = "uri:uuid:5e0ba0a4-3a31-4e9f-a1d7-6e5b8f6c0d11" },
+		"object id ap-mls": func(_, o map[string]any) { o["id"] = "ap-mls://group/1" },
+	} {
+		in, err := parseActivity(create(t, change))
+		require.NoError(t, err, name)
+		require.True(t, in.ours, name)
+		require.Equal(t, in.id, in.objectID, name)
+	}
+	in, err := parseActivity(create(t, func(_, o map[string]any) { o["context"] = "uri:uuid:1"; delete(o, "conversation") }))
+	require.NoError(t, err)
+	require.Empty(t, in.conversation, "the id of a group is no collection")
+	in, err = parseActivity(create(t, func(_, o map[string]any) { o["id"] = "https://c.example/o" }))
+	require.NoError(t, err)
+	require.Equal(t, "https://c.example/o", in.objectID, "somebody else's stays to be refused")
+}
+
+// To servers of the plain draft the type is one string, the context names the group, and nothing of ours is there.
+func TestPlainActivity(t *testing.T) {
+	e := Envelope{ID: "https://b.example/waxwing/activities/1", Actor: "https://b.example/users/bob", Conversation: "uri:uuid:1", Kind: KindWelcome,
+		Message: []byte("message"), Plain: true}
+	body, err := e.Activity([]string{"https://a.example/users/alice"}, time.Unix(1e9, 0))
+	require.NoError(t, err)
+	var doc struct{ Object map[string]any }
+	require.NoError(t, json.Unmarshal(body, &doc))
+	require.Equal(t, []any{"Welcome", "uri:uuid:1", nil}, []any{doc.Object["type"], doc.Object["context"], doc.Object["conversation"]})
+	in, err := parseActivity(body)
+	require.NoError(t, err)
+	require.Equal(t, []byte("message"), in.message)
+}
+
+func TestOutgoing(t *testing.T) {
+	const bob = "https://b.example/users/bob"
+	good := func(change func(a, o map[string]any)) []byte { return create(t, change) }
+	out, err := ParseOutgoing(good(func(a, o map[string]any) { a["id"] = "uri:uuid:1"; o["conversation"] = "uri:uuid:2" }), bob)
+	require.NoError(t, err)
+	require.Equal(t, Outgoing{"uri:uuid:1", []string{"https://a.example/users/alice"}, "uri:uuid:2", []byte("message")}, out)
+	var doc map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(good(nil), &doc))
+	out, err = ParseOutgoing(doc["object"], bob)
+	require.NoError(t, err, "a bare object stands for its Create")
+	require.Equal(t, []byte("message"), out.Message)
+	for name, change := range map[string]func(a, o map[string]any){
+		"somebody else's":      func(a, _ map[string]any) { a["actor"] = "https://b.example/users/carol" },
+		"object of another":    func(_, o map[string]any) { o["attributedTo"] = "https://b.example/users/carol" },
+		"actor an object":      func(a, _ map[string]any) { a["actor"] = map[string]any{"id": bob} },
+		"to nobody":            func(a, o map[string]any) { delete(a, "to"); delete(o, "to") },
+		"to everybody":         func(a, _ map[string]any) { a["to"] = public },
+		"to as:Public":         func(a, _ map[string]any) { a["cc"] = "as:Public" },
+		"to what is no URL":    func(a, _ map[string]any) { a["to"] = "alice" },
+		"object by URL":        func(a, _ map[string]any) { a["object"] = "https://b.example/o" },
+		"a note":               func(_, o map[string]any) { o["mediaType"] = "text/html" },
+		"other encoding":       func(_, o map[string]any) { o["encoding"] = "hex" },
+		"no content":           func(_, o map[string]any) { delete(o, "content") },
+		"id too long":          func(a, _ map[string]any) { a["id"] = strings.Repeat("x", 3000) },
+		"conversation is long": func(_, o map[string]any) { o["conversation"] = strings.Repeat("x", 3000) },
+	} {
+		_, err := ParseOutgoing(good(change), bob)
+		require.Error(t, err, name)
+	}
+	for _, text := range []string{"", "null", "[]", "{} {}", `{"a":1,"a":2}`} {
+		_, err := ParseOutgoing([]byte(text), bob)
+		require.Error(t, err, text)
+	}
+}
+
+func FuzzParseOutgoing(f *testing.F) {
+	f.Add(create(f, nil))
+	f.Add([]byte(`{"mediaType":"message/mls","content":"AAAA","to":["https://a.example/u"]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		out, err := ParseOutgoing(data, "https://b.example/users/bob")
+		if err == nil && (len(out.To) == 0 || len(out.ID) > 2048 || len(out.Conversation) > 2048) {
+			t.Fatal(out)
+		}
+	})
 }
 
 func TestActivitiesThatAreNotOurs(t *testing.T) {
