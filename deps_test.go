@@ -33,7 +33,7 @@ const module = "github.com/waxwing-dm/waxwing/"
 //   - sandbox is both wings in one process and therefore on top; nobody but cmd/waxwing imports it.
 //
 // mls/interop is a module of its own, so that gRPC is not in the go.mod of whoever imports mls. It is not listed here: its own
-// test says that mls is all it knows of this house.
+// test says that mls is all it knows of this house. federation/jsonld is another: tests only, over a JSON-LD processor.
 var rooms = map[string][]string{
 	"mls":                              nil,
 	"mls/tsmls":                        nil, // tests only: talks to another implementation

@@ -33,6 +33,22 @@ func FuzzParseActivity(f *testing.F) {
 	})
 }
 
+// FuzzPlainPackages walks through what an actor document may have for keyPackages, without a server to follow links to.
+func FuzzPlainPackages(f *testing.F) {
+	f.Add([]byte(`{"type":"Collection","items":[{"id":"https://b.example/1","mediaType":"message/mls","content":"AAAA","generator":{"name":"x"}},"https://b.example/2"]}`))
+	f.Add([]byte(`[[[[[[[[[{"mls:content":"AAAA","mediaType":"message/mls","attributedTo":["https://b.example/users/bob"]}]]]]]]]]]`))
+	f.Add([]byte(`{"first":{"next":{"orderedItems":{"content":"x","generator":"y"}}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		w := walk{actor: "https://b.example/users/bob", origin: "nowhere", seen: map[string]bool{}}
+		w.value(t.Context(), data, 0)
+		require.LessOrEqual(t, len(w.found), maxPlainPackages)
+		for _, p := range w.found {
+			require.NotEmpty(t, p.Content)
+			require.LessOrEqual(t, len(p.Generator), 200)
+		}
+	})
+}
+
 func FuzzParseActor(f *testing.F) {
 	const id = "https://b.example/users/bob"
 	const pem = `-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAL0=\n-----END PUBLIC KEY-----\n`

@@ -17,6 +17,7 @@ import (
 const (
 	maxPlainPackages = 32
 	maxPlainAsked    = 20 // documents, the actor's not among them
+	maxPlainPackage  = 64 << 10
 )
 
 // PlainPackage is a key package that a server of the plain draft shows. Nothing but that server says that it is the actor's.
@@ -171,7 +172,7 @@ func (w *walk) keep(object map[string]json.RawMessage) {
 		return
 	}
 	p := PlainPackage{Content: decode(content)}
-	if len(p.Content) == 0 {
+	if len(p.Content) == 0 || len(p.Content) > maxPlainPackage {
 		return
 	}
 	if read(object, &p.ID, "id"); !on(w.origin, p.ID) {

@@ -78,6 +78,14 @@ func TestCalls(t *testing.T) {
 		{"claim", `{"packages":[{"device":"d","key_package":"AQ==","last_resort":true}]}`,
 			func(c *clientapi.Client) (any, error) { return c.Claim(ctx, "a") },
 			"POST", "/waxwing/v1/claims", `{"actor":"a"}`, []clientapi.ClaimedPackage{{Device: "d", KeyPackage: []byte{1}, LastResort: true}}},
+		{"claim of a plain peer", `{"packages":[{"id":"i","generator":"g","key_package":"AQ=="}]}`,
+			func(c *clientapi.Client) (any, error) { return c.PlainClaim(ctx, "a") },
+			"POST", "/waxwing/v1/plain-claims", `{"actor":"a"}`, []clientapi.PlainPackage{{ID: "i", Generator: "g", KeyPackage: []byte{1}}}},
+		{"send to a plain peer", `{"id":"i"}`,
+			func(c *clientapi.Client) (any, error) {
+				return nil, c.SendPlain(ctx, clientapi.Message{ID: "i", Message: []byte{1}, To: []string{"a"}})
+			},
+			"POST", "/waxwing/v1/plain-messages", `{"id":"i","conversation":"","message":"AQ==","to":["a"]}`, nil},
 		{"open", `{"conversation":"c","receipt":"AQ=="}`,
 			func(c *clientapi.Client) (any, error) { return c.OpenConversation(ctx, []byte{1}, []byte{2}) },
 			"POST", "/waxwing/v1/conversations", `{"group_id":"AQ==","ticket":"Ag=="}`, clientapi.Opened{Conversation: "c", Receipt: []byte{1}}},
