@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -97,6 +98,46 @@ func TestSignedGetServesEachPackageOnce(t *testing.T) {
 	w.advance(11 * 60e9)
 	status, _ = p.signedGet(first.Items[0].ID, p.mallory())
 	require.Equal(t, 404, status, "for a while")
+}
+
+// Claims and signed GETs take from the same shelf, all at once.
+func TestNoPackageIsGivenTwice(t *testing.T) {
+	w := newWorld(t)
+	a, p := w.box("a.test"), w.peer("c.test")
+	a.start()
+	alice, bob := a.person("alice"), a.person("bob")
+	alice.upload(20)
+	var mu sync.Mutex
+	seen := map[string]int{}
+	count := func(content []byte) {
+		kp, err := mls.ParseKeyPackage(content)
+		require.NoError(t, err)
+		mu.Lock()
+		defer mu.Unlock()
+		if !kp.LastResort() {
+			seen[string(content)]++
+		}
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 4 {
+				_, body := p.signedGet(alice.actor+"/key-packages", p.mallory())
+				var doc packagesDoc
+				if json.Unmarshal(body, &doc) == nil && len(doc.Items) == 1 {
+					count(doc.Items[0].Content)
+				}
+				if claimed, err := bob.Claim(ctx, alice.actor); err == nil {
+					count(claimed[0].KeyPackage)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.Len(t, seen, 20)
+	for _, times := range seen {
+		require.Equal(t, 1, times)
+	}
 }
 
 func TestLookingUnsignedTakesNothing(t *testing.T) {
