@@ -145,6 +145,7 @@ func (p *process) slowUpload(token string) (finish func() (*http.Response, error
 	hash := sha256.Sum256(content)
 	conn, err := net.Dial("tcp", p.address)
 	require.NoError(p.t, err)
+	p.t.Cleanup(func() { conn.Close() }) // a connection that nobody holds on to is closed by the garbage collector
 	_, err = fmt.Fprintf(conn, "PUT /waxwing/v1/blobs/%s HTTP/1.1\r\nHost: a.example\r\nAuthorization: Bearer %s\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n%s",
 		hex.EncodeToString(hash[:]), token, len(content), content[:100])
 	require.NoError(p.t, err)
