@@ -18,8 +18,13 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	voi "github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
 	"golang.org/x/mod/sumdb/tlog"
 )
+
+// likeTheStandardLibrary takes the signatures that crypto/ed25519 takes and no others, in about half the time: a log verifies one for each
+// entry, and so does whoever audits it.
+var likeTheStandardLibrary = &voi.Options{Verify: voi.VerifyOptionsStdLib}
 
 // Kind of an entry.
 type Kind uint8
@@ -159,7 +164,7 @@ func (s Statement) VerifySignature(previous *Statement) error {
 	if s.Kind == KindRevoke && previous == nil {
 		return Failed("L6", "a revocation that comes after nothing")
 	}
-	if !ed25519.Verify(s.AuthKey[:], s.signed(previous), s.Signature[:]) {
+	if !voi.VerifyWithOptions(s.AuthKey[:], s.signed(previous), s.Signature[:], likeTheStandardLibrary) {
 		return Failed("L6", "the signature does not verify")
 	}
 	return nil
