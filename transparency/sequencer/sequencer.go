@@ -191,19 +191,8 @@ func New(ctx context.Context, c Config) (*Sequencer, error) {
 }
 
 func (s *Sequencer) setKey(origin string, key ed25519.PrivateKey) error {
-	secret, err := signerKey(origin, key)
-	if err != nil {
-		return err
-	}
-	if s.signer, err = note.NewSigner(secret); err != nil {
-		return err
-	}
-	s.public = key.Public().(ed25519.PublicKey)
-	public, err := note.NewEd25519VerifierKey(origin, s.public)
-	if err != nil {
-		return err
-	}
-	s.verifier, err = note.NewVerifier(public)
+	own, err := newSigner(origin, key)
+	s.signer, s.verifier, s.public = own, own.Verifier, key.Public().(ed25519.PublicKey)
 	return err
 }
 

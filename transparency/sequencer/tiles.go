@@ -2,9 +2,6 @@ package sequencer
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -64,22 +61,6 @@ func (s *Sequencer) bundle(ctx context.Context, t tlog.Tile) ([]byte, error) {
 		b = append(b, e...)
 	}
 	return b, nil
-}
-
-const algEd25519 = 1 // of signed notes
-
-func keyHash(name string, key []byte) uint32 {
-	h := sha256.Sum256(append([]byte(name+"\n"), key...))
-	return binary.BigEndian.Uint32(h[:])
-}
-
-func signerKey(origin string, key ed25519.PrivateKey) (string, error) {
-	if strings.ContainsAny(origin, "+ \n") || origin == "" {
-		return "", fmt.Errorf("sequencer: %q cannot be an origin", origin)
-	}
-	public := append([]byte{algEd25519}, key.Public().(ed25519.PublicKey)...)
-	private := append([]byte{algEd25519}, key.Seed()...)
-	return fmt.Sprintf("PRIVATE+KEY+%s+%08x+%s", origin, keyHash(origin, public), base64.StdEncoding.EncodeToString(private)), nil
 }
 
 // VerifierKey is the text form of the log's public key, as discovery documents have it.
