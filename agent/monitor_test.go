@@ -26,11 +26,12 @@ func (p *person) monitored(fromStart bool) (device.Monitor, error) {
 	p.w.t.Helper()
 	number, err := p.StartScan(fromStart)
 	require.NoError(p.w.t, err)
-	p.await("the scan ends", func() bool { s := p.Scanning(); return s.Number >= number && !s.Running })
+	var ended agent.Scan // the next one may have begun when this is looked at
+	p.await("the scan ends", func() bool { ended = p.Scanning(); return ended.Number >= number && !ended.Running })
 	m, ok, err := p.Monitor()
 	require.NoError(p.w.t, err)
 	require.True(p.w.t, ok)
-	return m, p.Scanning().Err
+	return m, ended.Err
 }
 
 func (p *person) alarms() (codes []string) {
