@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
 	"github.com/waxwing-dm/waxwing/transparency/sequencer"
@@ -76,6 +78,12 @@ func (s *Sidecar) erasable(ctx context.Context, actor string) (bool, error) {
 // serveNobody serves as soon as and as long as nobody else does, so that there is always one who writes the log and never two.
 func (s *Sidecar) serveNobody(ctx context.Context) error {
 	for {
+		if s.collector == nil && s.wasWitnessed() {
+			if release, err := s.store.Occupy(); err == nil { // nobody serves who knows the witnesses
+				release()
+				return errors.New("sidecar: erasing an account: the log has witnesses, and none were named: an entry that they were not asked about must not be signed")
+			}
+		}
 		l := unreachable{make(chan struct{}), new(sync.Once)}
 		err := s.Serve(ctx, l)
 		if !errors.Is(err, store.ErrOccupied) {
@@ -87,6 +95,16 @@ func (s *Sidecar) serveNobody(ctx context.Context) error {
 		case <-time.After(eraseEvery):
 		}
 	}
+}
+
+// wasWitnessed: there is more than the log's own signature under what it serves.
+func (s *Sidecar) wasWitnessed() bool {
+	signed, err := s.log.Checkpoint()
+	if err != nil {
+		return false
+	}
+	n, err := note.Open(signed, note.VerifierList(s.log.Verifier()))
+	return err == nil && len(n.UnverifiedSigs) > 0
 }
 
 func (s *Sidecar) watchErasure(ctx context.Context, actor string, tell func(EraseStep)) error {

@@ -126,6 +126,30 @@ func TestEraseWhenNobodyServes(t *testing.T) {
 	require.ErrorContains(t, s.Erase(ctx, "../x", nil), "a name has")
 }
 
+// TestEraseAsksTheWitnesses: of a log that has some nothing is signed behind their back, also if nobody serves.
+func TestEraseAsksTheWitnesses(t *testing.T) {
+	w := newWorld(t)
+	a, _ := witnessed(w, 3, 2)
+	a.visible()
+	alice := a.person("alice")
+	a.visible()
+	size := a.Log().Size()
+	a.stop()
+	alone, err := sidecar.Open(sidecar.Config{DataDir: a.dir, Hosts: w.hosts, Now: w.now})
+	require.NoError(t, err)
+	require.ErrorContains(t, alone.Erase(ctx, "alice", func(sidecar.EraseStep) {}), "the log has witnesses, and none were named")
+	require.Equal(t, size, alone.Log().Size())
+	require.NoError(t, alone.Close())
+	asking, err := sidecar.Open(sidecar.Config{DataDir: a.dir, Hosts: w.hosts, Now: w.now, Witnesses: a.policy})
+	require.NoError(t, err)
+	asking.Hurry()
+	require.NoError(t, asking.Erase(ctx, "alice", func(sidecar.EraseStep) {}))
+	require.NoError(t, asking.Close())
+	a.start()
+	res, _ := a.get("/waxwing/directory?from=0&actor=" + alice.actor)
+	require.Equal(t, 410, res.StatusCode)
+}
+
 // TestEraseAfterACrash ends the process after each step of an erasure in turn.
 func TestEraseAfterACrash(t *testing.T) {
 	for _, done := range []int{store.ErasureAsked, store.ErasureGone, store.ErasureLogged} {

@@ -23,7 +23,9 @@ What stays is the log's entries under a label that nobody can connect with the
 account who does not have this instance's VRF key, and commitments to device
 lists that nobody can open any more.
 
-The sidecar may be serving meanwhile. The command can be repeated, and what it
+The sidecar may be serving meanwhile. If it is not, and the log has witnesses,
+name their policy as for serve: the entry is signed only after they were asked
+what they have seen, and shown only when they have seen it. The command can be repeated, and what it
 has begun is finished after a restart. "waxwingd account add NAME" makes the
 account anew; everybody who knew the person is then told that the keys changed.`
 
@@ -32,7 +34,7 @@ func newErase() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "erase NAME", Short: "Forget a person", Long: eraseLong, Args: cobra.ExactArgs(1),
-		Example: "  waxwingd erase alice --data /var/lib/waxwingd",
+		Example: "  waxwingd erase alice --data /var/lib/waxwingd\n  waxwingd erase alice --config /etc/waxwingd.toml",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withSidecar(flags, func(s *sidecar.Sidecar) error {
 				if !yes {
@@ -44,7 +46,7 @@ func newErase() *cobra.Command {
 			})
 		},
 	}
-	flags = settings.Bind(cmd, "data")
+	flags = settings.Bind(cmd, "data", "witnesses")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
 }

@@ -74,7 +74,11 @@ func withSidecar(flags *settings.Flags, f func(*sidecar.Sidecar) error) error {
 	if err != nil {
 		return err
 	}
-	s, err := sidecar.Open(sidecar.Config{Instance: in.Instance, DataDir: in.Data})
+	policy, err := loadPolicy(in.Witnesses)
+	if err != nil {
+		return err
+	}
+	s, err := sidecar.Open(sidecar.Config{Instance: in.Instance, DataDir: in.Data, Witnesses: policy})
 	if err != nil {
 		return err
 	}
