@@ -32,6 +32,29 @@ func sightingOf(t *testing.T, note []byte) transparency.Sighting {
 	return transparency.Sighting{Origin: transparency.OriginHash(c.Origin), Size: c.Size, Root: c.Root}
 }
 
+// forks has the log of a box go on in two ways, to the same size, one of which the witness of another has cosigned.
+func (a *box) forks(b *box, alice, bob *device) (shown, other []byte) {
+	t := a.w.t
+	a.stop()
+	forked := filepath.Join(t.TempDir(), "forked")
+	copyFolder(t, a.dir, forked)
+	a.start()
+	a.person("carol")
+	_, shown = a.get("/waxwing/log/checkpoint")
+	_, err := bob.Lookup(ctx, alice.actor, 0)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { res, _ := b.cosign(shown); return res.StatusCode == http.StatusOK }, 20*time.Second, 10*time.Millisecond)
+	s, err := sidecar.Open(sidecar.Config{Instance: a.instance, DataDir: forked, Hosts: a.w.hosts, Now: a.w.now})
+	require.NoError(t, err)
+	require.NoError(t, s.Log().Release(ctx))
+	require.NoError(t, s.Log().Pad(ctx))
+	other, err = s.Log().Checkpoint()
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.Equal(t, sightingOf(t, shown).Size, sightingOf(t, other).Size)
+	return shown, other
+}
+
 // TestG12SidecarsCompare what they have seen of logs, with whatever they ask each other: a log that showed another history to a third
 // instance than to this one is found out, and the evidence of it is shown to everybody.
 func TestG12SidecarsCompare(t *testing.T) {
@@ -41,32 +64,15 @@ func TestG12SidecarsCompare(t *testing.T) {
 	a.start()
 	b.start()
 	alice, bob := a.person("alice"), b.person("bob")
-	a.stop()
-	forked := filepath.Join(t.TempDir(), "forked")
-	copyFolder(t, a.dir, forked)
-	a.start()
-	a.person("carol")
-	_, shown := a.get("/waxwing/log/checkpoint")
-	_, err := bob.Lookup(ctx, alice.actor, 0)
-	require.NoError(t, err)
-	require.Eventually(t, func() bool { res, _ := b.cosign(shown); return res.StatusCode == http.StatusOK }, 20*time.Second, 10*time.Millisecond)
+	_, other := a.forks(b, alice, bob)
 
 	// What honest instances tell each other is quiet.
-	_, err = bob.Claim(ctx, alice.actor)
+	_, err := bob.Claim(ctx, alice.actor)
 	require.NoError(t, err)
 	_, err = alice.Claim(ctx, bob.actor)
 	require.NoError(t, err)
 	require.NotContains(t, w.logs(), "another history")
 	require.Empty(t, b.split())
-
-	s, err := sidecar.Open(sidecar.Config{Instance: a.instance, DataDir: forked, Hosts: w.hosts, Now: w.now})
-	require.NoError(t, err)
-	require.NoError(t, s.Log().Release(ctx))
-	require.NoError(t, s.Log().Pad(ctx))
-	other, err := s.Log().Checkpoint()
-	require.NoError(t, err)
-	require.NoError(t, s.Close())
-	require.Equal(t, sightingOf(t, shown).Size, sightingOf(t, other).Size)
 
 	hash := witness.OriginHash(a.pin().Origin)
 	shows.docs[witnessing.Path+"/"+hex.EncodeToString(hash[:])+"/checkpoint"] = other
@@ -108,24 +114,9 @@ func TestG12SidecarsCompare(t *testing.T) {
 
 // TestARefusedCheckpointIsEvidence: who asks a witness to cosign a second history has brought the proof along.
 func TestARefusedCheckpointIsEvidence(t *testing.T) {
-	w, a, b := two(t)
+	_, a, b := two(t)
 	alice, bob := a.person("alice"), b.person("bob")
-	a.stop()
-	forked := filepath.Join(t.TempDir(), "forked")
-	copyFolder(t, a.dir, forked)
-	a.start()
-	a.person("carol")
-	_, shown := a.get("/waxwing/log/checkpoint")
-	_, err := bob.Lookup(ctx, alice.actor, 0)
-	require.NoError(t, err)
-	require.Eventually(t, func() bool { res, _ := b.cosign(shown); return res.StatusCode == http.StatusOK }, 20*time.Second, 10*time.Millisecond)
-	s, err := sidecar.Open(sidecar.Config{Instance: a.instance, DataDir: forked, Hosts: w.hosts, Now: w.now})
-	require.NoError(t, err)
-	require.NoError(t, s.Log().Release(ctx))
-	require.NoError(t, s.Log().Pad(ctx))
-	other, err := s.Log().Checkpoint()
-	require.NoError(t, err)
-	require.NoError(t, s.Close())
+	_, other := a.forks(b, alice, bob)
 	res, _ := b.request(http.MethodPost, witnessing.Path+"/add-checkpoint", strings.NewReader("old 3\n\n"+string(other)), nil)
 	require.Equal(t, http.StatusUnprocessableEntity, res.StatusCode)
 	require.Len(t, b.split(), 1)

@@ -33,7 +33,7 @@ type Device struct {
 func (a Accounts) Add(ctx context.Context, account Account) error {
 	err := a.db.Update(ctx, func(tx *sql.Tx) error {
 		var step int
-		if erasing, err := one(tx.QueryRow("SELECT step FROM erasure WHERE actor = ?", account.Actor), &step); err != nil || erasing {
+		if erasing, err := sqlite.One(tx.QueryRow("SELECT step FROM erasure WHERE actor = ?", account.Actor), &step); err != nil || erasing {
 			return orElse(err, ErrErasing)
 		}
 		done, err := tx.Exec("INSERT INTO account (actor, rsa_key, code_hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -72,7 +72,7 @@ func changed(done sql.Result, err error, none error) error {
 // Get an account. ErrNotFound.
 func (a Accounts) Get(ctx context.Context, actor string) (account Account, err error) {
 	err = a.db.View(ctx, func(tx *sql.Tx) error {
-		ok, err := one(tx.QueryRow("SELECT actor, rsa_key, code_hash FROM account WHERE actor = ?", actor),
+		ok, err := sqlite.One(tx.QueryRow("SELECT actor, rsa_key, code_hash FROM account WHERE actor = ?", actor),
 			&account.Actor, &account.RSAKey, &account.CodeHash)
 		if err == nil && !ok {
 			return ErrNotFound
@@ -157,7 +157,7 @@ func (a Accounts) HasDevice(ctx context.Context, actor, device string) (has bool
 // Device of a token. ErrNotFound.
 func (a Accounts) Device(ctx context.Context, actor string, tokenHash []byte) (d Device, err error) {
 	err = a.db.View(ctx, func(tx *sql.Tx) error {
-		ok, err := one(tx.QueryRow("SELECT actor, device, signature_key FROM device WHERE actor = ? AND token_hash = ? AND token_hash <> x''", actor, tokenHash),
+		ok, err := sqlite.One(tx.QueryRow("SELECT actor, device, signature_key FROM device WHERE actor = ? AND token_hash = ? AND token_hash <> x''", actor, tokenHash),
 			&d.Actor, &d.ID, &d.SignatureKey)
 		if err == nil && !ok {
 			return ErrNotFound

@@ -111,7 +111,7 @@ func (b Blobs) RemoveGone(ctx context.Context) error {
 func (b Blobs) removeSome(tx *sql.Tx) (more bool, err error) {
 	var gone []string
 	rows, err := tx.Query("SELECT hash FROM blob_gone WHERE hash > '' LIMIT ?", removedAtOnce)
-	if err := each(rows, err, func(rows *sql.Rows) error {
+	if err := sqlite.Each(rows, err, func(rows *sql.Rows) error {
 		var hash string
 		err := rows.Scan(&hash)
 		gone = append(gone, hash)

@@ -55,7 +55,7 @@ func (e Erasures) change(ctx context.Context, doing, statement, actor string) er
 func (e Erasures) Pending(ctx context.Context) (pending []Erasure, err error) {
 	err = e.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query("SELECT actor, step FROM erasure WHERE actor > '' LIMIT 100")
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var x Erasure
 			err := rows.Scan(&x.Actor, &x.Step)
 			pending = append(pending, x)
@@ -71,7 +71,7 @@ func (e Erasures) Pending(ctx context.Context) (pending []Erasure, err error) {
 // Step of an actor's erasure; false if there is none.
 func (e Erasures) Step(ctx context.Context, actor string) (step int, pending bool, err error) {
 	err = e.db.View(ctx, func(tx *sql.Tx) (err error) {
-		pending, err = one(tx.QueryRow("SELECT step FROM erasure WHERE actor = ?", actor), &step)
+		pending, err = sqlite.One(tx.QueryRow("SELECT step FROM erasure WHERE actor = ?", actor), &step)
 		return err
 	})
 	if err != nil {
@@ -120,7 +120,7 @@ func recall(tx *sql.Tx, actor string) error {
 	lanes := map[string]bool{}
 	var gone []waiting
 	rows, err := tx.Query("DELETE FROM outbox WHERE sender = ? RETURNING lane, host, length(body)", actor)
-	if err := each(rows, err, func(rows *sql.Rows) error {
+	if err := sqlite.Each(rows, err, func(rows *sql.Rows) error {
 		x := waiting{sender: actor}
 		err := rows.Scan(&x.lane, &x.host, &x.size)
 		gone, lanes[x.lane] = append(gone, x), true

@@ -31,7 +31,7 @@ func (h Hub) OpenGroup(ctx context.Context, groupID []byte, s hub.State, receipt
 func (h Hub) Group(ctx context.Context, groupID []byte) (s hub.State, found bool, err error) {
 	var head, ticket []byte
 	err = h.db.View(ctx, func(tx *sql.Tx) (err error) {
-		found, err = one(tx.QueryRow("SELECT term, seq, epoch, head, ticket FROM hub_group WHERE group_id = ?", groupID),
+		found, err = sqlite.One(tx.QueryRow("SELECT term, seq, epoch, head, ticket FROM hub_group WHERE group_id = ?", groupID),
 			&s.Term, &s.Seq, &s.Epoch, &head, &ticket)
 		return err
 	})
@@ -74,7 +74,7 @@ func (h Hub) Events(ctx context.Context, groupID []byte, after uint64, limit int
 	}
 	err = h.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query("SELECT receipt, message FROM hub_event WHERE group_id = ? AND seq > ? ORDER BY seq LIMIT ?", groupID, after, limit)
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var e hub.Event
 			if err := rows.Scan(&e.Receipt, &e.Commit); err != nil {
 				return err

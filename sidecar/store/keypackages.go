@@ -143,7 +143,7 @@ func (k KeyPackages) Give(ctx context.Context, actor string, devices []string, c
 // Given finds a package by its hash that was given to that caller a while ago at most. ErrNotFound.
 func (k KeyPackages) Given(ctx context.Context, actor string, hash []byte, caller string, now time.Time) (body []byte, err error) {
 	err = k.db.View(ctx, func(tx *sql.Tx) error {
-		ok, err := one(tx.QueryRow("SELECT body FROM key_package_given WHERE actor = ? AND hash = ? AND caller = ? AND at >= ?",
+		ok, err := sqlite.One(tx.QueryRow("SELECT body FROM key_package_given WHERE actor = ? AND hash = ? AND caller = ? AND at >= ?",
 			actor, hash, caller, now.Add(-keepGiven).UnixMilli()), &body)
 		if err == nil && !ok {
 			return ErrNotFound
@@ -159,7 +159,7 @@ func (k KeyPackages) Given(ctx context.Context, actor string, hash []byte, calle
 // claim takes a one-time package out in one statement, so that no two callers can see the same one.
 func claim(tx *sql.Tx, actor, device string, now time.Time) (Claimed, bool, error) {
 	c := Claimed{Device: device}
-	ok, err := one(tx.QueryRow(`DELETE FROM key_package WHERE id = (SELECT id FROM key_package
+	ok, err := sqlite.One(tx.QueryRow(`DELETE FROM key_package WHERE id = (SELECT id FROM key_package
 		WHERE actor = ? AND device = ? AND not_after > ? ORDER BY id LIMIT 1) RETURNING body`, actor, device, now.Unix()), &c.Body)
 	if ok || err != nil {
 		return c, ok, err
@@ -169,7 +169,7 @@ func claim(tx *sql.Tx, actor, device string, now time.Time) (Claimed, bool, erro
 
 func lastResort(tx *sql.Tx, actor, device string, now time.Time) (Claimed, bool, error) {
 	c := Claimed{Device: device, LastResort: true}
-	ok, err := one(tx.QueryRow("SELECT body FROM last_resort WHERE actor = ? AND device = ? AND not_after > ?", actor, device, now.Unix()), &c.Body)
+	ok, err := sqlite.One(tx.QueryRow("SELECT body FROM last_resort WHERE actor = ? AND device = ? AND not_after > ?", actor, device, now.Unix()), &c.Body)
 	return c, ok, err
 }
 

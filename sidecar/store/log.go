@@ -18,7 +18,7 @@ type Log struct{ db *sqlite.DB }
 // Head of the log and of what was witnessed of it.
 func (l Log) Head(ctx context.Context) (h sequencer.Heads, err error) {
 	err = l.db.View(ctx, func(tx *sql.Tx) error {
-		_, err := one(tx.QueryRow("SELECT size, checkpoint, witnessed_size, witnessed FROM log_head WHERE one = 1"),
+		_, err := sqlite.One(tx.QueryRow("SELECT size, checkpoint, witnessed_size, witnessed FROM log_head WHERE one = 1"),
 			&h.Size, &h.Checkpoint, &h.WitnessedSize, &h.Witnessed)
 		return err
 	})
@@ -144,7 +144,7 @@ func forgetRows(tx sqlite.Writer, indexes []int64) error {
 func (l Log) Row(ctx context.Context, index int64) (entry []byte, r sequencer.Row, found bool, err error) {
 	var opening []byte
 	err = l.db.View(ctx, func(tx *sql.Tx) (err error) {
-		found, err = one(tx.QueryRow("SELECT entry, opening, content FROM log_entry WHERE idx = ? AND opening IS NOT NULL", index), &entry, &opening, &r.Content)
+		found, err = sqlite.One(tx.QueryRow("SELECT entry, opening, content FROM log_entry WHERE idx = ? AND opening IS NOT NULL", index), &entry, &opening, &r.Content)
 		return err
 	})
 	if err != nil || !found {
@@ -162,7 +162,7 @@ func (l Log) Row(ctx context.Context, index int64) (entry []byte, r sequencer.Ro
 func (l Log) Rows(ctx context.Context, f func(index int64, entry []byte) error) error {
 	err := l.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query("SELECT idx, entry FROM log_entry WHERE opening IS NOT NULL ORDER BY idx")
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var index int64
 			var entry sql.RawBytes
 			if err := rows.Scan(&index, &entry); err != nil {
@@ -202,7 +202,7 @@ func (l Log) Hashes(ctx context.Context, indexes []int64) ([]tlog.Hash, error) {
 func (l Log) Entries(ctx context.Context, from, count int64) (entries [][]byte, err error) {
 	err = l.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query("SELECT entry FROM log_entry WHERE idx >= ? AND idx < ? ORDER BY idx", from, from+count)
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var e []byte
 			if err := rows.Scan(&e); err != nil {
 				return err

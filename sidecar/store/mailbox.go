@@ -52,7 +52,7 @@ type Drop struct {
 func put(tx *sql.Tx, d Drop) (refused bool, err error) {
 	rows, err := tx.Query("SELECT device, cursor, waiting FROM device WHERE actor = ? AND device <> ? AND token_hash <> x''", d.Actor, d.Except)
 	var boxes []mailbox
-	if err := each(rows, err, func(rows *sql.Rows) error {
+	if err := sqlite.Each(rows, err, func(rows *sql.Rows) error {
 		b := mailbox{actor: d.Actor}
 		err := rows.Scan(&b.device, &b.cursor, &b.waiting)
 		boxes = append(boxes, b)
@@ -104,7 +104,7 @@ func (b mailbox) add(tx *sql.Tx, i Item) error {
 // tell writes an item for one device, full or not: it is about what the device has sent, and nobody else can cause it.
 func tell(tx *sql.Tx, actor, device string, i Item) error {
 	b := mailbox{actor: actor, device: device}
-	here, err := one(tx.QueryRow("SELECT cursor, waiting FROM device WHERE actor = ? AND device = ? AND token_hash <> x''", actor, device), &b.cursor, &b.waiting)
+	here, err := sqlite.One(tx.QueryRow("SELECT cursor, waiting FROM device WHERE actor = ? AND device = ? AND token_hash <> x''", actor, device), &b.cursor, &b.waiting)
 	if err != nil || !here {
 		return err
 	}
@@ -129,7 +129,7 @@ func (m Mailboxes) Read(ctx context.Context, actor, device string, after uint64,
 		rows, err := tx.Query(`SELECT cursor, activity, sender, conversation, message, receipt, received, undelivered FROM mailbox
 			WHERE actor = ? AND device = ? AND cursor > ? ORDER BY cursor LIMIT ?`, actor, device, int64(after), limit)
 		size := 0
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var i Item
 			if size > maxBytes {
 				return nil

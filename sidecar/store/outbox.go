@@ -43,7 +43,7 @@ func enqueue(tx *sql.Tx, d federation.Delivery, now int64, granted bool) (full b
 		most int64
 	}{{d.Host, maxToHost}, {d.Sender, maxFromSender}} {
 		var waits int64
-		if _, err := one(tx.QueryRow("SELECT bytes FROM outbox_load WHERE who = ?", x.who), &waits); err != nil {
+		if _, err := sqlite.One(tx.QueryRow("SELECT bytes FROM outbox_load WHERE who = ?", x.who), &waits); err != nil {
 			return false, err
 		}
 		if granted {
@@ -105,7 +105,7 @@ func (o Outbox) Lease(ctx context.Context, now time.Time, n int) (due []federati
 	defer o.leased.mu.Unlock()
 	err = o.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query(dueHeads, now.UnixMilli(), now.Add(wrongClock).UnixMilli(), n+len(o.leased.ids))
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var d federation.Delivery
 			var recipients string
 			var created int64
@@ -216,7 +216,7 @@ func (x waiting) leave(tx *sql.Tx, answered bool) error {
 // advance makes a lane due whose head is gone, or removes it. A host that has answered has no failures.
 func advance(tx *sql.Tx, lane string, answered bool) error {
 	var created int64
-	more, err := one(tx.QueryRow("SELECT created FROM outbox WHERE lane = ? AND dead IS NULL ORDER BY id LIMIT 1", lane), &created)
+	more, err := sqlite.One(tx.QueryRow("SELECT created FROM outbox WHERE lane = ? AND dead IS NULL ORDER BY id LIMIT 1", lane), &created)
 	switch {
 	case err != nil:
 		return err
@@ -233,7 +233,7 @@ func advance(tx *sql.Tx, lane string, answered bool) error {
 func (o Outbox) end(ctx context.Context, id int64, f func(*sql.Tx, waiting) error) error {
 	err := o.db.Update(ctx, func(tx *sql.Tx) error {
 		var x waiting
-		if ok, err := one(tx.QueryRow("SELECT lane, host, sender, device, conversation, message_hash, length(body), created FROM outbox WHERE id = ? AND dead IS NULL", id),
+		if ok, err := sqlite.One(tx.QueryRow("SELECT lane, host, sender, device, conversation, message_hash, length(body), created FROM outbox WHERE id = ? AND dead IS NULL", id),
 			&x.lane, &x.host, &x.sender, &x.device, &x.conversation, &x.message, &x.size, &x.created); !ok {
 			return err
 		}

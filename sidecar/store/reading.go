@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+
+	"github.com/waxwing-dm/waxwing/internal/sqlite"
 )
 
 // Span of what waits for a device.
@@ -30,7 +32,7 @@ func (m Mailboxes) ReadBack(ctx context.Context, actor, device string, upto uint
 		rows, err := tx.Query(`SELECT cursor, activity, sender, conversation, message, receipt, received FROM mailbox
 			WHERE actor = ? AND device = ? AND cursor <= ? ORDER BY cursor DESC LIMIT ?`, actor, device, int64(upto), limit)
 		size := 0
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var i Item
 			if size > maxBytes {
 				return nil
@@ -53,7 +55,7 @@ func (m Mailboxes) ReadBack(ctx context.Context, actor, device string, upto uint
 // Find the cursor of an activity; false if it does not wait (any more).
 func (m Mailboxes) Find(ctx context.Context, actor, device, activity string) (cursor uint64, found bool, err error) {
 	err = m.db.View(ctx, func(tx *sql.Tx) (err error) {
-		found, err = one(tx.QueryRow("SELECT cursor FROM mailbox WHERE actor = ? AND device = ? AND activity = ? ORDER BY cursor LIMIT 1",
+		found, err = sqlite.One(tx.QueryRow("SELECT cursor FROM mailbox WHERE actor = ? AND device = ? AND activity = ? ORDER BY cursor LIMIT 1",
 			actor, device, activity), &cursor)
 		return err
 	})
@@ -76,7 +78,7 @@ func (o Outbox) Of(ctx context.Context, sender string, before int64, limit, maxB
 		rows, err := tx.Query("SELECT id, body FROM outbox WHERE sender = ?1 AND dead IS NULL AND (?2 = 0 OR id < ?2) ORDER BY id DESC LIMIT ?3",
 			sender, before, limit)
 		size := 0
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var u Underway
 			if size > maxBytes {
 				return nil

@@ -5,6 +5,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+
+	"github.com/waxwing-dm/waxwing/internal/sqlite"
 )
 
 // Arrival is an activity of another server that passed all checks.
@@ -20,7 +22,7 @@ type Arrival struct {
 func (m Mailboxes) Accept(ctx context.Context, a Arrival) (duplicate bool, err error) {
 	err = m.db.Update(ctx, func(tx *sql.Tx) error {
 		var before []byte
-		duplicate, err = one(tx.QueryRow("SELECT body_hash FROM received WHERE activity = ?", a.Activity), &before)
+		duplicate, err = sqlite.One(tx.QueryRow("SELECT body_hash FROM received WHERE activity = ?", a.Activity), &before)
 		switch {
 		case err != nil:
 			return err
@@ -61,7 +63,7 @@ func (a Accounts) Residents(ctx context.Context, actors []string) (here []string
 	err = a.db.View(ctx, func(tx *sql.Tx) error {
 		for _, actor := range actors {
 			var n int
-			ok, err := one(tx.QueryRow("SELECT 1 FROM account WHERE actor = ?", actor), &n)
+			ok, err := sqlite.One(tx.QueryRow("SELECT 1 FROM account WHERE actor = ?", actor), &n)
 			if err != nil {
 				return err
 			}
@@ -82,7 +84,7 @@ func (a Accounts) Strangers(ctx context.Context, actors []string, who, conversat
 	err = a.db.View(ctx, func(tx *sql.Tx) error {
 		for _, actor := range actors {
 			var n int
-			known, err := one(tx.QueryRow("SELECT 1 FROM acquaintance WHERE actor = ? AND who IN (?, ?)", actor, acquaintance(actor, who), acquaintance(actor, conversation)), &n)
+			known, err := sqlite.One(tx.QueryRow("SELECT 1 FROM acquaintance WHERE actor = ? AND who IN (?, ?)", actor, acquaintance(actor, who), acquaintance(actor, conversation)), &n)
 			if err != nil {
 				return err
 			}

@@ -17,7 +17,7 @@ type Schemes struct{ db *sqlite.DB }
 func (s Schemes) Scheme(ctx context.Context, host string) (scheme federation.Scheme, learnt time.Time, err error) {
 	var at int64
 	err = s.db.View(ctx, func(tx *sql.Tx) error {
-		_, err := one(tx.QueryRow("SELECT scheme, learnt FROM host_scheme WHERE host = ?", host), &scheme, &at)
+		_, err := sqlite.One(tx.QueryRow("SELECT scheme, learnt FROM host_scheme WHERE host = ?", host), &scheme, &at)
 		return err
 	})
 	if err != nil {

@@ -110,7 +110,7 @@ func (s Sent) Answer(ctx context.Context, actor, id string, bodyHash []byte) (an
 
 func sentBefore(tx *sql.Tx, actor, id string, bodyHash []byte) (answer []byte, found bool, err error) {
 	var hash []byte
-	found, err = one(tx.QueryRow("SELECT body_hash, answer FROM sent WHERE actor = ? AND id = ?", actor, id), &hash, &answer)
+	found, err = sqlite.One(tx.QueryRow("SELECT body_hash, answer FROM sent WHERE actor = ? AND id = ?", actor, id), &hash, &answer)
 	if err == nil && found && !bytes.Equal(hash, bodyHash) {
 		return nil, false, ErrConflict
 	}

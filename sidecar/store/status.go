@@ -41,7 +41,7 @@ func (s *Store) Count(ctx context.Context, now time.Time) (c Counts, err error) 
 			}
 		}
 		var oldest int64
-		some, err := one(tx.QueryRow("SELECT created FROM outbox WHERE id = (SELECT min(id) FROM outbox WHERE dead IS NULL)"), &oldest)
+		some, err := sqlite.One(tx.QueryRow("SELECT created FROM outbox WHERE id = (SELECT min(id) FROM outbox WHERE dead IS NULL)"), &oldest)
 		if some {
 			c.Oldest = time.UnixMilli(oldest)
 		}

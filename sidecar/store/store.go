@@ -130,26 +130,3 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	}
 	return s.Blobs.sweep(now)
 }
-
-// one reads a single row; ok is false if there is none.
-func one(row *sql.Row, into ...any) (ok bool, err error) {
-	err = row.Scan(into...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// each calls f for every row.
-func each(rows *sql.Rows, err error, f func(*sql.Rows) error) error {
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}

@@ -45,7 +45,8 @@ type Stopped struct {
 // audit is the audit of one log (W24 to W27). It follows what was cosigned; one goroutine at a time, run, works on it.
 type audit struct {
 	w   *Witnessing
-	log pinned // but for its url, which is guarded by mu
+	log pinned  // but for its url, which is guarded by mu
+	id  [4]byte // of the log in sightings
 
 	// Of run only. They are nil and empty until what is kept has been replayed.
 	replay *transparency.Replay
@@ -65,7 +66,7 @@ type audit struct {
 }
 
 func newAudit(w *Witnessing, p pinned) *audit {
-	return &audit{w: w, log: p, url: p.url, changed: make(chan struct{})}
+	return &audit{w: w, log: p, id: transparency.OriginHash(p.Origin), url: p.url, changed: make(chan struct{})}
 }
 
 func (a *audit) moved(url string) {

@@ -28,7 +28,7 @@ func (w *Witnessing) Seen(ctx context.Context, instance string) (transparency.Si
 		if err != nil || !ok || s.Size == 0 {
 			return transparency.Sighting{}, false
 		}
-		return transparency.Sighting{Origin: transparency.OriginHash(s.Origin), Size: s.Size, Root: s.Root}, true
+		return transparency.Sighting{Origin: a.id, Size: s.Size, Root: s.Root}, true
 	}
 	return transparency.Sighting{}, false
 }
@@ -37,7 +37,7 @@ func (w *Witnessing) Seen(ctx context.Context, instance string) (transparency.Si
 // instance's own witness and the log itself are asked in the background for the checkpoint: only what the log has signed convicts it.
 func (w *Witnessing) Heard(ctx context.Context, instance string, said transparency.Sighting) {
 	for _, a := range w.allAudits() {
-		if transparency.OriginHash(a.log.Origin) != said.Origin {
+		if a.id != said.Origin {
 			continue
 		}
 		ours, ok, err := w.store.State(ctx, witness.OriginHash(a.log.Origin))

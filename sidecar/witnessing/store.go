@@ -21,7 +21,7 @@ var errFull = errors.New("no more logs are taken in here")
 func (s store) State(ctx context.Context, originHash [32]byte) (state witness.State, ok bool, err error) {
 	var root []byte
 	err = s.db.View(ctx, func(tx *sql.Tx) error {
-		ok, err = one(tx.QueryRow("SELECT origin, size, root, time, audited, note FROM state WHERE origin_hash = ?", originHash[:]),
+		ok, err = sqlite.One(tx.QueryRow("SELECT origin, size, root, time, audited, note FROM state WHERE origin_hash = ?", originHash[:]),
 			&state.Origin, &state.Size, &root, &state.Time, &state.Audited, &state.Note)
 		return err
 	})
@@ -77,7 +77,7 @@ func (s store) setting(ctx context.Context, name string, fresh []byte) (value []
 func (s store) host(ctx context.Context, given string) (host string, err error) {
 	err = s.db.Update(ctx, func(tx *sql.Tx) error {
 		var value []byte
-		ok, err := one(tx.QueryRow("SELECT value FROM setting WHERE name = 'host'"), &value)
+		ok, err := sqlite.One(tx.QueryRow("SELECT value FROM setting WHERE name = 'host'"), &value)
 		if host = string(value); err != nil || ok || given == "" {
 			return err
 		}
@@ -92,7 +92,7 @@ func (s store) host(ctx context.Context, given string) (host string, err error) 
 func (s store) logs(ctx context.Context) (all []pinned, err error) {
 	err = s.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query("SELECT id, origin, instance, key, vrf, url FROM log ORDER BY id")
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var p pinned
 			err := rows.Scan(&p.id, &p.Origin, &p.instance, &p.Key, &p.VRF, &p.url)
 			all = append(all, p)
@@ -106,7 +106,7 @@ func (s store) logs(ctx context.Context) (all []pinned, err error) {
 // VRF key than before is written down beside it; fresh says that this is so for the first time.
 func (s store) pin(ctx context.Context, p pinned, now int64) (kept pinned, fresh bool, err error) {
 	err = s.db.Update(ctx, func(tx *sql.Tx) error {
-		ok, err := one(tx.QueryRow("SELECT id, origin, instance, key, vrf, url FROM log WHERE instance = ? AND current = 1", p.instance),
+		ok, err := sqlite.One(tx.QueryRow("SELECT id, origin, instance, key, vrf, url FROM log WHERE instance = ? AND current = 1", p.instance),
 			&kept.id, &kept.Origin, &kept.instance, &kept.Key, &kept.VRF, &kept.url)
 		switch {
 		case err != nil:
@@ -158,7 +158,7 @@ func insertOtherwise(tx *sql.Tx, p pinned, now int64) (fresh bool, err error) {
 func (s store) accept(ctx context.Context, instance, key string, now int64) (ok bool, err error) {
 	err = s.db.Update(ctx, func(tx *sql.Tx) error {
 		p := pinned{instance: instance}
-		ok, err = one(tx.QueryRow("SELECT origin, key, vrf, url FROM log_otherwise WHERE instance = ? AND key = ?", instance, key), &p.Origin, &p.Key, &p.VRF, &p.url)
+		ok, err = sqlite.One(tx.QueryRow("SELECT origin, key, vrf, url FROM log_otherwise WHERE instance = ? AND key = ?", instance, key), &p.Origin, &p.Key, &p.VRF, &p.url)
 		if err != nil || !ok {
 			return err
 		}
@@ -184,7 +184,7 @@ func (s store) accept(ctx context.Context, instance, key string, now int64) (ok 
 func (s store) otherwise(ctx context.Context) (all []Changed, err error) {
 	err = s.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query("SELECT o.instance, l.key, o.key, o.seen FROM log_otherwise o JOIN log l ON l.instance = o.instance AND l.current = 1 ORDER BY o.seen, o.instance, o.key")
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var c Changed
 			err := rows.Scan(&c.Instance, &c.Pinned, &c.Named, &c.Since)
 			all = append(all, c)
@@ -198,7 +198,7 @@ func (s store) otherwise(ctx context.Context) (all []Changed, err error) {
 func (s store) entries(ctx context.Context, log, from, count int64) (all [][]byte, err error) {
 	err = s.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query("SELECT entry FROM entry WHERE log = ? AND idx >= ? ORDER BY idx LIMIT ?", log, from, count)
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var e []byte
 			err := rows.Scan(&e)
 			all = append(all, e)
@@ -249,7 +249,7 @@ func (s store) stop(ctx context.Context, log int64, stop Stopped, entry, checkpo
 func (s store) stops(ctx context.Context) (all []Stopped, err error) {
 	err = s.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query("SELECT l.origin, s.idx, s.reason, s.checkpoint, s.entry, s.time FROM stop s JOIN log l ON l.id = s.log ORDER BY s.log")
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var d Stopped
 			var checkpoint []byte
 			err := rows.Scan(&d.Origin, &d.Entry, &d.Reason, &checkpoint, &d.Bytes, &d.Since)
@@ -278,7 +278,7 @@ func (s store) split(ctx context.Context, log int64, evidence []byte, now int64)
 func (s store) splits(ctx context.Context) (all []Split, err error) {
 	err = s.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query("SELECT l.origin, s.evidence, s.time FROM split s JOIN log l ON l.id = s.log ORDER BY s.log")
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var d Split
 			var evidence []byte
 			err := rows.Scan(&d.Origin, &evidence, &d.Since)
@@ -295,27 +295,4 @@ func wrap(err error, doing string) error {
 		return nil
 	}
 	return fmt.Errorf("witnessing: %s: %w", doing, err)
-}
-
-// one reads a single row; ok is false if there is none.
-func one(row *sql.Row, into ...any) (ok bool, err error) {
-	err = row.Scan(into...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// each calls f for every row.
-func each(rows *sql.Rows, err error, f func(*sql.Rows) error) error {
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := f(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }
