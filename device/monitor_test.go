@@ -102,13 +102,6 @@ func (w *world) stranger() []byte {
 	return public
 }
 
-// growBy has others publish, so that there is something to read.
-func (w *world) growBy(actor string, n int) {
-	for range n {
-		require.NoError(w.t, w.instance(actor).log.Pad(context.Background()))
-	}
-}
-
 func TestOwnChangesAreNoAlarm(t *testing.T) {
 	w := newWorld(t, 1)
 	w.growBy(alice, 3)

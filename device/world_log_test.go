@@ -130,3 +130,6 @@ func (p *person) stateOf(actor string) string {
 	}
 	return believed
 }
+
+// growBy has others publish in the log of an actor's instance, so that there is something to read.
+func (w *world) growBy(actor string, n int) { w.grow(w.instance(actor), n) }

@@ -74,7 +74,7 @@ func (s *Sidecar) messageEvents(w http.ResponseWriter, r *http.Request, d store.
 			return nil // the headers are out: there is no answer left to give
 		}
 		if len(items) == 0 {
-			_, _ = w.Write([]byte(":\n\n"))
+			_, _ = w.Write([]byte(":\n\n")) // what fails here, and below, the next Flush tells
 		}
 		for _, i := range items {
 			event, err := federation.Added(d.Actor+"/messages", activityOf(d, i))
