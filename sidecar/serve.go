@@ -153,7 +153,9 @@ func (s *Sidecar) clientRoutes(mux *http.ServeMux) {
 // it than this folder does. A data folder is served once at a time: two that
 // deliver from one outbox would do it twice and out of order, and neither would wake who waits at the other.
 func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
-	s.serving.Add(1)
+	if !s.begin() {
+		return l.Close()
+	}
 	defer s.serving.Done()
 	release, err := s.store.Occupy()
 	if err != nil {
@@ -248,7 +250,24 @@ func (s *Sidecar) sweep(ctx context.Context) {
 	}
 }
 
-func (s *Sidecar) stop() { s.stopOnce.Do(func() { close(s.stopping) }) }
+// begin counts one who serves, whom Close and Kill wait for, unless they were called already.
+func (s *Sidecar) begin() bool {
+	s.stopMu.Lock()
+	defer s.stopMu.Unlock()
+	if s.isStopping() {
+		return false
+	}
+	s.serving.Add(1)
+	return true
+}
+
+func (s *Sidecar) stop() {
+	s.stopMu.Lock()
+	defer s.stopMu.Unlock()
+	if !s.isStopping() {
+		close(s.stopping)
+	}
+}
 
 // Close ends what runs, gently, and closes the store.
 func (s *Sidecar) Close() error {

@@ -88,7 +88,7 @@ type Sidecar struct {
 	speaking sync.RWMutex
 
 	stopping chan struct{} // closed when the first of Close and Kill is called; held answers are let go
-	stopOnce sync.Once
+	stopMu   sync.Mutex    // nobody begins to serve while it is closed
 	serving  sync.WaitGroup
 	abrupt   context.Context // ends at Kill
 	kill     context.CancelFunc
