@@ -104,7 +104,7 @@ func TestParseRefuses(t *testing.T) {
 		return b
 	}
 	cases := map[string][]byte{
-		"version 0": with(commit, 0, 0), "version 2": with(commit, 0, 2), "kind 0": with(commit, 1, 0), "kind 3": with(commit, 1, 3),
+		"version 0": with(commit, 0, 0), "version 2": with(commit, 0, 2), "kind 0": with(commit, 1, 0), "kind 6": with(commit, 1, 6),
 		"no group id": append([]byte{1, 2, 0}, commit[3+len(group):]...), "group id longer than there is": with(commit, 2, 64),
 		"group id one shorter": with(commit, 2, byte(len(group)-1)), "a byte after": append(bytes.Clone(commit), 0),
 		"group id of 65":             signed(after(open, 1), func(r *receipt.Receipt) { r.GroupID = make([]byte, 65) }),
