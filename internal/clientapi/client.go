@@ -27,14 +27,31 @@ func New(base, token string, http *safehttp.Client) *Client {
 	return &Client{base: base, token: token, http: http}
 }
 
-// A Conflict is the answer to a commit that came too late, or too early: what its sender missed.
+// A Conflict is the answer to a commit that came too late, too early or from elsewhere: where the hub is, and what the sender missed.
 type Conflict struct {
 	*problem.Problem
-	Epoch, Seq uint64
-	Events     []Event
+	Missed
 }
 
+// Missed is what the hub adds.
+type Missed struct {
+	Term   uint64  `json:"term"`
+	Epoch  uint64  `json:"epoch"`
+	Seq    uint64  `json:"seq"`
+	Events []Event `json:"events"`
+}
+
+// Unwrap lets callers that only want the code see the problem.
 func (c *Conflict) Unwrap() error { return c.Problem }
+
+// HubMoved is the answer of a hub that believes the conversation to be elsewhere.
+type HubMoved struct {
+	*problem.Problem
+	Moved Moved
+}
+
+// Unwrap lets callers that only want the code see the problem.
+func (m *HubMoved) Unwrap() error { return m.Problem }
 
 // Login of a device.
 func (c *Client) Login(ctx context.Context, l Login) (in LoggedIn, err error) {
@@ -123,9 +140,47 @@ func (c *Client) Commit(ctx context.Context, commit Commit) (receipt []byte, err
 
 // Events of a conversation's hub after a seq.
 func (c *Client) Events(ctx context.Context, conversation string, after uint64) ([]Event, error) {
-	var events Events
-	err := c.call(ctx, http.MethodGet, query("/events", "conversation", conversation, "after", after), nil, &events)
+	events, err := c.Chain(ctx, conversation, "", after)
 	return events.Events, err
+}
+
+// Chain is what the present hub has after a seq, or the sidecar's mirror if the hub cannot be asked. hub is empty for the first one.
+func (c *Client) Chain(ctx context.Context, conversation, hub string, after uint64) (e Events, err error) {
+	err = c.call(ctx, http.MethodGet, query("/events", "conversation", conversation, "hub", hub, "after", after), nil, &e)
+	return e, err
+}
+
+// Lease asks the hub to be alone with the next epoch. Whoever has to wait asks again.
+func (c *Client) Lease(ctx context.Context, r LeaseRequest) (l Leased, err error) {
+	err = c.call(ctx, http.MethodPost, "/leases", r, &l)
+	return l, err
+}
+
+// Dispute tells the hub that a commit is invalid.
+func (c *Client) Dispute(ctx context.Context, d Dispute) (answer Disputed, err error) {
+	err = c.call(ctx, http.MethodPost, "/disputes", d, &answer)
+	return answer, err
+}
+
+// OpenTerm has the hub that a claim names open its term, and returns the receipt.
+func (c *Client) OpenTerm(ctx context.Context, t NewTerm) (receipt []byte, err error) {
+	var done Committed
+	err = c.call(ctx, http.MethodPost, "/terms", t, &done)
+	return done.Receipt, err
+}
+
+// GroupInfos are what the hub keeps sealed for the members' devices.
+func (c *Client) GroupInfos(ctx context.Context, conversation, hub string) ([]GroupInfo, error) {
+	var g GroupInfos
+	err := c.call(ctx, http.MethodGet, query("/group-info", "conversation", conversation, "hub", hub), nil, &g)
+	return g.Groups, err
+}
+
+// HubKey is the key of an instance's receipts, as it says itself.
+func (c *Client) HubKey(ctx context.Context, instance string) ([]byte, error) {
+	var h Hub
+	err := c.call(ctx, http.MethodGet, query("/hub", "instance", instance), nil, &h)
+	return h.Key, err
 }
 
 // Send hands in a message; it is durable at the sidecar when Send returns nil.
@@ -213,19 +268,23 @@ func (c *Client) do(ctx context.Context, method, path, contentType string, body 
 	return res, nil
 }
 
-// refusal is the problem, or the Conflict, in an answer.
+// refusal is the problem, the Conflict or the HubMoved in an answer.
 func refusal(res *safehttp.Response) error {
 	p := problem.Read(res.Status, res.Header, bytes.NewReader(res.Body))
-	if p.Code != "epoch_stale" && p.Code != "epoch_unknown" {
-		return p
+	switch p.Code {
+	case "epoch_stale", "epoch_unknown", "chain_mismatch", "chain_behind", "not_disputable":
+		c := Conflict{Problem: p}
+		return orUnread(&c, res.Body, &c.Missed)
+	case "hub_moved":
+		m := HubMoved{Problem: p}
+		return orUnread(&m, res.Body, &m.Moved)
 	}
-	var missed struct {
-		Epoch  uint64  `json:"epoch"`
-		Seq    uint64  `json:"seq"`
-		Events []Event `json:"events"`
+	return p
+}
+
+func orUnread(err error, body []byte, into any) error {
+	if unread := strictjson.Unmarshal(body, into); unread != nil {
+		return fmt.Errorf("clientapi: reading why the hub refused: %w", unread)
 	}
-	if err := strictjson.Unmarshal(res.Body, &missed); err != nil {
-		return fmt.Errorf("clientapi: reading what a refused commit missed: %w", err)
-	}
-	return &Conflict{p, missed.Epoch, missed.Seq, missed.Events}
+	return err
 }

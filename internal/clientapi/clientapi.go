@@ -166,6 +166,31 @@ type Commit struct {
 	To           []string `json:"to"`
 	Welcome      Bytes    `json:"welcome"`
 	WelcomeTo    []string `json:"welcome_to"`
+	Hub          string   `json:"hub,omitempty"` // origin of the present hub, if it is not the conversation's
+	HubPart
+}
+
+// HubPart is what else goes with a commit to the hub (spec/receipt.md).
+type HubPart struct {
+	Seq       *uint64 `json:"seq,omitempty"` // with Head, where the submitter stands
+	Head      Bytes   `json:"head,omitempty"`
+	Lease     *Lease  `json:"lease,omitempty"`
+	GroupInfo Bytes   `json:"group_info,omitempty"` // sealed
+	Move      *Move   `json:"move,omitempty"`
+	Despite   Bytes   `json:"despite,omitempty"` // SHA-256 of a claim that the submitter found wrong
+}
+
+// Lease is the key of one, and its signature over the submission's.
+type Lease struct {
+	Key       Bytes `json:"key"`
+	Signature Bytes `json:"signature"`
+}
+
+// Move names the next hub.
+type Move struct {
+	Hub       string `json:"hub"`
+	Key       Bytes  `json:"key"`
+	Signature Bytes  `json:"signature"`
 }
 
 // Committed is its answer.
@@ -179,9 +204,78 @@ type Event struct {
 	Commit  Bytes `json:"commit,omitempty"`
 }
 
-// Events is the answer of GET /events, and part of a refused commit's.
+// Events is the answer of GET /events, and in part that of a refused commit.
 type Events struct {
+	Term   uint64  `json:"term"`
+	Seq    uint64  `json:"seq"`
 	Events []Event `json:"events"`
+	Mirror bool    `json:"mirror,omitempty"` // from a mirror: the hub could not be asked
+	Moved  *Moved  `json:"moved,omitempty"`
+}
+
+// Moved is where a hub says that a conversation went, and why: a move, or a term with its claim.
+type Moved struct {
+	Hub   string `json:"hub"`
+	Event Event  `json:"event"`
+}
+
+// Hub is the answer of GET /hub: the key of an instance's receipts.
+type Hub struct {
+	Key Bytes `json:"key"`
+}
+
+// LeaseRequest is the body of POST /leases.
+type LeaseRequest struct {
+	Conversation string `json:"conversation"`
+	Hub          string `json:"hub,omitempty"`
+	LeaseCall
+}
+
+// LeaseCall is what the hub is asked.
+type LeaseCall struct {
+	Term      uint64 `json:"term"`
+	Epoch     uint64 `json:"epoch"`
+	Key       Bytes  `json:"key"`
+	Signature Bytes  `json:"signature"`
+}
+
+// Leased is its answer, in milliseconds.
+type Leased struct {
+	Wait int64 `json:"wait"` // until it begins
+	Runs int64 `json:"runs"` // from then on
+}
+
+// Dispute is the body of POST /disputes.
+type Dispute struct {
+	Conversation string `json:"conversation,omitempty"`
+	Hub          string `json:"hub,omitempty"`
+	Dispute      Bytes  `json:"dispute"`
+}
+
+// Disputed is its answer; Seq is that of the reopen.
+type Disputed struct {
+	Reopened bool   `json:"reopened"`
+	Seq      uint64 `json:"seq,omitempty"`
+}
+
+// NewTerm is the body of POST /terms: the claim names the hub that is to open it.
+type NewTerm struct {
+	Conversation string  `json:"conversation"`
+	Claim        Bytes   `json:"claim"`
+	After        []Event `json:"after"` // the newest of the old chain
+}
+
+// GroupInfos is the answer of GET /group-info, newest first.
+type GroupInfos struct {
+	Groups []GroupInfo `json:"groups"`
+}
+
+// GroupInfo is what came with one commit, sealed.
+type GroupInfo struct {
+	Term      uint64 `json:"term"`
+	Seq       uint64 `json:"seq"`
+	Epoch     uint64 `json:"epoch"`
+	GroupInfo Bytes  `json:"group_info"`
 }
 
 // Message is the body of POST /messages.

@@ -98,7 +98,7 @@ func TestCalls(t *testing.T) {
 				`"to":["a"],"welcome":null,"welcome_to":null}`, []byte{1}},
 		{"events", `{"events":[{"receipt":"AQ==","commit":"Ag=="}]}`,
 			func(c *clientapi.Client) (any, error) { return c.Events(ctx, "c", 4) },
-			"GET", "/waxwing/v1/events?after=4&conversation=c", "", []clientapi.Event{{Receipt: []byte{1}, Commit: []byte{2}}}},
+			"GET", "/waxwing/v1/events?after=4&conversation=c&hub=", "", []clientapi.Event{{Receipt: []byte{1}, Commit: []byte{2}}}},
 		{"send", `{"id":"i"}`,
 			func(c *clientapi.Client) (any, error) {
 				return nil, c.Send(ctx, clientapi.Message{ID: "i", Conversation: "c", Message: []byte{1}, To: []string{"a"}})
