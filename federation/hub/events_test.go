@@ -17,7 +17,7 @@ func TestEventsArePagesOf100(t *testing.T) {
 		after uint64
 		n     int
 	}{{0, 100}, {1, 100}, {100, 100}, {129, 100}, {130, 100}, {131, 99}, {229, 1}, {230, 0}, {231, 0}, {1 << 62, 0}, {1 << 63, 0}, {math.MaxUint64, 0}} {
-		events, err := b.Events(ctx, group, c.after)
+		events, _, err := b.Events(ctx, group, c.after)
 		require.NoError(t, err)
 		require.Len(t, events, c.n, "after %d", c.after)
 		for i, e := range events {
@@ -42,7 +42,7 @@ func TestEventsFitOneAnswer(t *testing.T) {
 		b.submit(submission(epoch, string(make([]byte, size))))
 	}
 	for after := range uint64(epochs) {
-		events, err := b.Events(ctx, group, after)
+		events, _, err := b.Events(ctx, group, after)
 		require.NoError(t, err)
 		require.NotEmpty(t, events)
 		size := 0
@@ -51,7 +51,7 @@ func TestEventsFitOneAnswer(t *testing.T) {
 		}
 		require.True(t, size <= limit || len(events) == 1, "%d events of %d bytes", len(events), size)
 		if next := after + uint64(len(events)); next < epochs && size <= limit {
-			more, err := b.Events(ctx, group, next)
+			more, _, err := b.Events(ctx, group, next)
 			require.NoError(t, err)
 			require.Greater(t, size+len(more[0].Receipt)+len(more[0].Commit), limit, "one more would have fitted")
 		}

@@ -1,6 +1,12 @@
 // Package hub is the blind sequencer of conversations (spec/receipt.md): a register per group that grants one commit per
 // epoch, by compare-and-swap, with signed and chained receipts. It sees group ids, ciphertext and ticket keys; no tree, no
 // names, no message keys. It does no HTTP; the sidecar puts routes in front and gives it a [Store].
+//
+// It cannot know whether a commit is valid or who is an admin. So what one member says never takes anything from the others: a dispute
+// adds a branch (dispute.go), a claim that the conversation went elsewhere can be gone past (term.go), a lease ends (lease.go).
+// Because a backup forgets what was signed, a hub asks before it grants anything after a start (restored.go).
+//
+// A [Mirror] keeps the chains of other hubs.
 package hub
 
 import (
@@ -24,43 +30,40 @@ var (
 	ErrExists         = errors.New("the conversation is open with another ticket") // Open
 )
 
-// A StaleError is the loser's answer (S4): what it missed, from its epoch on.
+// A StaleError is the loser's answer (S4): what it missed, from its place or its epoch on.
 type StaleError struct {
-	Epoch, Seq uint64
-	Events     []Event
+	Term, Epoch, Seq uint64
+	Events           []Event
 }
 
 func (e *StaleError) Error() string {
 	return fmt.Sprintf("hub: the epoch is over, the group is at epoch %d", e.Epoch)
 }
 
-// Event is one granted commit with its receipt.
-type Event struct{ Receipt, Commit []byte }
-
-// State of a register.
-type State struct {
-	Term, Seq, Epoch uint64
-	Head             [32]byte
-	Ticket           [32]byte // of the current epoch
+// A MismatchError says that the caller follows another chain (S7): what stands here from its place on.
+type MismatchError struct {
+	Term, Seq uint64
+	Events    []Event
 }
 
-// Store keeps the registers; group id is the partition key. Each method is one durable transaction.
-type Store interface {
-	// OpenGroup writes state and open receipt unless the group exists, and returns the open receipt that is there now.
-	OpenGroup(ctx context.Context, groupID []byte, s State, receipt []byte) (opened []byte, err error)
-	Group(ctx context.Context, groupID []byte) (s State, ok bool, err error)
-	// Swap replaces the state old by next and appends the event, or returns ErrMoved if the state is not old any more.
-	Swap(ctx context.Context, groupID []byte, old, next State, e Event) error
-	// Events with seq > after, ascending, at most limit.
-	Events(ctx context.Context, groupID []byte, after uint64, limit int) ([]Event, error)
-}
+func (e *MismatchError) Error() string { return "hub: the caller follows another chain" }
+
+// A LeasedError says how long somebody else has the lease (S8).
+type LeasedError struct{ Wait time.Duration }
+
+func (e *LeasedError) Error() string { return "hub: somebody else has the lease" }
+
+// A MovedError says where the conversation is (S9).
+type MovedError struct{ Elsewhere }
+
+func (e *MovedError) Error() string { return "hub: the conversation has another hub" }
 
 // Bounds of one answer, and so of a commit: one that fits no answer would leave the group's other members behind.
 const (
 	maxEvents     = 100
 	maxEventBytes = 700 << 10 // as raw bytes; base64 makes a third more
-	maxCommit     = 700 << 10
-	batch         = 8 // events read from the store at once
+	maxCommit     = 700 << 10 // with its group info
+	batch         = 8         // events read from the store at once
 )
 
 // Headers reads what an MLSMessage shows in the clear.
@@ -72,11 +75,14 @@ type Hub struct {
 	key     ed25519.PrivateKey
 	headers Headers
 	now     func() time.Time
+	ask     Ask
+	leases  leases
+	checked checks
 }
 
-// New makes a hub with its receipt key.
-func New(store Store, key ed25519.PrivateKey, headers Headers, now func() time.Time) *Hub {
-	return &Hub{store, key, headers, now}
+// New makes a hub with its receipt key. Without ask nobody is asked what a backup may have forgotten.
+func New(store Store, key ed25519.PrivateKey, headers Headers, now func() time.Time, ask Ask) *Hub {
+	return &Hub{store: store, key: key, headers: headers, now: now, ask: ask}
 }
 
 // Key is the public half of the receipt key.
@@ -94,6 +100,9 @@ func (h *Hub) Open(ctx context.Context, groupID []byte, ticket [32]byte) ([]byte
 	if err != nil {
 		return nil, fmt.Errorf("hub: opening %x: %w", groupID, err)
 	}
+	if bytes.Equal(opened, b) {
+		h.checked.done(groupID) // there is nothing to have forgotten
+	}
 	existing, err := receipt.Parse(opened)
 	if err != nil || existing.Ticket != ticket {
 		return nil, fmt.Errorf("hub: opening %x: %w", groupID, ErrExists)
@@ -107,13 +116,32 @@ type Submission struct {
 	Commit      []byte
 	Ticket      [32]byte // of the next epoch
 	Signature   []byte   // by the current ticket key
+
+	Place     *Place // where the submitter stands in the chain; nil if it does not say
+	Lease     *Lease
+	GroupInfo []byte
+	Move      *Move
+	Despite   [32]byte // hash of a claim that the submitter found wrong
+	From      string   // origin of the instance that brings it
 }
 
-// Submit grants the epoch to a commit or says why not: S1 to S6. Errors: ErrNoConversation, ErrMalformed, *StaleError,
-// ErrEpochUnknown, ErrNotMember.
+// Place is a receipt in a chain.
+type Place struct {
+	Seq  uint64
+	Head [32]byte
+}
+
+// Move is where a commit moves the conversation to.
+type Move struct {
+	receipt.NextHub
+	Signature []byte // by the current ticket key
+}
+
+// Submit grants the epoch to a commit or says why not: S1 to S9. Errors: ErrNoConversation, ErrMalformed, *StaleError,
+// ErrEpochUnknown, ErrNotMember, *MismatchError, *LeasedError, *MovedError.
 func (h *Hub) Submit(ctx context.Context, groupID []byte, s Submission) ([]byte, error) {
-	if len(s.Commit) > maxCommit {
-		return nil, fmt.Errorf("hub: commit for %x: of %d bytes: %w", groupID, len(s.Commit), ErrMalformed)
+	if n := len(s.Commit) + len(s.GroupInfo); n > maxCommit {
+		return nil, fmt.Errorf("hub: commit for %x: of %d bytes: %w", groupID, n, ErrMalformed)
 	}
 	id, epoch, commit, err := h.headers(s.Commit)
 	if err != nil || !commit || !bytes.Equal(id, groupID) || epoch != s.Epoch {
@@ -129,70 +157,214 @@ func (h *Hub) Submit(ctx context.Context, groupID []byte, s Submission) ([]byte,
 }
 
 func (h *Hub) try(ctx context.Context, groupID []byte, s Submission) ([]byte, error) {
-	state, ok, err := h.store.Group(ctx, groupID)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("hub: reading %x: %w", groupID, err)
-	case !ok:
-		return nil, fmt.Errorf("hub: commit for %x: %w", groupID, ErrNoConversation)
-	case s.Term > state.Term || s.Term == state.Term && s.Epoch > state.Epoch:
-		return nil, fmt.Errorf("hub: commit for %x: %w", groupID, ErrEpochUnknown)
-	case s.Term < state.Term || s.Epoch < state.Epoch:
-		return h.stale(ctx, groupID, s, state)
-	case !receipt.VerifySubmit(state.Ticket, groupID, s.Term, s.Epoch, s.Commit, s.Ticket, s.Signature):
-		return nil, fmt.Errorf("hub: commit for %x: %w", groupID, ErrNotMember)
-	}
-	r := receipt.Receipt{
-		Kind: receipt.KindCommit, GroupID: groupID, Term: state.Term, Seq: state.Seq + 1, Epoch: state.Epoch,
-		MessageHash: sha256.Sum256(s.Commit), Previous: state.Head, Ticket: s.Ticket, Time: uint64(h.now().UnixMilli()),
-	}
-	r.Sign(h.key)
-	b := r.Marshal()
-	next := State{state.Term, state.Seq + 1, state.Epoch + 1, receipt.Head(b), s.Ticket}
-	if err := h.store.Swap(ctx, groupID, state, next, Event{b, s.Commit}); err != nil {
-		return nil, fmt.Errorf("hub: commit for %x: %w", groupID, err)
-	}
-	return b, nil
-}
-
-// stale finds what the caller missed. If its very commit is what won (S3), it gets that receipt.
-func (h *Hub) stale(ctx context.Context, groupID []byte, s Submission, state State) ([]byte, error) {
-	// In a term that has had every epoch once, the commit of epoch n has seq n+1.
-	events, err := h.Events(ctx, groupID, s.Epoch)
+	state, err := h.current(ctx, groupID)
 	if err != nil {
 		return nil, err
 	}
-	if len(events) > 0 && s.Term == state.Term && bytes.Equal(events[0].Commit, s.Commit) {
-		return events[0].Receipt, nil
+	if granted, err := h.again(ctx, groupID, s); err != nil || granted != nil {
+		return granted, err
 	}
-	return nil, &StaleError{state.Epoch, state.Seq, events}
+	if err := h.here(ctx, groupID, state, s.Despite); err != nil {
+		return nil, err
+	}
+	if state, err = h.place(ctx, groupID, state, s); err != nil {
+		return nil, err
+	}
+	i, current, ok := state.find(s.Epoch, func(ticket [32]byte) bool {
+		return receipt.VerifySubmit(ticket, groupID, s.Term, s.Epoch, s.Commit, s.Ticket, s.Signature)
+	})
+	switch {
+	case s.Term > state.Term || s.Term == state.Term && s.Epoch > state.newest():
+		return nil, fmt.Errorf("hub: commit for %x: %w", groupID, ErrEpochUnknown)
+	case s.Term < state.Term || !current:
+		return nil, h.stale(ctx, groupID, s, state)
+	case !ok:
+		return nil, fmt.Errorf("hub: commit for %x: %w", groupID, ErrNotMember)
+	}
+	if !s.Lease.holds(s.Signature) {
+		s.Lease = nil
+	}
+	if wait := h.leases.blocked(groupID, s.Lease, h.now()); wait > 0 {
+		return nil, &LeasedError{wait}
+	}
+	return h.grant(ctx, groupID, state, i, s)
 }
 
-// Events returns what came after a seq, ascending, as much as fits one answer.
-func (h *Hub) Events(ctx context.Context, groupID []byte, after uint64) ([]Event, error) {
+// again is S3.
+func (h *Hub) again(ctx context.Context, groupID []byte, s Submission) ([]byte, error) {
+	granted, err := h.store.Find(ctx, groupID, sha256.Sum256(s.Commit))
+	if err != nil {
+		return nil, fmt.Errorf("hub: looking for a commit in %x: %w", groupID, err)
+	}
+	if r, err := receipt.Parse(granted); err != nil || r.Term != s.Term {
+		return nil, nil
+	}
+	return granted, nil
+}
+
+// here is S9.
+func (h *Hub) here(ctx context.Context, groupID []byte, state State, despite [32]byte) error {
+	if state.Moved == ([32]byte{}) {
+		return nil
+	}
+	e, err := h.store.Elsewhere(ctx, groupID)
+	if err != nil {
+		return fmt.Errorf("hub: reading where %x is: %w", groupID, err)
+	}
+	if r, err := receipt.Parse(e.Receipt); err == nil && r.Kind == receipt.KindTerm && despite == state.Moved {
+		return nil
+	}
+	return &MovedError{e}
+}
+
+// place is S7: the submitter's place is one in this chain.
+func (h *Hub) place(ctx context.Context, groupID []byte, state State, s Submission) (State, error) {
+	if s.Place == nil || s.Term < state.Term {
+		return state, nil
+	}
+	if s.Place.Seq > state.Seq || s.Term > state.Term {
+		after, err := h.catchUp(ctx, groupID, state, s.From)
+		if err != nil {
+			return state, err
+		}
+		if state = after; s.Place.Seq > state.Seq && s.Term <= state.Term {
+			return state, h.mismatch(ctx, groupID, state, s.Place.Seq)
+		}
+	}
+	if s.Place.Seq > state.Seq {
+		return state, nil // of a term that is not known here
+	}
+	g, ok, err := h.store.Granted(ctx, groupID, s.Place.Seq)
+	if err != nil {
+		return state, fmt.Errorf("hub: reading receipt %d of %x: %w", s.Place.Seq, groupID, err)
+	}
+	if ok && receipt.Head(g.Receipt) != s.Place.Head {
+		return state, h.mismatch(ctx, groupID, state, s.Place.Seq)
+	}
+	return state, nil
+}
+
+func (h *Hub) mismatch(ctx context.Context, groupID []byte, state State, seq uint64) error {
+	events, err := h.after(ctx, groupID, state, max(seq, 1)-1)
+	if err != nil {
+		return err
+	}
+	return &MismatchError{state.Term, state.Seq, events}
+}
+
+// grant is S6.
+func (h *Hub) grant(ctx context.Context, groupID []byte, state State, i int, s Submission) ([]byte, error) {
+	by := state.branches()[i].Ticket
+	r := receipt.Receipt{
+		Kind: receipt.KindCommit, GroupID: groupID, Term: state.Term, Seq: state.Seq + 1, Epoch: s.Epoch,
+		MessageHash: sha256.Sum256(s.Commit), Previous: state.Head, Ticket: s.Ticket, Time: uint64(h.now().UnixMilli()),
+	}
+	if s.Move != nil {
+		if !receipt.VerifyMove(by, groupID, s.Term, s.Epoch, s.Commit, s.Move.NextHub, s.Move.Signature) {
+			return nil, fmt.Errorf("hub: move of %x: %w", groupID, ErrNotMember)
+		}
+		r.Kind = receipt.KindMove
+	}
+	r.Sign(h.key)
+	e := Event{r.Marshal(), s.Commit}
+	next, _ := state.follow(r, e.Receipt, e.Commit, i)
+	c := Change{Next: next, Steps: []Step{{e, by, s.GroupInfo}}, Writer: s.From}
+	if s.Move != nil {
+		c.Elsewhere = &Elsewhere{e, s.Move.Hub}
+	} else {
+		c.Next.Moved = state.Moved // despite it
+	}
+	if err := h.store.Swap(ctx, groupID, state, c); err != nil {
+		return nil, fmt.Errorf("hub: commit for %x: %w", groupID, err)
+	}
+	h.leases.granted(groupID, s.Lease, h.now())
+	return e.Receipt, nil
+}
+
+// stale finds what the caller missed.
+func (h *Hub) stale(ctx context.Context, groupID []byte, s Submission, state State) error {
+	after := s.Epoch // the commit of epoch n has at least seq n+1
+	if s.Place != nil {
+		after = s.Place.Seq
+	}
+	if s.Term < state.Term {
+		after = min(after, max(state.Base, 1)-1)
+	}
+	events, err := h.after(ctx, groupID, state, after)
+	if err != nil {
+		return err
+	}
+	return &StaleError{state.Term, state.newest(), state.Seq, events}
+}
+
+// Events returns what came after a seq, ascending, as much as fits one answer, and where the register is.
+func (h *Hub) Events(ctx context.Context, groupID []byte, after uint64) ([]Event, State, error) {
 	state, ok, err := h.store.Group(ctx, groupID)
 	if err != nil {
-		return nil, fmt.Errorf("hub: reading %x: %w", groupID, err)
+		return nil, State{}, fmt.Errorf("hub: reading %x: %w", groupID, err)
 	}
 	if !ok {
-		return nil, fmt.Errorf("hub: events of %x: %w", groupID, ErrNoConversation)
+		return nil, State{}, fmt.Errorf("hub: events of %x: %w", groupID, ErrNoConversation)
 	}
-	var events []Event
-	for size := 0; after < state.Seq && len(events) < maxEvents; {
-		more, err := h.store.Events(ctx, groupID, after, min(batch, maxEvents-len(events)))
+	events, err := h.after(ctx, groupID, state, after)
+	return events, state, err
+}
+
+func (h *Hub) after(ctx context.Context, groupID []byte, state State, after uint64) ([]Event, error) {
+	if after >= state.Seq {
+		return nil, nil
+	}
+	events, err := page(after, func(after uint64, limit int) ([]Event, error) { return h.store.Events(ctx, groupID, after, limit) })
+	if err != nil {
+		return nil, fmt.Errorf("hub: reading the events of %x: %w", groupID, err)
+	}
+	return events, nil
+}
+
+// page reads as many events as fit one answer.
+func page(after uint64, read func(after uint64, limit int) ([]Event, error)) (events []Event, err error) {
+	for size := 0; len(events) < maxEvents; {
+		limit := min(batch, maxEvents-len(events))
+		more, err := read(after, limit)
 		if err != nil {
-			return nil, fmt.Errorf("hub: reading the events of %x: %w", groupID, err)
+			return nil, err
 		}
 		for _, e := range more {
 			if size += len(e.Receipt) + len(e.Commit); size > maxEventBytes && len(events) > 0 {
 				return events, nil
 			}
-			events = append(events, e)
+			r, err := receipt.Parse(e.Receipt)
+			if err != nil {
+				return nil, err
+			}
+			events, after = append(events, e), r.Seq
 		}
-		if len(more) == 0 {
+		if len(more) < limit {
 			break
 		}
-		after += uint64(len(more)) // in a chain every seq is there
 	}
 	return events, nil
+}
+
+// Elsewhere is what says that the conversation has another hub, if something does.
+func (h *Hub) Elsewhere(ctx context.Context, groupID []byte, s State) (*Elsewhere, error) {
+	var moved *MovedError
+	if err := h.here(ctx, groupID, s, [32]byte{}); errors.As(err, &moved) {
+		return &moved.Elsewhere, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return nil, nil
+}
+
+// GroupInfos are what came with the newest commits, sealed, newest first.
+func (h *Hub) GroupInfos(ctx context.Context, groupID []byte) ([]GroupInfo, error) {
+	if _, ok, err := h.store.Group(ctx, groupID); err != nil || !ok {
+		return nil, errors.Join(fmt.Errorf("hub: group info of %x: %w", groupID, ErrNoConversation), err)
+	}
+	infos, err := h.store.GroupInfos(ctx, groupID)
+	if err != nil {
+		return nil, fmt.Errorf("hub: group info of %x: %w", groupID, err)
+	}
+	return infos, nil
 }

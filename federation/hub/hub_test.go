@@ -79,7 +79,7 @@ func TestS1NoSuchConversation(t *testing.T) {
 	for _, id := range [][]byte{[]byte("grou"), []byte("other"), {}, make([]byte, 65), make([]byte, 255)} {
 		_, err := b.Submit(ctx, id, hub.Submission{Term: 1, Commit: message('c', id, 0, "x"), Signature: make([]byte, 64)})
 		require.ErrorIs(t, err, hub.ErrNoConversation)
-		_, err = b.Events(ctx, id, 0)
+		_, _, err = b.Events(ctx, id, 0)
 		require.ErrorIs(t, err, hub.ErrNoConversation)
 	}
 	require.Zero(t, b.store.swaps)
@@ -128,7 +128,7 @@ func TestS4Epochs(t *testing.T) {
 		_, err := b.Submit(ctx, group, submission(epoch, "late"))
 		var stale *hub.StaleError
 		require.ErrorAs(t, err, &stale)
-		require.Equal(t, hub.StaleError{Epoch: 5, Seq: 5, Events: events[epoch:]}, *stale)
+		require.Equal(t, hub.StaleError{Term: 1, Epoch: 5, Seq: 5, Events: events[epoch:]}, *stale)
 	}
 	for _, epoch := range []uint64{6, 7, math.MaxUint64} {
 		_, err := b.Submit(ctx, group, submission(epoch, "early"))
@@ -258,7 +258,7 @@ func TestGroupsDoNotMeet(t *testing.T) {
 	_, err := b.Open(ctx, []byte("other"), public(ticket(0)))
 	require.NoError(t, err)
 	b.grant(3)
-	events, err := b.Events(ctx, []byte("other"), 0)
+	events, _, err := b.Events(ctx, []byte("other"), 0)
 	require.NoError(t, err)
 	require.Empty(t, events)
 	s := submission(0, "commit")

@@ -63,6 +63,8 @@ type bench struct {
 	t     testing.TB
 	store *watched
 	chain receipt.Chain
+	clock time.Duration // since start
+	ask   hub.Ask
 }
 
 var hubKey = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, 32))
@@ -80,7 +82,7 @@ func newBench(t testing.TB) *bench {
 
 // restart is another process on the same store.
 func (b *bench) restart() {
-	b.Hub = hub.New(b.store, hubKey, headers, func() time.Time { return start })
+	b.Hub = hub.New(b.store, hubKey, headers, func() time.Time { return start.Add(b.clock) }, b.ask)
 }
 
 func (b *bench) submit(s hub.Submission) []byte {
@@ -102,7 +104,7 @@ func (b *bench) grant(epochs uint64) {
 func (b *bench) all() (events []hub.Event) {
 	b.t.Helper()
 	for {
-		more, err := b.Events(ctx, group, uint64(len(events)))
+		more, _, err := b.Events(ctx, group, uint64(len(events)))
 		require.NoError(b.t, err)
 		if len(more) == 0 {
 			return events
@@ -131,14 +133,14 @@ type watched struct {
 	lost    bool // after everything is written
 }
 
-func (w *watched) Swap(ctx context.Context, id []byte, old, next hub.State, e hub.Event) error {
+func (w *watched) Swap(ctx context.Context, id []byte, old hub.State, c hub.Change) error {
 	w.mu.Lock()
 	fail, lost := w.fail, w.lost
 	w.mu.Unlock()
 	if fail {
 		return errDisk
 	}
-	err := w.Store.Swap(ctx, id, old, next, e)
+	err := w.Store.Swap(ctx, id, old, c)
 	if err == nil {
 		w.mu.Lock()
 		w.swaps++

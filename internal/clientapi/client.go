@@ -30,11 +30,11 @@ func New(base, token string, http *safehttp.Client) *Client {
 // A Conflict is the answer to a commit that came too late, too early or from elsewhere: where the hub is, and what the sender missed.
 type Conflict struct {
 	*problem.Problem
-	Missed
+	Behind
 }
 
-// Missed is what the hub adds.
-type Missed struct {
+// Behind is what the hub adds.
+type Behind struct {
 	Term   uint64  `json:"term"`
 	Epoch  uint64  `json:"epoch"`
 	Seq    uint64  `json:"seq"`
@@ -274,7 +274,7 @@ func refusal(res *safehttp.Response) error {
 	switch p.Code {
 	case "epoch_stale", "epoch_unknown", "chain_mismatch", "chain_behind", "not_disputable":
 		c := Conflict{Problem: p}
-		return orUnread(&c, res.Body, &c.Missed)
+		return orUnread(&c, res.Body, &c.Behind)
 	case "hub_moved":
 		m := HubMoved{Problem: p}
 		return orUnread(&m, res.Body, &m.Moved)

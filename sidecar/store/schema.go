@@ -203,4 +203,65 @@ CREATE TABLE key_package_given (
 	FOREIGN KEY (actor, device) REFERENCES device
 ) STRICT;
 CREATE INDEX key_package_given_at ON key_package_given (at);
+-- The hub's registers know disputes, other hubs and backups. An event is found by the message hash of its receipt.
+ALTER TABLE hub_group ADD COLUMN base INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hub_group ADD COLUMN others BLOB NOT NULL DEFAULT x'';
+ALTER TABLE hub_group ADD COLUMN moved BLOB NOT NULL DEFAULT x'';
+ALTER TABLE hub_event ADD COLUMN submitted BLOB NOT NULL DEFAULT x''; -- the ticket by which; empty: none, or not known
+ALTER TABLE hub_event ADD COLUMN reopened INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX hub_event_hash ON hub_event (group_id, substr(receipt, -168, 32));
+CREATE TABLE hub_writer (
+	group_id BLOB NOT NULL REFERENCES hub_group,
+	instance TEXT NOT NULL,
+	seq      INTEGER NOT NULL, -- of its newest commit; 0 if it has only disputed
+	PRIMARY KEY (group_id, instance)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX hub_writer_seq ON hub_writer (group_id, seq);
+CREATE TABLE hub_dispute (
+	group_id BLOB NOT NULL REFERENCES hub_group,
+	seq      INTEGER NOT NULL,
+	instance TEXT NOT NULL,
+	body     BLOB NOT NULL,
+	PRIMARY KEY (group_id, seq, instance)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE hub_elsewhere (
+	group_id BLOB PRIMARY KEY REFERENCES hub_group,
+	hub      TEXT NOT NULL,
+	receipt  BLOB NOT NULL,
+	message  BLOB NOT NULL
+) STRICT;
+CREATE TABLE hub_group_info (
+	group_id BLOB NOT NULL REFERENCES hub_group,
+	seq      INTEGER NOT NULL,
+	term     INTEGER NOT NULL,
+	epoch    INTEGER NOT NULL,
+	sealed   BLOB NOT NULL,
+	PRIMARY KEY (group_id, seq)
+) STRICT;
+-- Old hubs that have to be told of a term opened here.
+CREATE TABLE hub_tell (
+	group_id     BLOB PRIMARY KEY REFERENCES hub_group,
+	conversation TEXT NOT NULL, -- URL at the old hub
+	since        INTEGER NOT NULL,
+	receipt      BLOB NOT NULL,
+	message      BLOB NOT NULL
+) STRICT;
+-- Chains of other hubs. Partition: group_id.
+CREATE TABLE mirror_hub (
+	group_id BLOB NOT NULL,
+	term     INTEGER NOT NULL,
+	key      BLOB NOT NULL,
+	PRIMARY KEY (group_id, term, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE mirror_event (
+	group_id BLOB NOT NULL,
+	seq      INTEGER NOT NULL,
+	term     INTEGER NOT NULL,
+	hash     BLOB NOT NULL, -- of the receipt: two of one place are kept, as they are proof
+	size     INTEGER NOT NULL,
+	receipt  BLOB NOT NULL,
+	message  BLOB NOT NULL,
+	PRIMARY KEY (group_id, seq, term, hash)
+) STRICT;
+CREATE INDEX mirror_event_size ON mirror_event (group_id, seq, size);
 `}
