@@ -283,37 +283,9 @@ func (r *Remote) Claim(ctx context.Context, actor string) (answer ClaimAnswer, e
 	return answer, err
 }
 
-// Submission is the body of a commit to a hub.
-type Submission struct {
-	Term      uint64 `json:"term"`
-	Epoch     uint64 `json:"epoch"`
-	Commit    []byte `json:"commit"`
-	Ticket    []byte `json:"ticket"`
-	Signature []byte `json:"signature"`
-}
-
-// SubmitCommit asks a hub for the receipt of a commit.
-func (r *Remote) SubmitCommit(ctx context.Context, conversation string, s Submission) (receipt []byte, err error) {
-	var answer struct {
-		Receipt []byte `json:"receipt"`
-	}
-	err = r.call(ctx, http.MethodPost, conversation, s, &answer)
-	return answer.Receipt, err
-}
-
-// HubEvent is one granted commit.
-type HubEvent struct {
-	Receipt []byte `json:"receipt"`
-	Commit  []byte `json:"commit,omitempty"`
-}
-
-// Events asks a hub for what came after a seq.
-func (r *Remote) Events(ctx context.Context, conversation string, after uint64) ([]HubEvent, error) {
-	var answer struct {
-		Events []HubEvent `json:"events"`
-	}
-	err := r.call(ctx, http.MethodGet, fmt.Sprintf("%s?after=%d", conversation, after), nil, &answer)
-	return answer.Events, err
+// Hub makes a call of spec/receipt.md to a hub or mirror, in JSON both ways. out may be nil if there is no answer but that it was done.
+func (r *Remote) Hub(ctx context.Context, method, u string, in, out any) error {
+	return r.call(ctx, method, u, in, out)
 }
 
 // Blob writes a file of another instance to w. Its hash is the caller's to compare.
@@ -347,6 +319,9 @@ func (r *Remote) call(ctx context.Context, method, u string, in, out any) error 
 	res, err := r.ask(ctx, r.service, method, u, body, jsonType, maxAnswer)
 	if err != nil {
 		return err
+	}
+	if out == nil {
+		return nil
 	}
 	if err := strictjson.Unmarshal(res.Body, out); err != nil {
 		return fmt.Errorf("federation: reading an answer: %w", err)

@@ -157,7 +157,7 @@ func (s *Sidecar) showConversation(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	events, err := s.hub.Events(r.Context(), groupID, after)
+	events, _, err := s.hub.Events(r.Context(), groupID, after)
 	if err != nil {
 		return err
 	}

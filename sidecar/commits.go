@@ -1,15 +1,12 @@
 package sidecar
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"net/http"
 
 	"github.com/waxwing-dm/waxwing/federation"
-	"github.com/waxwing-dm/waxwing/federation/hub"
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
-	"github.com/waxwing-dm/waxwing/internal/problem"
 	"github.com/waxwing-dm/waxwing/internal/receipt"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
 )
@@ -42,6 +39,10 @@ func (s *Sidecar) commits(w http.ResponseWriter, r *http.Request, d store.Device
 	if err != nil {
 		return err
 	}
+	target, err := hubOf(c.Hub, instance)
+	if err != nil {
+		return err
+	}
 	hash := sha256.Sum256(body)
 	if answer, done, err := s.store.Sent.Answer(r.Context(), d.Actor, c.ID, hash[:]); err != nil || done {
 		if err == nil {
@@ -60,7 +61,7 @@ func (s *Sidecar) commits(w http.ResponseWriter, r *http.Request, d store.Device
 	if err := s.bounded(parcels...); err != nil {
 		return err
 	}
-	granted, err := s.submit(r.Context(), instance, groupID, c)
+	granted, err := s.submit(r.Context(), target, groupID, c)
 	if err != nil {
 		return err
 	}
@@ -94,63 +95,4 @@ func checkCommit(c clientapi.Commit) (instance string, groupID []byte, err error
 		}
 	}
 	return instance, groupID, nil
-}
-
-// submit asks the hub of the conversation, which may be this sidecar.
-func (s *Sidecar) submit(ctx context.Context, instance string, groupID []byte, c clientapi.Commit) ([]byte, error) {
-	submission := hub.Submission{Term: c.Term, Epoch: c.Epoch, Commit: c.Commit, Ticket: [32]byte(c.Ticket), Signature: c.Signature}
-	if instance == s.instance {
-		return s.hub.Submit(ctx, groupID, submission)
-	}
-	granted, err := s.remote.SubmitCommit(ctx, c.Conversation, federation.Submission{
-		Term: c.Term, Epoch: c.Epoch, Commit: c.Commit, Ticket: c.Ticket, Signature: c.Signature,
-	})
-	if err != nil {
-		return nil, fromPeer(err, "epoch_stale", "epoch_unknown", "not_member", "no_such_conversation", "mls_malformed", "hub_moved", "rate_limited")
-	}
-	if r, err := receipt.Parse(granted); err != nil || r.MessageHash != sha256.Sum256(c.Commit) {
-		return nil, problem.New(http.StatusBadGateway, "peer_failed", "the hub answered with something that is not this commit's receipt")
-	}
-	return granted, nil
-}
-
-// events is GET /events, from the hub wherever it is.
-func (s *Sidecar) events(w http.ResponseWriter, r *http.Request, _ store.Device) error {
-	conversation := r.URL.Query().Get("conversation")
-	instance, groupID, err := receipt.ParseConversationURL(conversation)
-	if err != nil {
-		return invalid("conversation is not the URL of one")
-	}
-	after, err := number(r.URL.Query(), "after", 0)
-	if err != nil {
-		return err
-	}
-	if instance == s.instance {
-		return s.answerEvents(w, r, groupID, after)
-	}
-	events, err := s.remote.Events(r.Context(), conversation, after)
-	if err != nil {
-		return fromPeer(err, "no_such_conversation", "hub_moved", "rate_limited")
-	}
-	answer := clientapi.Events{Events: make([]clientapi.Event, 0, len(events))}
-	for _, e := range events {
-		answer.Events = append(answer.Events, clientapi.Event{Receipt: e.Receipt, Commit: e.Commit})
-	}
-	return writeJSON(w, http.StatusOK, answer)
-}
-
-func (s *Sidecar) answerEvents(w http.ResponseWriter, r *http.Request, groupID []byte, after uint64) error {
-	events, err := s.hub.Events(r.Context(), groupID, after)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, clientapi.Events{Events: eventsOf(events)})
-}
-
-func eventsOf(events []hub.Event) []clientapi.Event {
-	out := make([]clientapi.Event, 0, len(events))
-	for _, e := range events {
-		out = append(out, clientapi.Event{Receipt: e.Receipt, Commit: e.Commit})
-	}
-	return out
 }

@@ -112,6 +112,10 @@ var problems = []struct {
 	{hub.ErrMalformed, http.StatusUnprocessableEntity, "mls_malformed", "this is not a commit of that group and epoch", false},
 	{hub.ErrEpochUnknown, http.StatusConflict, "epoch_unknown", "the group has not come to that epoch", false},
 	{hub.ErrNotMember, http.StatusForbidden, "not_member", "the commit is not signed with the ticket of the current epoch", false},
+	{hub.ErrTooMany, http.StatusTooManyRequests, "rate_limited", "too many members wait for a lease", false},
+	{hub.ErrBranches, http.StatusConflict, "too_many_branches", "too many disputes are open in this conversation", false},
+	{hub.ErrClaim, http.StatusUnprocessableEntity, "claim_invalid", "this is not a claim that this hub can take", false},
+	{hub.ErrBehind, http.StatusConflict, "chain_behind", "the receipt that the claim builds on is not known here", false},
 	{hub.ErrExists, http.StatusConflict, "id_conflict", "the conversation was opened with another ticket", false},
 	{store.ErrConflict, http.StatusConflict, "id_conflict", "this id was used with another body", false},
 	{store.ErrHash, http.StatusUnprocessableEntity, "digest_mismatch", "the bytes are not those of the name", false},
@@ -132,15 +136,14 @@ var problems = []struct {
 func (s *Sidecar) problemFor(err error) *problem.Problem {
 	var p *problem.Problem
 	var check *transparency.CheckError
-	var stale *hub.StaleError
 	switch {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &check):
 		return problem.New(http.StatusUnprocessableEntity, "entry_invalid", "the entry fails check %s: %s", check.Check, check.Reason).With("check", check.Check)
-	case errors.As(err, &stale):
-		return problem.New(http.StatusConflict, "epoch_stale", "another commit was first; the group is at epoch %d", stale.Epoch).
-			With("epoch", stale.Epoch).With("seq", stale.Seq).With("events", eventsOf(stale.Events))
+	}
+	if p, ok := hubProblem(err); ok {
+		return p
 	}
 	for _, known := range problems {
 		if errors.Is(err, known.is) {

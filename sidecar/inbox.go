@@ -71,6 +71,7 @@ func (a arrivals) Accept(ctx context.Context, in federation.Inbound) (duplicate 
 	}
 	if err == nil && !duplicate {
 		a.s.notify.wake(in.To...)
+		a.s.mirrorArrival(ctx, in)
 	}
 	return duplicate, err
 }
@@ -117,53 +118,6 @@ func (s *Sidecar) readPeer(w http.ResponseWriter, r *http.Request, limit int64, 
 		return caller, nil
 	}
 	return caller, parseJSON(body, into)
-}
-
-// submitAtHub is POST <conversation>.
-func (s *Sidecar) submitAtHub(w http.ResponseWriter, r *http.Request) error {
-	var in struct {
-		Term      uint64          `json:"term"`
-		Epoch     uint64          `json:"epoch"`
-		Commit    clientapi.Bytes `json:"commit"`
-		Ticket    clientapi.Bytes `json:"ticket"`
-		Signature clientapi.Bytes `json:"signature"`
-	}
-	if _, err := s.readPeer(w, r, maxActivity, &in); err != nil {
-		return err
-	}
-	groupID, err := s.groupOf(r)
-	if err != nil {
-		return err
-	}
-	if len(in.Ticket) != 32 || len(in.Signature) != 64 {
-		return invalid("ticket has 32 bytes, signature 64")
-	}
-	granted, err := s.hub.Submit(r.Context(), groupID, hub.Submission{
-		Term: in.Term, Epoch: in.Epoch, Commit: in.Commit, Ticket: [32]byte(in.Ticket), Signature: in.Signature,
-	})
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, clientapi.Committed{Receipt: granted})
-}
-
-// eventsAtHub is GET <conversation>?after=.
-func (s *Sidecar) eventsAtHub(w http.ResponseWriter, r *http.Request) error {
-	if wantsActivities(r) {
-		return s.conversation(w, r)
-	}
-	if _, err := s.readPeer(w, r, 0, nil); err != nil {
-		return err
-	}
-	groupID, err := s.groupOf(r)
-	if err != nil {
-		return err
-	}
-	after, err := number(r.URL.Query(), "after", 0)
-	if err != nil {
-		return err
-	}
-	return s.answerEvents(w, r, groupID, after)
 }
 
 // groupOf reads the group id in a conversation's path; another spelling of it is no conversation.

@@ -295,7 +295,7 @@ func TestCallsBetweenInstancesRefused(t *testing.T) {
 	r := alice.open()
 	path := strings.TrimPrefix(r.url, "http://a.test")
 	commit := r.commit(0, "x", nil)
-	submission, err := json.Marshal(federation.Submission{Term: 1, Commit: commit.Commit, Ticket: commit.Ticket, Signature: commit.Signature})
+	submission, err := json.Marshal(clientapi.Submission{Term: 1, Commit: commit.Commit, Ticket: commit.Ticket, Signature: commit.Signature})
 	require.NoError(t, err)
 	claim, err := json.Marshal(clientapi.Claim{Actor: alice.actor})
 	require.NoError(t, err)

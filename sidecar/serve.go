@@ -110,6 +110,12 @@ func (s *Sidecar) publicRoutes(mux *http.ServeMux) {
 		"GET " + federation.PathBlobs + "{hash}":                     s.publicBlob,
 		"POST " + federation.PathConversations + "{group}":           s.forStrangers(s.submitAtHub),
 		"GET " + federation.PathConversations + "{group}":            s.eventsAtHub,
+
+		"POST " + federation.PathConversations + "{group}/lease":     s.forStrangers(s.leaseAtHub),
+		"POST " + federation.PathConversations + "{group}/dispute":   s.forStrangers(s.disputeAtHub),
+		"POST " + federation.PathConversations + "{group}/term":      s.forStrangers(s.termAtHub),
+		"POST " + federation.PathConversations + "{group}/moved":     s.forStrangers(s.movedAtHub),
+		"GET " + federation.PathConversations + "{group}/group-info": s.groupInfoAtHub,
 	} {
 		s.handle(mux, pattern, h)
 	}
@@ -135,6 +141,11 @@ func (s *Sidecar) clientRoutes(mux *http.ServeMux) {
 		"POST /conversations":  s.openConversation,
 		"POST /commits":        s.commits,
 		"GET /events":          s.events,
+		"POST /leases":         s.lease,
+		"POST /disputes":       s.dispute,
+		"POST /terms":          s.openTerm,
+		"GET /group-info":      s.groupInfo,
+		"GET /hub":             s.hubKey,
 		"POST /messages":       s.messages,
 		"POST /plain-claims":   s.plainClaims,
 		"POST /plain-messages": s.plainMessages,
@@ -183,6 +194,7 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 		s.deliverer.Run(work)
 	})
 	working.Go(func() { s.sweep(work) })
+	working.Go(func() { s.tellHubs(work) })
 	restored := make(chan error, 1)
 	if s.collector != nil {
 		working.Go(func() {

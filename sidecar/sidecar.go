@@ -66,6 +66,7 @@ type Sidecar struct {
 	log       *sequencer.Sequencer
 	collector *collector // nil: the log is alone
 	hub       *hub.Hub
+	mirror    *hub.Mirror
 	inbox     *federation.Inbox
 	remote    *federation.Remote
 	deliverer *federation.Deliverer
@@ -140,11 +141,11 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 	s := &Sidecar{
 		instance: instance, keys: k, store: st, logger: c.Log, observer: c.Observer, now: c.Now,
 		log: log, collector: collector, patience: witnessWait, bodyTime: bodyTime,
-		hub:       hub.New(st.Hub, k.hub, headers, c.Now),
 		discovery: federation.NewDiscovery(instance, logKey, log.VRFKey(), k.hub.Public().(ed25519.PublicKey)),
 		http:      client,
 		notify:    newNotifier(), limit: newBudgets(), stopping: make(chan struct{}),
 	}
+	s.hub, s.mirror = hub.New(st.Hub, k.hub, headers, c.Now, s.askPeer), hub.NewMirror(st.Mirror, s.keyOfHub)
 	if err := s.openWitness(c); err != nil {
 		return nil, err
 	}

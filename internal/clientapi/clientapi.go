@@ -170,6 +170,16 @@ type Commit struct {
 	HubPart
 }
 
+// Submission is the body of a commit to a hub.
+type Submission struct {
+	Term      uint64 `json:"term"`
+	Epoch     uint64 `json:"epoch"`
+	Commit    Bytes  `json:"commit"`
+	Ticket    Bytes  `json:"ticket"`
+	Signature Bytes  `json:"signature"`
+	HubPart
+}
+
 // HubPart is what else goes with a commit to the hub (spec/receipt.md).
 type HubPart struct {
 	Seq       *uint64 `json:"seq,omitempty"` // with Head, where the submitter stands

@@ -11,6 +11,9 @@ import (
 // Head of a chain whose newest receipt has these bytes.
 func Head(receipt []byte) [32]byte { return sha256.Sum256(receipt) }
 
+// BodyHash of the body that goes with a receipt.
+func BodyHash(body []byte) [32]byte { return sha256.Sum256(body) }
+
 // What a chain's follower branches on.
 var (
 	ErrForged = errors.New("not signed by the hub") // R1

@@ -7,6 +7,7 @@ import (
 
 	"github.com/waxwing-dm/waxwing/federation/hub"
 	"github.com/waxwing-dm/waxwing/internal/receipt"
+	"github.com/waxwing-dm/waxwing/internal/sqlite"
 )
 
 // Dispute keeps an instance's dispute and counts.
@@ -19,7 +20,7 @@ func (h Hub) Dispute(ctx context.Context, groupID []byte, seq uint64, instance s
 			return err
 		}
 		rows, err := tx.Query("SELECT body FROM hub_dispute WHERE group_id = ? AND seq = ? ORDER BY instance LIMIT ?", groupID, seq, receipt.MaxDisputes)
-		if err := each(rows, err, func(rows *sql.Rows) error {
+		if err := sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var body []byte
 			err := rows.Scan(&body)
 			all = append(all, body)
@@ -39,7 +40,7 @@ func (h Hub) Dispute(ctx context.Context, groupID []byte, seq uint64, instance s
 func (h Hub) Writers(ctx context.Context, groupID []byte, limit int) (writers []string, err error) {
 	err = h.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query("SELECT instance FROM hub_writer WHERE group_id = ? AND seq > 0 ORDER BY seq DESC LIMIT ?", groupID, limit)
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var instance string
 			err := rows.Scan(&instance)
 			writers = append(writers, instance)
@@ -67,7 +68,7 @@ func (h Hub) Elsewhere(ctx context.Context, groupID []byte) (e hub.Elsewhere, er
 func (h Hub) GroupInfos(ctx context.Context, groupID []byte) (infos []hub.GroupInfo, err error) {
 	err = h.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query("SELECT term, seq, epoch, sealed FROM hub_group_info WHERE group_id = ? ORDER BY seq DESC", groupID)
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var g hub.GroupInfo
 			err := rows.Scan(&g.Term, &g.Seq, &g.Epoch, &g.Sealed)
 			infos = append(infos, g)
@@ -106,7 +107,7 @@ func (h Hub) Tell(ctx context.Context, t Telling) error {
 func (h Hub) Tellings(ctx context.Context, after []byte, limit int) (all []Telling, err error) {
 	err = h.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query("SELECT group_id, conversation, since, receipt, message FROM hub_tell WHERE group_id > ? ORDER BY group_id LIMIT ?", after, limit)
-		return each(rows, err, func(rows *sql.Rows) error {
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var t Telling
 			err := rows.Scan(&t.GroupID, &t.Conversation, &t.Since, &t.Event.Receipt, &t.Event.Commit)
 			all = append(all, t)

@@ -206,7 +206,7 @@ func (h Hub) Events(ctx context.Context, groupID []byte, after uint64, limit int
 // Find an event by the hash of its body.
 func (h Hub) Find(ctx context.Context, groupID []byte, messageHash [32]byte) (found []byte, err error) {
 	err = h.db.View(ctx, func(tx *sql.Tx) error {
-		_, err := one(tx.QueryRow("SELECT receipt FROM hub_event WHERE group_id = ? AND substr(receipt, -168, 32) = ?", groupID, messageHash[:]), &found)
+		_, err := sqlite.One(tx.QueryRow("SELECT receipt FROM hub_event WHERE group_id = ? AND substr(receipt, -168, 32) = ?", groupID, messageHash[:]), &found)
 		return err
 	})
 	if err != nil {

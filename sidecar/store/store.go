@@ -1,6 +1,6 @@
 // Package store is the sidecar's memory: one SQLite database and a folder of encrypted files.
 //
-// It is split by partition, each a small type of its own: [Log], [Hub], [Accounts], [KeyPackages], [Mailboxes], [Sent],
+// It is split by partition, each a small type of its own: [Log], [Hub], [Mirror], [Accounts], [KeyPackages], [Mailboxes], [Sent],
 // [Outbox], [Schemes], [Blobs], [Erasures]. A method takes one partition key (a group, an actor, a host; the log is one) and is one transaction
 // that is durable when it returns. Work that crosses partitions goes through outbox rows written in the first one's transaction; only
 // mailbox rows of actors of this same instance are written along, since a local outbox would be the same disk. So a driver for a
@@ -38,6 +38,7 @@ var (
 type Store struct {
 	Log         Log
 	Hub         Hub
+	Mirror      Mirror
 	Accounts    Accounts
 	KeyPackages KeyPackages
 	Mailboxes   Mailboxes
@@ -65,7 +66,7 @@ func Open(dir string) (*Store, error) {
 		return nil, fmt.Errorf("store: opening: %w", err)
 	}
 	return &Store{
-		Log: Log{db}, Hub: Hub{db}, Accounts: Accounts{db}, KeyPackages: KeyPackages{db}, Mailboxes: Mailboxes{db},
+		Log: Log{db}, Hub: Hub{db}, Mirror: Mirror{db}, Accounts: Accounts{db}, KeyPackages: KeyPackages{db}, Mailboxes: Mailboxes{db},
 		Sent: Sent{db}, Outbox: Outbox{db, &leases{ids: map[int64]bool{}}}, Schemes: Schemes{db}, Blobs: Blobs{db, blobs}, Erasures: Erasures{db},
 		db: db, dir: dir,
 	}, nil
