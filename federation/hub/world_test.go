@@ -64,7 +64,7 @@ type bench struct {
 	store *watched
 	chain receipt.Chain
 	clock time.Duration // since start
-	ask   hub.Ask
+	peers hub.Ask
 }
 
 var hubKey = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, 32))
@@ -82,7 +82,7 @@ func newBench(t testing.TB) *bench {
 
 // restart is another process on the same store.
 func (b *bench) restart() {
-	b.Hub = hub.New(b.store, hubKey, headers, func() time.Time { return start.Add(b.clock) }, b.ask)
+	b.Hub = hub.New(b.store, hubKey, headers, func() time.Time { return start.Add(b.clock) }, b.peers)
 }
 
 func (b *bench) submit(s hub.Submission) []byte {
