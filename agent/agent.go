@@ -226,6 +226,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	working.Go(func() { a.readMailbox(ctx) })
 	working.Go(func() { a.upkeep(ctx) })
 	working.Go(func() { a.carryOutJobs(ctx) })
+	working.Go(func() { a.keepTime(ctx) })
 	working.Go(func() { a.watch(ctx) })
 	working.Wait()
 	return nil
@@ -261,6 +262,28 @@ func (a *Agent) lookAfter(ctx context.Context) error {
 	}
 	a.touch()
 	return nil
+}
+
+// keepTime lets the device do what is due with time alone.
+func (a *Agent) keepTime(ctx context.Context) {
+	for ctx.Err() == nil {
+		changed, wait := a.Changed(), upkeepEvery
+		next, did, err := a.device.Wake()
+		switch {
+		case err != nil:
+			a.report(ctx, "doing what is due", err)
+		case did:
+			a.touch()
+		case !next.IsZero():
+			wait = min(wait, max(next.Sub(a.now()), time.Second))
+		}
+		select {
+		case <-changed:
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+		sleep(ctx, firstWait) // changes come in crowds
+	}
 }
 
 // report logs an error that will be tried again, without what it may say about people.

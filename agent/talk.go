@@ -110,6 +110,12 @@ func (a *Agent) RemoveMembers(id string, actors []string) error {
 	return a.device.RemoveMembers(id, actors)
 }
 
+// Leave a conversation with all devices. heir, if not empty, is made an admin first.
+func (a *Agent) Leave(id, heir string) error {
+	defer a.touch()
+	return a.device.Leave(id, heir)
+}
+
 // Resume tries again what a conversation is paused for.
 func (a *Agent) Resume(id string) error {
 	defer a.touch()

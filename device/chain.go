@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"time"
 
 	"github.com/waxwing-dm/waxwing/internal/receipt"
 	"github.com/waxwing-dm/waxwing/mls"
@@ -66,6 +67,10 @@ func (t *txn) keepEvidence(c *conversation, r receipt.Receipt, raw []byte) error
 // processed again, with the same keys.
 func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw []byte, since uint64) (verdict, error) {
 	next := c.group.Clone()
+	leaving, err := t.takeAlong(next, m)
+	if err != nil {
+		return pause(CodeNotAllowed, err), nil
+	}
 	p, err := next.Process(m, t.now)
 	if err != nil {
 		return pause(CodeCommitInvalid, err), nil
@@ -74,7 +79,7 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 	if !ok {
 		return refuse(CodeRejectedForged, "the message is not what its header says"), nil
 	}
-	ch, err := c.changeOf(staged)
+	ch, err := c.changeOf(staged, leaving)
 	if err != nil {
 		return pause(CodeNotAllowed, err), nil
 	}
@@ -93,6 +98,7 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 			return verdict{}, err
 		}
 	}
+	c.parted = leaving
 	if staged.RemovesUs() {
 		return verdict{status: stepped}, t.leave(c, next, r, raw, ch.committer.actor)
 	}
@@ -151,7 +157,7 @@ func (c *conversation) checkStaged(staged *mls.StagedCommit, r receipt.Receipt) 
 }
 
 // changeOf puts a commit into the terms of the rules.
-func (c *conversation) changeOf(staged *mls.StagedCommit) (change, error) {
+func (c *conversation) changeOf(staged *mls.StagedCommit, leaving []leaf) (change, error) {
 	before, err := c.room()
 	if err != nil {
 		return change{}, err
@@ -159,6 +165,7 @@ func (c *conversation) changeOf(staged *mls.StagedCommit) (change, error) {
 	ch := change{
 		committer: leafOf(staged.Committer()), before: before, after: before, members: leavesOf(c.group.Members()),
 		added: leavesOf(staged.Added()), removed: leavesOf(staged.Removed()),
+		leaving: leaving,
 	}
 	for _, m := range staged.Updated() {
 		old, ok := c.group.Member(m.Leaf)
@@ -167,12 +174,18 @@ func (c *conversation) changeOf(staged *mls.StagedCommit) (change, error) {
 		}
 		ch.updated = append(ch.updated, [2]leaf{leafOf(old), leafOf(m)})
 	}
+	selfRemoves := 0
 	for _, kind := range staged.ProposalTypes() {
 		switch kind {
+		case mls.ProposalSelfRemove:
+			selfRemoves++
 		case mls.ProposalAdd, mls.ProposalUpdate, mls.ProposalRemove, mls.ProposalGroupContextExtensions:
 		default:
 			ch.other = true
 		}
+	}
+	if selfRemoves != len(leaving) {
+		return change{}, failed("C8", "the commit carries %d wishes to leave and takes up %d", len(leaving), selfRemoves)
 	}
 	if staged.RemovesUs() {
 		return ch, nil
@@ -190,7 +203,12 @@ func (t *txn) leave(c *conversation, next *mls.Group, r receipt.Receipt, raw []b
 	if err != nil {
 		return err
 	}
-	c.group, c.State, c.Reason = next, StateLeft, CodeRemoved
+	code := CodeRemoved
+	if by = c.removedBy(account.Actor, by); by == account.Actor {
+		code = CodeLeft
+	}
+	c.group, c.State, c.Reason = next, StateLeft, code
+	c.Leaving, c.PartAt = nil, time.Time{}
 	c.Seq, c.Head = r.Seq, receipt.Head(raw)
 	if err := t.Put(bucketReceipt, receiptKey(c.id, r.Seq), raw); err != nil {
 		return fmt.Errorf("device: writing a receipt: %w", err)
@@ -201,7 +219,7 @@ func (t *txn) leave(c *conversation, next *mls.Group, r receipt.Receipt, raw []b
 	if err := t.emit(Event{Type: EventMemberRemoved, Conversation: c.id, Actor: account.Actor, By: by}); err != nil {
 		return err
 	}
-	return t.emit(Event{Type: EventConversationUpdated, Conversation: c.id, By: by, Code: CodeRemoved})
+	return t.emit(Event{Type: EventConversationUpdated, Conversation: c.id, By: by, Code: code})
 }
 
 // dropAllButSends removes a conversation's jobs. What was encrypted before is still for those it was encrypted for.

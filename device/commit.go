@@ -46,11 +46,14 @@ func (t *txn) propose(c *conversation, s *step, proposals []mls.Proposal, ch cha
 		return true, t.intentFailed(c, s.Actors, CodeNotAllowed, refused.Error())
 	}
 	f := fence{place: c.Places[0]}
+	if s.Kind == stepPart {
+		f.leaving = c.leavingMessages()
+	}
 	if f.seen, err = t.sightings(c, account.Actor); err != nil {
 		return false, err
 	}
 	pending, err := c.group.Commit(t.rand, mls.CommitParams{
-		Proposals: proposals, SkipStored: true, AuthenticatedData: f.marshal(), Padding: bucketOf, Now: t.now,
+		Proposals: proposals, SkipStored: s.Kind != stepPart, AuthenticatedData: f.marshal(), Padding: bucketOf, Now: t.now,
 	})
 	var invalid *mls.InvalidError
 	if errors.As(err, &invalid) {
@@ -147,8 +150,12 @@ func (t *txn) confirm(c *conversation, r receipt.Receipt, raw []byte) error {
 	if err := c.group.ConfirmPending(); err != nil {
 		return fmt.Errorf("device: merging our commit in %s: %w", c.id, err)
 	}
-	if _, err := t.popFirst(c.id); err != nil {
+	s, err := t.popFirst(c.id)
+	if err != nil {
 		return err
+	}
+	if s.Kind == stepPart {
+		c.parted = c.leavers()
 	}
 	if err := t.dropCommitJob(c.id); err != nil {
 		return err

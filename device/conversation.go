@@ -39,6 +39,9 @@ type conversationRow struct {
 	Saves   uint64            `json:"saves"`  // how often it was saved: which state the other rows of it are
 	// Sighted counts on through the logs whose sightings do not fit into one message.
 	Sighted int `json:"sighted,omitempty"`
+	// Leaving are who asked in this epoch to be let go, and PartAt is when we do it if nobody else has.
+	Leaving []leaving `json:"leaving,omitempty"`
+	PartAt  time.Time `json:"part_at,omitzero"`
 	// Authenticator is that of the current epoch.
 	Authenticator []byte `json:"authenticator,omitempty"`
 }
@@ -49,7 +52,8 @@ type conversation struct {
 	conversationRow
 	Members []Member // by actor; replaced and not changed
 	group   *mls.Group
-	queued  bool // a step of ours, while something of somebody else's was judged
+	queued  bool   // a step of ours, while something of somebody else's was judged
+	parted  []leaf // whom the commit at hand lets go at their own wish
 }
 
 // open reads a conversation; nil if there is none.
@@ -147,6 +151,7 @@ func ticketOf(e interface {
 // adopt makes next the conversation's group, ordered by r, and tells what changed. by is the committer.
 func (t *txn) adopt(c *conversation, next *mls.Group, r receipt.Receipt, raw []byte, by string) error {
 	before := c.Members
+	c.Leaving, c.PartAt = nil, time.Time{} // proposals are of one epoch
 	c.group = next
 	c.Seq, c.Head = r.Seq, receipt.Head(raw)
 	if err := c.refresh(); err != nil {
@@ -204,7 +209,7 @@ func (t *txn) tellMembers(c *conversation, before []Member, by string) error {
 	}
 	for _, m := range before {
 		if !c.has(m.Actor) {
-			if err := t.emit(Event{Type: EventMemberRemoved, Conversation: c.id, Actor: m.Actor, By: by}); err != nil {
+			if err := t.emit(Event{Type: EventMemberRemoved, Conversation: c.id, Actor: m.Actor, By: c.removedBy(m.Actor, by)}); err != nil {
 				return err
 			}
 		}
@@ -269,7 +274,7 @@ func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
 		}
 		c.Members[i].Unlisted = known.unlisted(m.Devices)
 	}
-	if c.State == StateActive {
+	if c.State == StateActive || c.State == StateLeaving {
 		c.Reason, err = t.waitsFor(c)
 	}
 	return c, err
@@ -305,6 +310,9 @@ func (t *txn) outline(id string, row conversationRow) (Conversation, error) {
 			case stepRemove:
 				delete(expected, actor)
 			}
+		}
+		if s.Kind == stepLeave && c.State != StateLeft {
+			c.State = StateLeaving
 		}
 		return nil
 	})

@@ -22,6 +22,8 @@ var (
 	ErrReceipt             = errors.New("device: the hub's receipt does not hold")
 	ErrNoSuchJob           = errors.New("device: no such job")
 	ErrLeft                = errors.New("device: this device is no longer in the conversation")
+	ErrLeaving             = errors.New("device: this device is leaving the conversation")
+	ErrLastAdmin           = errors.New("device: no admin would remain in the conversation")
 	ErrPaused              = errors.New("device: membership of the conversation is on hold")
 	ErrIdempotencyConflict = errors.New("device: the idempotency key was used for another message")
 	ErrTooLarge            = errors.New("device: larger than the limit")

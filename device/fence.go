@@ -19,11 +19,13 @@ import (
 //	  opaque   franking_tag[32];
 //	  uint8    count;             // at most 8
 //	  Sighting seen[count];
+//	  opaque   leaving<1..1024>[]; // in a commit: at most 16 MLSMessages, to the end
 //	} Fence;
 type fence struct {
 	place
 	franking [32]byte                // zero in a commit
 	seen     []transparency.Sighting // of the logs of the members' instances, for the others to compare
+	leaving  [][]byte                // the proposals that a commit takes up: whoever has it has them, too
 }
 
 // A place is a point of the receipt chain and the epoch it led to.
@@ -40,8 +42,16 @@ const (
 	fenceSize    = 1 + 8 + 8 + 8 + 8 + 32 + 1 // without sightings
 )
 
+func (f fence) size() int {
+	n := fenceSize + len(f.seen)*transparency.SightingSize
+	for _, m := range f.leaving {
+		n += 2 + len(m)
+	}
+	return n
+}
+
 func (f fence) marshal() []byte {
-	b := cryptobyte.NewFixedBuilder(make([]byte, 0, fenceSize+len(f.seen)*transparency.SightingSize))
+	b := cryptobyte.NewFixedBuilder(make([]byte, 0, f.size()))
 	b.AddUint8(fenceVersion)
 	b.AddUint64(f.Term)
 	b.AddUint64(f.Seq)
@@ -51,6 +61,9 @@ func (f fence) marshal() []byte {
 	b.AddUint8(uint8(len(f.seen)))
 	for _, s := range f.seen {
 		b.AddBytes(s.Marshal())
+	}
+	for _, m := range f.leaving {
+		b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(m) })
 	}
 	return b.BytesOrPanic()
 }
@@ -64,7 +77,7 @@ func parseFence(b []byte, epoch uint64) (fence, error) {
 		return fence{}, fmt.Errorf("device: decoding a fence: not version %d", fenceVersion)
 	}
 	if !s.ReadUint64(&f.Term) || !s.ReadUint64(&f.Seq) || !s.CopyBytes(f.Head[:]) || !s.CopyBytes(f.Authenticator[:]) ||
-		!s.CopyBytes(f.franking[:]) || !s.ReadUint8(&count) || count > maxSightings || len(s) != int(count)*transparency.SightingSize {
+		!s.CopyBytes(f.franking[:]) || !s.ReadUint8(&count) || count > maxSightings || len(s) < int(count)*transparency.SightingSize {
 		return fence{}, fmt.Errorf("device: decoding a fence: %d bytes", len(b))
 	}
 	for ; count > 0; count-- {
@@ -75,6 +88,13 @@ func parseFence(b []byte, epoch uint64) (fence, error) {
 			return fence{}, fmt.Errorf("device: decoding a fence: %w", err)
 		}
 		f.seen = append(f.seen, seen)
+	}
+	for !s.Empty() {
+		var m cryptobyte.String
+		if !s.ReadUint16LengthPrefixed(&m) || len(m) < 1 || len(m) > maxProposal || len(f.leaving) == maxLeaving {
+			return fence{}, fmt.Errorf("device: decoding a fence: what follows the sightings is no list of proposals")
+		}
+		f.leaving = append(f.leaving, m)
 	}
 	return f, nil
 }

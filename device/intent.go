@@ -168,6 +168,9 @@ func (t *txn) mayIntend(id string, account Account, check string) (*conversation
 	case StatePaused:
 		return nil, ErrPaused
 	}
+	if leaving, err := t.isLeaving(id); err != nil || leaving {
+		return nil, orElse(err, ErrLeaving)
+	}
 	r, err := c.room()
 	if err != nil {
 		return nil, err

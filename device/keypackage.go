@@ -33,6 +33,7 @@ func capabilities() mls.Capabilities {
 	return mls.Capabilities{
 		Versions: []uint16{1}, CipherSuites: []mls.CipherSuite{suite},
 		Extensions: []mls.ExtensionType{roomExtension}, Credentials: []mls.CredentialType{mls.CredentialBasic},
+		Proposals: []mls.ProposalType{mls.ProposalSelfRemove},
 	}
 }
 

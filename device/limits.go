@@ -19,6 +19,8 @@ const (
 	maxReceipt     = 512
 	maxEvents      = 100 // steps of the chain in one answer
 	maxPackages    = 100 // devices of one actor
+	maxLeaving     = 16  // members that one commit lets go
+	maxProposal    = 1 << 10
 
 	maxParked        = 256      // places of one conversation for items that wait
 	parkedPlace      = 64 << 10 // bytes of a place: a longer item takes several
@@ -47,5 +49,7 @@ const (
 	lastResortRenew = 15 * 24 * time.Hour // a last-resort package with less life than this is replaced
 	pastEpochs      = 2                   // as many as package mls keeps keys for
 	maxLostRaces    = 8
+	partAfter       = 5 * time.Second // who leaves is let go with the next change or message, or after this and a share of
+	partSpread      = time.Minute     // this that differs from member to member, so that one of them does it
 	listRebuild     = 5 * time.Minute // a first entry the log has not shown back by then is signed anew (check L4)
 )

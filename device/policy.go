@@ -1,6 +1,9 @@
 package device
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // A leaf is one device in a group: who says it is, and its key.
 type leaf struct {
@@ -16,6 +19,7 @@ type change struct {
 	members   []leaf // before the commit
 	added     []leaf
 	removed   []leaf
+	leaving   []leaf    // who asked for it, as the commit itself proves
 	updated   [][2]leaf // before, after
 	other     bool      // something the rules have no word for: a foreign extension, an unknown proposal
 }
@@ -51,7 +55,7 @@ func allowedAdds(c change, admin bool) error {
 
 func allowedRemoves(c change, admin bool) error {
 	for _, l := range c.removed {
-		if !admin && l.actor != c.committer.actor {
+		if !admin && l.actor != c.committer.actor && !c.leaves(l) {
 			return failed("C3", "%s is no admin and removed a device of %s", c.committer.actor, l.actor)
 		}
 	}
@@ -90,6 +94,10 @@ func allowedRest(c change, _ bool) error {
 		return failed("C6", "%s proposed what this room does not know", c.committer.actor)
 	}
 	return nil
+}
+
+func (c change) leaves(l leaf) bool {
+	return slices.ContainsFunc(c.leaving, func(x leaf) bool { return x.actor == l.actor && bytes.Equal(x.key, l.key) })
 }
 
 // remaining are the leaves after the commit.

@@ -19,6 +19,8 @@ const (
 	stepRemove stepKind = "remove"
 	stepRole   stepKind = "role"
 	stepPrune  stepKind = "prune"
+	stepLeave  stepKind = "leave"
+	stepPart   stepKind = "part" // let go who leaves
 	stepSend   stepKind = "send"
 	stepShow   stepKind = "show" // what is known of a log, to the others
 )
@@ -33,7 +35,8 @@ type step struct {
 	Packages map[string][]ClaimedPackage `json:"packages,omitempty"` // by actor
 	Admin    bool                        `json:"admin,omitempty"`    // of a role
 	InFlight bool                        `json:"in_flight,omitempty"`
-	Lost     int                         `json:"lost,omitempty"` // races
+	Lost     int                         `json:"lost,omitempty"`     // races
+	Proposed uint64                      `json:"proposed,omitempty"` // of a leaving: the epoch it was proposed in, and one more
 
 	// Of a message.
 	Message uint64   `json:"message,omitempty"`
@@ -78,6 +81,9 @@ func (t *txn) advance(c *conversation) error {
 		return nil
 	}
 	for {
+		if err := t.partFirst(c); err != nil {
+			return err
+		}
 		key, s, ok, err := t.firstStep(c.id)
 		if err != nil || !ok {
 			return err
@@ -104,6 +110,10 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 		return t.workSend(c, s)
 	case s.Kind == stepShow:
 		return true, t.workShow(c, s)
+	case s.Kind == stepLeave && c.State == StateLeft:
+		return true, nil
+	case s.Kind == stepLeave && c.State == StatePaused:
+		return false, nil
 	case c.State == StateLeft:
 		return true, t.intentFailed(c, s.Actors, CodeRemoved, "this device is no longer in the conversation")
 	case c.State == StatePaused:
@@ -123,6 +133,10 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 		return t.workRole(c, s)
 	case stepPrune:
 		return t.workPrune(c, s)
+	case stepLeave:
+		return t.workLeave(c, s)
+	case stepPart:
+		return t.workPart(c, s)
 	}
 	return t.workAdd(c, s)
 }

@@ -126,7 +126,7 @@ func address(item Incoming) (id string, m *mls.Message, err error) {
 	case mls.WireWelcome:
 		id, err = conversationOf(item.Conversation)
 		return id, m, err
-	case mls.WirePrivateMessage:
+	case mls.WirePrivateMessage, mls.WirePublicMessage:
 		if len(m.GroupID()) != groupIDSize {
 			return "", nil, errors.New("device: an item for a group of another make")
 		}
@@ -156,7 +156,7 @@ func (t *txn) judge(c *conversation, id string, m *mls.Message, item Incoming, s
 	case mls.ContentCommit:
 		v, err = t.judgeCommit(c, m, item, since)
 	default:
-		v = refuse(CodeNotAllowed, "C6: this room knows no proposals outside commits")
+		v, err = t.judgeProposal(c, m)
 	}
 	return c, v, err
 }
@@ -226,6 +226,9 @@ func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, err
 	f, err := parseFence(app.AuthenticatedData, app.Epoch)
 	if err != nil {
 		return refuse(CodeRejectedForged, "%v", err), nil
+	}
+	if len(f.leaving) > 0 {
+		return refuse(CodeRejectedForged, "the message carries proposals"), nil
 	}
 	if err := f.check(c.Places); err != nil {
 		return refuse(CodeForkDetected, "%v", err), nil

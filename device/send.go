@@ -69,6 +69,9 @@ func (d *Device) send(x draft, find func(*txn, Account) (*conversation, error)) 
 		if c.State == StateLeft {
 			return ErrLeft
 		}
+		if leaving, err := t.isLeaving(c.id); err != nil || leaving {
+			return orElse(err, ErrLeaving)
+		}
 		outline, err := t.outline(c.id, c.conversationRow)
 		if err == nil {
 			err = t.requireAccepted(outline.Expected)
@@ -122,6 +125,9 @@ func (t *txn) conversationWith(account Account, actors []string) (*conversation,
 			return nil
 		}
 		c, err := t.describe(id, row)
+		if c.State == StateLeaving {
+			return err
+		}
 		others := slices.DeleteFunc(c.Expected, func(a string) bool { return a == account.Actor })
 		if err == nil && slices.Equal(others, actors) {
 			found = id

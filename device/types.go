@@ -72,8 +72,9 @@ type ConversationState string
 const (
 	StateOpening ConversationState = "opening" // the hub has not confirmed it yet
 	StateActive  ConversationState = "active"
-	StatePaused  ConversationState = "paused" // talk goes on, membership waits; Reason says why
-	StateLeft    ConversationState = "left"   // this device was removed; what was received stays readable
+	StatePaused  ConversationState = "paused"  // talk goes on, membership waits; Reason says why
+	StateLeaving ConversationState = "leaving" // this person asked to leave, and another member's commit has to do it; nothing is sent any more
+	StateLeft    ConversationState = "left"    // this device was removed; what was received stays readable
 )
 
 // Conversation is one MLS group and its place in the hub's chain.
@@ -201,6 +202,8 @@ const (
 	CodeRecipientNotReady = "recipient_not_ready"
 	CodeCommitConflict    = "commit_conflict"
 	CodeRemoved           = "removed"
+	CodeLeft              = "left"
+	CodeLastAdmin         = "last_admin"
 	CodePaused            = "paused"
 	CodeTooLarge          = "too_large"
 	CodeTooLate           = "too_late"

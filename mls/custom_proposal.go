@@ -55,7 +55,7 @@ func (t *ratchetTree) checkTypes(types []ProposalType) error {
 
 // received is what the application sees of a proposal, whose sender stands in t.
 func (p *storedProposal) received(t *ratchetTree) ReceivedProposal {
-	return ReceivedProposal{Member{uint32(p.sender), t.leaf(p.sender)}, p.proposal.Type, p.proposal.component, p.proposal.data}
+	return ReceivedProposal{Member{uint32(p.sender), t.leaf(p.sender)}, p.proposal.Type, p.proposal.component, p.proposal.data, uint32(p.proposal.remove)}
 }
 
 // applicationProposals are those of a commit whose content is the application's.

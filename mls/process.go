@@ -25,6 +25,7 @@ type ReceivedProposal struct {
 	Type      ProposalType
 	Component ComponentID // of an AppDataUpdate or AppEphemeral
 	Data      []byte      // of those or a custom one; nil if an AppDataUpdate removes
+	Removes   uint32      // leaf that a Remove is about
 }
 
 // StagedCommit is somebody's valid commit. The group moves only when Apply is called with it.

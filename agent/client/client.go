@@ -158,6 +158,12 @@ func (c *Client) Resume(ctx context.Context, id string) (x Conversation, err err
 	return x, err
 }
 
+// Leave a conversation. admin, if not empty, is the handle of who is made an admin first.
+func (c *Client) Leave(ctx context.Context, id, admin string) (x Conversation, err error) {
+	err = c.call(ctx, http.MethodPost, "/conversations/"+url.PathEscape(id)+"/leave", "", Leave{Admin: admin}, &x)
+	return x, err
+}
+
 // Follow calls f for every event after a cursor, as they come, until f returns an error or the context ends. To go on after a
 // broken connection, call it again with the cursor of the last event.
 func (c *Client) Follow(ctx context.Context, after uint64, f func(Event) error) error {

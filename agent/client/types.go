@@ -91,7 +91,7 @@ type Member struct {
 // Conversation is a group of people who read the same.
 type Conversation struct {
 	ID      string    `json:"id"`
-	State   string    `json:"state" enum:"opening,active,paused,left"`
+	State   string    `json:"state" enum:"opening,active,paused,leaving,left"`
 	Reason  string    `json:"reason,omitempty" doc:"Why it is paused or left, or why what waits in it does"`
 	Created time.Time `json:"created"`
 	Members []Member  `json:"members"`
@@ -108,6 +108,11 @@ type Start struct {
 // Handles is a body that names people.
 type Handles struct {
 	Handles []string `json:"handles" minItems:"1" maxItems:"255"`
+}
+
+// Leave is the body that leaves a conversation.
+type Leave struct {
+	Admin string `json:"admin,omitempty" maxLength:"320" doc:"Handle of the member who is made an admin first; the last admin has to name one"`
 }
 
 // Outgoing is the body that sends a message: to people, or in a conversation.

@@ -19,6 +19,8 @@ func (s *service) conversations(api huma.API) {
 		"Add people; they read what comes after", 403, 404, 409, 422, 503), s.add)
 	huma.Register(api, operation("remove-member", http.MethodDelete, "/conversations/{id}/members/{handle}",
 		"Remove somebody; they read nothing that follows", 403, 404, 409, 422), s.remove)
+	huma.Register(api, operation("leave-conversation", http.MethodPost, "/conversations/{id}/leave",
+		"Leave it, after what was asked for before; nothing is sent from now on", 403, 404, 409, 422, 503), s.leave)
 	huma.Register(api, operation("resume-conversation", http.MethodPost, "/conversations/{id}/resume", "Try again what a conversation is paused for", 404), s.resume)
 }
 
@@ -92,6 +94,24 @@ func (s *service) remove(ctx context.Context, in *struct {
 		return nil, refuse(err)
 	}
 	if err := s.agent.RemoveMembers(in.ID, actors); err != nil {
+		return nil, refuse(err)
+	}
+	return s.show(in.ID)
+}
+
+func (s *service) leave(ctx context.Context, in *struct {
+	ConversationPath
+	Body client.Leave
+}) (*body[client.Conversation], error) {
+	var heir string
+	if in.Body.Admin != "" {
+		actors, err := s.actors(ctx, []string{in.Body.Admin})
+		if err != nil {
+			return nil, refuse(err)
+		}
+		heir = actors[0]
+	}
+	if err := s.agent.Leave(in.ID, heir); err != nil {
 		return nil, refuse(err)
 	}
 	return s.show(in.ID)

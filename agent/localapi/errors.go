@@ -92,6 +92,8 @@ var answers = []struct {
 	{device.ErrNoSuchConversation, http.StatusNotFound, "no_such_conversation", "there is no conversation by that id", "list them: waxwing conversations"},
 	{device.ErrNoSuchMessage, http.StatusNotFound, "no_such_message", "there is no such message or file", "read the conversation: waxwing read"},
 	{device.ErrLeft, http.StatusConflict, "removed", "this device is no longer in the conversation", "start a new one, or ask to be added again"},
+	{device.ErrLeaving, http.StatusConflict, "leaving", "you asked to leave this conversation: nothing is sent there any more", "start a new one, or ask to be added again once you are out"},
+	{device.ErrLastAdmin, http.StatusConflict, "last_admin", "you are the conversation's only admin, and it needs one", "name who is to be one: waxwing leave CONVERSATION --admin @somebody@their.instance"},
 	{device.ErrPaused, http.StatusConflict, "paused", "who is a member is on hold: a step of the conversation's order cannot be followed", "see the conversation's reason; try again with its resume"},
 	{device.ErrIdempotencyConflict, http.StatusConflict, "idempotency_conflict", "this Idempotency-Key was used for another message", "use a new key for a new message"},
 	{device.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", "that is larger than the limit", "text has at most 64 KiB, a file 25 MiB"},

@@ -1,0 +1,64 @@
+package device
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Wake does what has become due with time alone. It returns when to call it again, the zero time if nothing is due later, and whether it
+// has done anything.
+func (d *Device) Wake() (next time.Time, did bool, err error) {
+	if err := d.view(func(t *txn) error {
+		due, err := t.due()
+		next, did = due.next, len(due.now) > 0
+		return err
+	}); err != nil || !did {
+		return next, false, err
+	}
+	err = d.update(func(t *txn) error {
+		due, err := t.due()
+		if err != nil {
+			return err
+		}
+		for _, id := range due.now {
+			if err := t.settle(id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return next, err == nil, err
+}
+
+// An agenda is what is due in which conversations.
+type agenda struct {
+	now  []string
+	next time.Time
+	at   time.Time
+}
+
+func (a *agenda) add(id string, when time.Time) {
+	switch {
+	case when.IsZero():
+	case !when.After(a.at):
+		a.now = append(a.now, id)
+	case a.next.IsZero() || when.Before(a.next):
+		a.next = when
+	}
+}
+
+func (t *txn) due() (agenda, error) {
+	a := agenda{at: t.now}
+	err := t.Each(bucketConversation, func(id string, value []byte) error {
+		var row conversationRow
+		if err := json.Unmarshal(value, &row); err != nil {
+			return fmt.Errorf("device: decoding conversation %s: %w", id, err)
+		}
+		if row.State == StateActive {
+			a.add(id, row.PartAt)
+		}
+		return nil
+	})
+	return a, err
+}
