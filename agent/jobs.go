@@ -135,6 +135,10 @@ func (a *Agent) try(ctx context.Context, j device.Job, before int) (wait time.Du
 	if err == nil || ctx.Err() != nil {
 		return 0
 	}
+	var lease turn
+	if errors.As(err, &lease) {
+		return max(time.Duration(lease), time.Millisecond)
+	}
 	a.noteRefusal(err)
 	if code, detail, final := verdict(err, before); final {
 		if err = a.device.Failed(j.ID(), code, detail); err == nil {
@@ -156,7 +160,7 @@ func verdict(err error, before int) (code, detail string, final bool) {
 	var p *problem.Problem
 	switch {
 	case errors.As(err, &p):
-		passing := p.Retry || p.Status == http.StatusUnauthorized || foreign(p) && p.Status != http.StatusRequestEntityTooLarge
+		passing := p.Retry || p.Code == "leased" || p.Status == http.StatusUnauthorized || foreign(p) && p.Status != http.StatusRequestEntityTooLarge
 		return p.Code, p.Detail, !passing
 	case errors.Is(err, ErrUnproven):
 		return "not_proven", err.Error(), before+1 >= proofTries
@@ -198,11 +202,19 @@ func (a *Agent) do(ctx context.Context, j device.Job, before int) error {
 		}
 		return a.device.KeyPackagesStored(j.ID())
 	case *device.EventsJob:
-		events, err := sidecar.Events(ctx, j.Conversation, j.After)
+		chain, err := sidecar.Chain(ctx, j.Conversation, j.Hub, j.After)
 		if err != nil {
 			return err
 		}
-		return a.device.EventsFetched(j.ID(), hubEvents(events))
+		return a.device.EventsFetched(j.ID(), hubEvents(chain.Events))
+	case *device.LeaseJob:
+		return a.lease(ctx, sidecar, j)
+	case *device.DisputeJob:
+		answer, err := sidecar.Dispute(ctx, clientapi.Dispute{Conversation: j.Conversation, Hub: j.Hub, Dispute: j.Dispute})
+		if err != nil {
+			return err
+		}
+		return a.device.Disputed(j.ID(), answer.Reopened)
 	case *device.ProofJob:
 		return ofLog(a.prove(ctx, sidecar, j), before)
 	}
@@ -280,9 +292,13 @@ func (a *Agent) claim(ctx context.Context, sidecar *clientapi.Client, j *device.
 }
 
 func (a *Agent) commit(ctx context.Context, sidecar *clientapi.Client, j *device.CommitJob) error {
+	part := clientapi.HubPart{Seq: &j.Seq, Head: j.Head}
+	if len(j.LeaseKey) > 0 {
+		part.Lease = &clientapi.Lease{Key: j.LeaseKey, Signature: j.LeaseSignature}
+	}
 	receipt, err := sidecar.Commit(ctx, clientapi.Commit{
 		ID: j.ID(), Conversation: j.Conversation, Term: j.Term, Epoch: j.Epoch, Commit: j.Commit, Ticket: j.Ticket, Signature: j.Signature,
-		To: j.To, Welcome: j.Welcome, WelcomeTo: j.WelcomeTo,
+		To: j.To, Welcome: j.Welcome, WelcomeTo: j.WelcomeTo, Hub: j.Hub, HubPart: part,
 	})
 	var conflict *clientapi.Conflict
 	if errors.As(err, &conflict) {
@@ -292,6 +308,31 @@ func (a *Agent) commit(ctx context.Context, sidecar *clientapi.Client, j *device
 		return err
 	}
 	return a.device.Committed(j.ID(), receipt)
+}
+
+// A turn is when a lease begins, of somebody who has to wait for it.
+type turn time.Duration
+
+func (turn) Error() string { return "agent: others have the lease, or asked before" }
+
+// longestTurn is less than the time after which the hub forgets who has not asked again.
+const longestTurn = 4 * time.Second
+
+// lease asks for one. Who has to wait asks again, often enough to stay in the queue.
+func (a *Agent) lease(ctx context.Context, sidecar *clientapi.Client, j *device.LeaseJob) error {
+	leased, err := sidecar.Lease(ctx, clientapi.LeaseRequest{Conversation: j.Conversation, Hub: j.Hub, LeaseCall: clientapi.LeaseCall{
+		Term: j.Term, Epoch: j.Epoch, Key: j.Key, Signature: j.Signature,
+	}})
+	var conflict *clientapi.Conflict
+	switch {
+	case errors.As(err, &conflict):
+		return a.device.LeaseConflict(j.ID(), hubEvents(conflict.Events))
+	case err != nil:
+		return err
+	case leased.Wait > 0:
+		return turn(min(time.Duration(leased.Wait)*time.Millisecond, longestTurn))
+	}
+	return a.device.Leased(j.ID(), 0)
 }
 
 func (a *Agent) upload(ctx context.Context, sidecar *clientapi.Client, j *device.UploadJob) error {

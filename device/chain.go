@@ -3,6 +3,7 @@ package device
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,10 +14,16 @@ import (
 // judgeCommit takes the next step of the chain, if the commit is that.
 func (t *txn) judgeCommit(c *conversation, m *mls.Message, item Incoming, since uint64) (verdict, error) {
 	r, err := parseReceipt(item.Receipt)
-	if err != nil || !r.Verify(c.HubKey) || !bytes.Equal(r.GroupID, c.group.GroupID()) {
-		return refuse(CodeRejectedForged, "R1: a commit without a receipt of the conversation's hub"), nil
+	if err != nil || !bytes.Equal(r.GroupID, c.group.GroupID()) {
+		return refuse(CodeRejectedForged, "R1: a commit without a receipt of the conversation"), nil
 	}
 	switch {
+	case r.Term < c.term():
+		return verdict{status: ignored}, nil // R6
+	case r.Term > c.term() && c.mayFollow(r):
+		return verdict{status: waiting, fetch: true}, nil // for the claim
+	case r.Term > c.term() || !r.Verify(c.HubKey):
+		return refuse(CodeRejectedForged, "R1: a commit without a receipt of the conversation's hub"), nil
 	case r.Seq <= c.Seq:
 		return t.compare(c, r, item.Receipt)
 	case c.State != StateActive: // paused: it holds its place; left: a Welcome may be under way
@@ -24,13 +31,16 @@ func (t *txn) judgeCommit(c *conversation, m *mls.Message, item Incoming, since 
 	case r.Seq > c.Seq+1:
 		return verdict{status: waiting, fetch: true}, nil
 	}
-	if err := c.checkChain(r, item.Receipt); err != nil {
+	if err := c.checkChain(item.Receipt); err != nil {
 		return pause(CodeForkDetected, err), t.keepEvidence(c, r, item.Receipt)
 	}
 	if r.MessageHash != sha256.Sum256(item.Message) {
 		v := refuse(CodeRejectedForged, "R3: the receipt is for another commit")
 		v.fetch = true
 		return v, nil
+	}
+	if r.Epoch != c.group.Epoch() { // R5: somebody else's branch
+		return verdict{status: stepped}, t.step(c, r, item.Receipt)
 	}
 	if pending := c.group.Pending(); pending != nil && bytes.Equal(pending.Message(), item.Message) {
 		if err := c.checkOurs(r, item.Receipt); err != nil {
@@ -69,26 +79,32 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 	next := c.group.Clone()
 	leaving, err := t.takeAlong(next, m)
 	if err != nil {
-		return pause(CodeNotAllowed, err), nil
+		return t.dispute(c, r, raw, receipt.ReasonNotAllowed, CodeNotAllowed, err)
 	}
 	p, err := next.Process(m, t.now)
-	if err != nil {
+	switch {
+	case errors.Is(err, mls.ErrBrokenPath):
 		return pause(CodeCommitInvalid, err), nil
+	case err != nil:
+		return t.dispute(c, r, raw, receipt.ReasonInvalid, CodeCommitInvalid, err)
 	}
 	staged, ok := p.(*mls.StagedCommit)
 	if !ok {
-		return refuse(CodeRejectedForged, "the message is not what its header says"), nil
+		return t.dispute(c, r, raw, receipt.ReasonInvalid, CodeCommitInvalid, errors.New("the message is not what its header says"))
 	}
 	ch, err := c.changeOf(staged, leaving)
-	if err != nil {
-		return pause(CodeNotAllowed, err), nil
+	if err == nil {
+		err = allowed(ch)
 	}
-	if v, err := t.judgeChange(c, ch, since); err != nil || v.status != accepted {
-		return v, err
+	if err != nil {
+		return t.dispute(c, r, raw, receipt.ReasonNotAllowed, CodeNotAllowed, err)
 	}
 	f, err := c.checkStaged(staged, r)
 	if err != nil {
-		return pause(CodeForkDetected, err), nil
+		return t.dispute(c, r, raw, receipt.ReasonMismatch, CodeForkDetected, err)
+	}
+	if v, err := t.judgeEntering(c, ch, since); err != nil || v.status != accepted {
+		return v, err
 	}
 	if err := next.Apply(staged); err != nil {
 		return verdict{}, fmt.Errorf("device: merging a commit in %s: %w", c.id, err)
@@ -108,8 +124,8 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 	return verdict{status: stepped}, t.sighted(c, ch.committer.actor, f.seen)
 }
 
-// judgeChange is C1 to C6 for somebody's commit.
-func (t *txn) judgeChange(c *conversation, ch change, since uint64) (verdict, error) {
+// judgeEntering is C1 for somebody's commit: the one rule that depends on what each of us knows, so that it is no reason for a dispute.
+func (t *txn) judgeEntering(c *conversation, ch change, since uint64) (verdict, error) {
 	entering := append([]leaf{}, ch.added...)
 	for _, u := range ch.updated {
 		keeps, err := t.keepsPlace(u[0], u[1])
@@ -128,9 +144,6 @@ func (t *txn) judgeChange(c *conversation, ch change, since uint64) (verdict, er
 		return verdict{status: waiting, lookups: missing}, nil
 	case unlogged != nil:
 		return pause(CodeNotInLog, unlogged), nil
-	}
-	if err := allowed(ch); err != nil {
-		return pause(CodeNotAllowed, err), nil
 	}
 	return verdict{status: accepted}, nil
 }
@@ -209,9 +222,8 @@ func (t *txn) leave(c *conversation, next *mls.Group, r receipt.Receipt, raw []b
 	}
 	c.group, c.State, c.Reason = next, StateLeft, code
 	c.Leaving, c.PartAt = nil, time.Time{}
-	c.Seq, c.Head = r.Seq, receipt.Head(raw)
-	if err := t.Put(bucketReceipt, receiptKey(c.id, r.Seq), raw); err != nil {
-		return fmt.Errorf("device: writing a receipt: %w", err)
+	if err := t.step(c, r, raw); err != nil {
+		return err
 	}
 	if err := t.dropAllButSends(c.id); err != nil {
 		return err
@@ -258,6 +270,10 @@ func concerns(j Job, id string) bool {
 	case *UploadJob:
 		return j.For == id
 	case *EventsJob:
+		return j.ConversationID == id
+	case *LeaseJob:
+		return j.ConversationID == id
+	case *DisputeJob:
 		return j.ConversationID == id
 	}
 	return false

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -30,6 +31,9 @@ func (t *txn) workRemove(c *conversation, s *step) (done bool, err error) {
 // propose makes a commit of ours, keeps it pending and writes down the job that submits it. The rules that the others will apply are applied
 // first; what they refuse ends the intent.
 func (t *txn) propose(c *conversation, s *step, proposals []mls.Proposal, ch change) (done bool, err error) {
+	if s.Lost >= lostBeforeLease && !s.HasLease {
+		return false, t.askLease(c, s)
+	}
 	account, err := t.account()
 	if err != nil {
 		return false, err
@@ -63,11 +67,11 @@ func (t *txn) propose(c *conversation, s *step, proposals []mls.Proposal, ch cha
 		return false, fmt.Errorf("device: committing in %s: %w", c.id, err)
 	}
 	s.InFlight = true
-	return false, t.submit(c, account, pending, ch)
+	return false, t.submit(c, account, s, pending, ch)
 }
 
 // submit writes down the job for a pending commit.
-func (t *txn) submit(c *conversation, account Account, pending *mls.PendingCommit, ch change) error {
+func (t *txn) submit(c *conversation, account Account, s *step, pending *mls.PendingCommit, ch change) error {
 	key, err := ticketKey(c.group)
 	if err != nil {
 		return err
@@ -77,10 +81,14 @@ func (t *txn) submit(c *conversation, account Account, pending *mls.PendingCommi
 		return err
 	}
 	j := &CommitJob{
-		ConversationID: c.id, Conversation: c.URL, Term: firstTerm, Epoch: c.group.Epoch(), Commit: pending.Message(), Ticket: next,
+		ConversationID: c.id, Conversation: c.URL, Term: c.term(), Epoch: c.group.Epoch(), Hub: c.Hub, Seq: c.Seq, Head: c.Head[:], Commit: pending.Message(), Ticket: next,
 		To: c.others(account.Actor), Welcome: pending.Welcome(), WelcomeTo: actorsOf(ch.added),
 	}
 	j.Signature = receipt.SignSubmit(key, c.group.GroupID(), j.Term, j.Epoch, j.Commit, [32]byte(next))
+	if len(s.LeaseKey) > 0 {
+		lease := ed25519.NewKeyFromSeed(s.LeaseKey)
+		j.LeaseKey, j.LeaseSignature = lease.Public().(ed25519.PublicKey), receipt.SignLeased(lease, j.Signature)
+	}
 	return t.addJob(j)
 }
 
@@ -125,10 +133,10 @@ func (c *conversation) checkOurs(r receipt.Receipt, raw []byte) error {
 	if pending == nil {
 		return fmt.Errorf("device: a receipt for %s, where no commit is pending", c.id)
 	}
-	if err := c.checkChain(r, raw); err != nil {
+	if err := c.checkChain(raw); err != nil {
 		return err
 	}
-	if r.MessageHash != sha256.Sum256(pending.Message()) {
+	if r.Epoch != c.group.Epoch() || r.MessageHash != sha256.Sum256(pending.Message()) {
 		return failed("R3", "the receipt is for another commit")
 	}
 	ticket, err := ticketOf(pending)
@@ -163,13 +171,10 @@ func (t *txn) confirm(c *conversation, r receipt.Receipt, raw []byte) error {
 	return t.adopt(c, c.group, r, raw, account.Actor)
 }
 
-// checkChain is R1, R2 and the epoch of R3.
-func (c *conversation) checkChain(r receipt.Receipt, raw []byte) error {
+// checkChain is R1 and R2.
+func (c *conversation) checkChain(raw []byte) error {
 	if _, _, err := c.chain().Next(raw); err != nil {
 		return fmt.Errorf("device: following the chain of %s: %w", c.id, err)
-	}
-	if r.Kind != receipt.KindCommit || r.Epoch != c.group.Epoch() {
-		return failed("R3", "the receipt is for epoch %d, the group is at %d", r.Epoch, c.group.Epoch())
 	}
 	return nil
 }
@@ -191,6 +196,7 @@ func (t *txn) raceLost(c *conversation) error {
 		if s.InFlight {
 			s.InFlight = false
 			s.Lost++
+			s.HasLease, s.LeaseKey = false, nil
 		}
 	})
 }

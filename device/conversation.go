@@ -35,13 +35,19 @@ type conversationRow struct {
 	HubKey  []byte            `json:"hub_key"`
 	Seq     uint64            `json:"seq"`
 	Head    [32]byte          `json:"head"`
-	Places  []place           `json:"places"` // newest first: this epoch and those before it that can still be read
-	Saves   uint64            `json:"saves"`  // how often it was saved: which state the other rows of it are
+	Term    uint64            `json:"term,omitempty"`  // 0 is the first
+	Hub     string            `json:"hub,omitempty"`   // origin of the present hub; empty is that of the URL
+	Moved   bool              `json:"moved,omitempty"` // the newest receipt is a move
+	Places  []place           `json:"places"`          // newest first: this epoch and those before it that can still be read
+	Saves   uint64            `json:"saves"`           // how often it was saved: which state the other rows of it are
 	// Sighted counts on through the logs whose sightings do not fit into one message.
 	Sighted int `json:"sighted,omitempty"`
 	// Leaving are who asked in this epoch to be let go, and PartAt is when we do it if nobody else has.
 	Leaving []leaving `json:"leaving,omitempty"`
 	PartAt  time.Time `json:"part_at,omitzero"`
+	// Disputed is the place of a commit that nobody can follow, until the hub has opened its epoch again; AskAt is when to look.
+	Disputed uint64    `json:"disputed,omitempty"`
+	AskAt    time.Time `json:"ask_at,omitzero"`
 	// Authenticator is that of the current epoch.
 	Authenticator []byte `json:"authenticator,omitempty"`
 }
@@ -105,7 +111,19 @@ func leavesOf(members []mls.Member) []leaf {
 
 // chain is the conversation's place in the hub's chain, for checks R1 and R2.
 func (c *conversation) chain() receipt.Chain {
-	return receipt.Chain{GroupID: c.group.GroupID(), HubKey: [32]byte(c.HubKey), Term: firstTerm, Seq: c.Seq, Head: c.Head}
+	return receipt.Chain{GroupID: c.group.GroupID(), HubKey: [32]byte(c.HubKey), Term: c.term(), Seq: c.Seq, Head: c.Head, Moved: c.Moved}
+}
+
+// term of the present hub.
+func (c *conversationRow) term() uint64 { return max(firstTerm, c.Term) }
+
+// step takes a place in the chain.
+func (t *txn) step(c *conversation, r receipt.Receipt, raw []byte) error {
+	c.Seq, c.Head, c.Moved = r.Seq, receipt.Head(raw), r.Kind == receipt.KindMove
+	if err := t.Put(bucketReceipt, receiptKey(c.id, r.Seq), raw); err != nil {
+		return fmt.Errorf("device: writing a receipt: %w", err)
+	}
+	return nil
 }
 
 // room is the policy in force.
@@ -152,13 +170,16 @@ func ticketOf(e interface {
 func (t *txn) adopt(c *conversation, next *mls.Group, r receipt.Receipt, raw []byte, by string) error {
 	before := c.Members
 	c.Leaving, c.PartAt = nil, time.Time{} // proposals are of one epoch
+	c.Disputed = 0
 	c.group = next
-	c.Seq, c.Head = r.Seq, receipt.Head(raw)
+	if err := t.step(c, r, raw); err != nil {
+		return err
+	}
 	if err := c.refresh(); err != nil {
 		return err
 	}
-	if err := t.Put(bucketReceipt, receiptKey(c.id, r.Seq), raw); err != nil {
-		return fmt.Errorf("device: writing a receipt: %w", err)
+	if err := t.dropLease(c.id); err != nil {
+		return err
 	}
 	if err := t.dropStale(c); err != nil {
 		return err
@@ -176,7 +197,7 @@ func (c *conversation) refresh() error {
 	}
 	c.Members = membersOf(c.group.Members(), r)
 	c.Authenticator = c.group.EpochAuthenticator()
-	p := place{Epoch: c.group.Epoch(), Term: firstTerm, Seq: c.Seq}
+	p := place{Epoch: c.group.Epoch(), Term: c.term(), Seq: c.Seq}
 	copy(p.Head[:], c.Head[:])
 	copy(p.Authenticator[:], c.Authenticator)
 	c.Places = append([]place{p}, c.Places[:min(len(c.Places), pastEpochs)]...)
@@ -292,6 +313,9 @@ func (t *txn) outline(id string, row conversationRow) (Conversation, error) {
 	}
 	if len(row.Places) > 0 {
 		c.Epoch = row.Places[0].Epoch
+	}
+	if c.State == StateActive && row.Disputed != 0 {
+		c.State = StatePaused
 	}
 	expected := map[string]bool{}
 	for _, m := range c.Members {

@@ -30,6 +30,10 @@ func (d *Device) Failed(job, code, detail string) error {
 			return t.packagesRefused(j, code, detail)
 		case *EventsJob:
 			return t.eventsFailed(j.ConversationID, detail)
+		case *LeaseJob:
+			return t.goWithoutLease(j)
+		case *DisputeJob:
+			return t.fetchFor(j.ConversationID)
 		case *ProofJob:
 			return t.doubt(j.Instance, j.Claim)
 		}

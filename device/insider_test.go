@@ -46,14 +46,29 @@ func (p *person) setGroup(id string, g *mls.Group) {
 
 // fence is the right fence for a group at the head of its chain.
 func (p *person) fence(id string, g *mls.Group, tag []byte) []byte {
-	r := p.w.register(p.conversation(id).URL)
-	head := receipt.Head(r.events[g.Epoch()].Receipt)
+	seq, head := p.placeOf(id, g)
 	b := []byte{2}
 	b = binary.BigEndian.AppendUint64(b, 1)
-	b = binary.BigEndian.AppendUint64(b, g.Epoch())
+	b = binary.BigEndian.AppendUint64(b, seq)
 	b = append(b, head[:8]...)
 	b = append(b, g.EpochAuthenticator()[:8]...)
 	return append(append(b, append(tag, make([]byte, 32-len(tag))...)...), 0) // no sightings
+}
+
+// placeOf finds the receipt that opened a group's epoch.
+func (p *person) placeOf(id string, g *mls.Group) (seq uint64, head [32]byte) {
+	secret, err := g.Export(receipt.TicketLabel, nil, 32)
+	require.NoError(p.w.t, err)
+	ticket := publicBytes(receipt.TicketKey(secret).Public())
+	for _, e := range p.w.register(p.conversation(id).URL).events {
+		r, err := receipt.Parse(e.Receipt)
+		require.NoError(p.w.t, err)
+		if string(r.Ticket[:]) == string(ticket) && r.Kind != receipt.KindReopen {
+			return r.Seq, receipt.Head(e.Receipt)
+		}
+	}
+	require.Fail(p.w.t, "no receipt opened the epoch")
+	return 0, head
 }
 
 // forge makes a commit that the honest program would not make, and gets it ordered: the hub is blind.
@@ -109,13 +124,27 @@ func (p *person) arrives(item device.Incoming) {
 	p.work()
 }
 
+// requirePaused: a commit was refused for that reason. What all members see alike was disputed, and the hub of these tests has opened the
+// epoch again at once; what depends on each one's knowledge keeps the conversation paused.
 func requirePaused(t *testing.T, p *person, id, code, check string) {
 	t.Helper()
+	events, err := p.Events(0, 10000)
+	require.NoError(t, err)
+	var paused []device.Event
+	for _, e := range events {
+		if e.Type == device.EventConversationPaused {
+			paused = append(paused, e)
+		}
+	}
+	require.Len(t, paused, 1)
+	require.Equal(t, code, paused[0].Code)
+	require.Contains(t, paused[0].Detail, check)
 	c := p.conversation(id)
-	require.Equal(t, device.StatePaused, c.State)
-	require.Contains(t, c.Reason, code)
-	require.Contains(t, c.Reason, check)
-	require.Equal(t, []string{code}, p.codes(device.EventConversationPaused))
+	if c.State != device.StateActive || code == device.CodeNotInLog {
+		require.Equal(t, device.StatePaused, c.State)
+		require.Contains(t, c.Reason, code)
+		require.Contains(t, c.Reason, check)
+	}
 }
 
 func TestUnloggedDeviceAddedByAdmin(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 )
 
 // A Job is something the device wants done outside. The set is closed: *OpenJob, *LookupJob, *ClaimJob, *CommitJob, *SendJob,
-// *UploadJob, *KeyPackagesJob, *EventsJob, *ProofJob.
+// *UploadJob, *KeyPackagesJob, *EventsJob, *ProofJob, *LeaseJob, *DisputeJob.
 type Job interface {
 	// ID is unique and stays the same when the job is done again; it is the id of POST /commits and POST /messages.
 	ID() string
@@ -57,6 +57,31 @@ type CommitJob struct {
 	To             []string
 	Welcome        []byte // nil if nobody is added
 	WelcomeTo      []string
+	Hub            string // origin of the present hub; empty if it is the conversation's own instance
+	Seq            uint64 // with Head, our place in the chain
+	Head           []byte
+	LeaseKey       []byte // nil without a lease
+	LeaseSignature []byte
+}
+
+// LeaseJob is POST /leases. Result: Leased, or LeaseConflict.
+type LeaseJob struct {
+	jobID
+	ConversationID string
+	Conversation   string // URL
+	Hub            string
+	Term, Epoch    uint64
+	Key            []byte
+	Signature      []byte
+}
+
+// DisputeJob is POST /disputes. Result: Disputed.
+type DisputeJob struct {
+	jobID
+	ConversationID string
+	Conversation   string // URL
+	Hub            string
+	Dispute        []byte
 }
 
 // SendJob is POST /messages. Result: Sent.
@@ -89,6 +114,7 @@ type EventsJob struct {
 	jobID
 	ConversationID string
 	Conversation   string // URL
+	Hub            string
 	After          uint64
 }
 
@@ -109,6 +135,8 @@ func (j *SendJob) lane() string        { return "conversation " + j.Conversation
 func (j *UploadJob) lane() string      { return "upload" } // one blob in memory at a time
 func (j *KeyPackagesJob) lane() string { return "key packages" }
 func (j *EventsJob) lane() string      { return "events " + j.ConversationID }
+func (j *LeaseJob) lane() string       { return "conversation " + j.ConversationID }
+func (j *DisputeJob) lane() string     { return "dispute " + j.ConversationID }
 func (j *ProofJob) lane() string       { return "proof " + j.Instance }
 
 // jobKinds makes an empty job of each kind.
@@ -121,6 +149,8 @@ var jobKinds = map[string]func() Job{
 	"upload":       func() Job { return new(UploadJob) },
 	"key-packages": func() Job { return new(KeyPackagesJob) },
 	"events":       func() Job { return new(EventsJob) },
+	"lease":        func() Job { return new(LeaseJob) },
+	"dispute":      func() Job { return new(DisputeJob) },
 	"proof":        func() Job { return new(ProofJob) },
 }
 
@@ -142,6 +172,10 @@ func kindOf(j Job) string {
 		return "key-packages"
 	case *EventsJob:
 		return "events"
+	case *LeaseJob:
+		return "lease"
+	case *DisputeJob:
+		return "dispute"
 	case *ProofJob:
 		return "proof"
 	}

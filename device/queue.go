@@ -35,8 +35,10 @@ type step struct {
 	Packages map[string][]ClaimedPackage `json:"packages,omitempty"` // by actor
 	Admin    bool                        `json:"admin,omitempty"`    // of a role
 	InFlight bool                        `json:"in_flight,omitempty"`
-	Lost     int                         `json:"lost,omitempty"`     // races
-	Proposed uint64                      `json:"proposed,omitempty"` // of a leaving: the epoch it was proposed in, and one more
+	Lost     int                         `json:"lost,omitempty"`      // races
+	HasLease bool                        `json:"has_lease,omitempty"` // or goes on without, if the hub gives none
+	LeaseKey []byte                      `json:"lease_key,omitempty"` // seed
+	Proposed uint64                      `json:"proposed,omitempty"`  // of a leaving: the epoch it was proposed in, and one more
 
 	// Of a message.
 	Message uint64   `json:"message,omitempty"`
@@ -118,7 +120,7 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 		return true, t.intentFailed(c, s.Actors, CodeRemoved, "this device is no longer in the conversation")
 	case c.State == StatePaused:
 		return true, t.intentFailed(c, s.Actors, CodePaused, "membership is on hold: "+c.Reason)
-	case s.InFlight:
+	case s.InFlight || c.Disputed != 0:
 		return false, nil
 	case s.Lost > maxLostRaces:
 		return true, t.intentFailed(c, s.Actors, CodeCommitConflict, "others changed the conversation each time we tried")

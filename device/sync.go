@@ -14,7 +14,7 @@ func (t *txn) fetch(c *conversation) error {
 	if err != nil || pending || !c.hasHub() {
 		return err
 	}
-	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, After: c.Seq})
+	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: c.Hub, After: c.Seq})
 }
 
 // hasHub tells whether there is something to ask the hub for.
@@ -53,6 +53,11 @@ func (t *txn) follow(c *conversation, events []HubEvent) error {
 	for _, e := range events[:min(len(events), maxEvents)] {
 		if len(e.Commit) == 0 {
 			continue // the open receipt
+		}
+		if other, err := t.followOther(c, e); err != nil {
+			return err
+		} else if other {
+			continue
 		}
 		item := Incoming{Conversation: c.URL, Message: e.Commit, Receipt: e.Receipt}
 		id, m, err := address(item)
@@ -144,7 +149,7 @@ func (d *Device) Sync() error {
 				return fmt.Errorf("device: decoding conversation %s: %w", id, err)
 			}
 			if !asked[id] && row.hasHub() {
-				ask = append(ask, &EventsJob{ConversationID: id, Conversation: row.URL, After: row.Seq})
+				ask = append(ask, &EventsJob{ConversationID: id, Conversation: row.URL, Hub: row.Hub, After: row.Seq})
 			}
 			return nil
 		}); err != nil {

@@ -22,7 +22,7 @@ func (d *Device) Wake() (next time.Time, did bool, err error) {
 			return err
 		}
 		for _, id := range due.now {
-			if err := t.settle(id); err != nil {
+			if err := t.wake(id); err != nil {
 				return err
 			}
 		}
@@ -36,6 +36,24 @@ type agenda struct {
 	now  []string
 	next time.Time
 	at   time.Time
+}
+
+// wake does what is due in one conversation.
+func (t *txn) wake(id string) error {
+	c, err := t.mustOpen(id)
+	if err != nil {
+		return err
+	}
+	if !c.AskAt.IsZero() && !c.AskAt.After(t.now) {
+		c.AskAt = time.Time{}
+		if c.Disputed != 0 {
+			c.AskAt = t.now.Add(disputeAskAgain)
+		}
+		if err := t.fetch(c); err != nil {
+			return err
+		}
+	}
+	return t.finish(c)
 }
 
 func (a *agenda) add(id string, when time.Time) {
@@ -57,6 +75,7 @@ func (t *txn) due() (agenda, error) {
 		}
 		if row.State == StateActive {
 			a.add(id, row.PartAt)
+			a.add(id, row.AskAt)
 		}
 		return nil
 	})

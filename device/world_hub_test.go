@@ -4,7 +4,9 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -25,13 +27,11 @@ func (p *person) commit(j *device.CommitJob) error {
 	origin, groupID, err := receipt.ParseConversationURL(j.Conversation)
 	require.NoError(w.t, err)
 	r := w.register(j.Conversation)
-	require.True(w.t, receipt.VerifySubmit(r.ticket, groupID, j.Term, j.Epoch, j.Commit, [32]byte(j.Ticket), j.Signature) || j.Epoch < r.epoch)
 	raw := r.granted(j)
-	if raw == nil && j.Epoch != r.epoch {
-		events := r.events[j.Epoch+1:]
-		return p.CommitConflict(j.ID(), events)
-	}
 	if raw == nil {
+		if !r.accepts(groupID, j) || r.lease != nil && string(r.lease) != string(j.LeaseKey) {
+			return p.CommitConflict(j.ID(), r.events[min(len(r.events), int(j.Seq)+1):])
+		}
 		raw = r.grant(w.instances[origin].hubKey, groupID, j)
 	}
 	if !w.done[j.ID()] {
@@ -46,22 +46,83 @@ func (p *person) commit(j *device.CommitJob) error {
 
 // granted is S3: the receipt that the same commit got before.
 func (r *register) granted(j *device.CommitJob) []byte {
-	if int(j.Epoch)+1 < len(r.events) && string(r.events[j.Epoch+1].Commit) == string(j.Commit) {
-		return r.events[j.Epoch+1].Receipt
+	for _, e := range r.events {
+		if string(e.Commit) == string(j.Commit) {
+			return e.Receipt
+		}
 	}
 	return nil
 }
 
-func (r *register) grant(key ed25519.PrivateKey, groupID []byte, j *device.CommitJob) []byte {
-	last := r.events[len(r.events)-1].Receipt
-	rec := receipt.Receipt{
-		Kind: receipt.KindCommit, GroupID: groupID, Term: 1, Seq: uint64(len(r.events)), Epoch: j.Epoch,
-		MessageHash: sha256.Sum256(j.Commit), Previous: receipt.Head(last), Ticket: [32]byte(j.Ticket), Time: 1,
+// accepts is S4 and S5.
+func (r *register) accepts(groupID []byte, j *device.CommitJob) bool {
+	for _, b := range r.branches {
+		if b.epoch == j.Epoch && j.Term == r.term && receipt.VerifySubmit(b.ticket, groupID, j.Term, j.Epoch, j.Commit, [32]byte(j.Ticket), j.Signature) {
+			return j.LeaseKey == nil || receipt.VerifyLeased([32]byte(j.LeaseKey), j.Signature, j.LeaseSignature)
+		}
 	}
+	return false
+}
+
+func (r *register) grant(key ed25519.PrivateKey, groupID []byte, j *device.CommitJob) []byte {
+	rec := receipt.Receipt{Kind: receipt.KindCommit, Epoch: j.Epoch, MessageHash: sha256.Sum256(j.Commit), Ticket: [32]byte(j.Ticket)}
+	for i, b := range r.branches {
+		if b.epoch == j.Epoch && (j.Signature == nil || receipt.VerifySubmit(b.ticket, groupID, j.Term, j.Epoch, j.Commit, rec.Ticket, j.Signature)) {
+			raw := r.append(key, groupID, rec, j.Commit, b.ticket)
+			r.branches = slices.Clone(r.branches)
+			r.branches[i], r.lease = branch{j.Epoch + 1, rec.Ticket}, nil
+			return raw
+		}
+	}
+	return nil
+}
+
+// append signs the next receipt.
+func (r *register) append(key ed25519.PrivateKey, groupID []byte, rec receipt.Receipt, body []byte, with [32]byte) []byte {
+	rec.GroupID, rec.Term, rec.Seq, rec.Time = groupID, r.term, uint64(len(r.events)), 1
+	rec.Previous = receipt.Head(r.events[len(r.events)-1].Receipt)
 	rec.Sign(key)
-	r.epoch, r.ticket = j.Epoch+1, rec.Ticket
-	r.events = append(r.events, device.HubEvent{Receipt: rec.Marshal(), Commit: j.Commit})
+	r.events, r.tickets = append(r.events, device.HubEvent{Receipt: rec.Marshal(), Commit: body}), append(r.tickets, with)
 	return rec.Marshal()
+}
+
+// lease is POST /leases: the first to ask is alone with the next epoch.
+func (p *person) lease(j *device.LeaseJob) error {
+	r, w := p.w.register(j.Conversation), p.w
+	_, groupID, err := receipt.ParseConversationURL(j.Conversation)
+	require.NoError(w.t, err)
+	b := r.branches[len(r.branches)-1]
+	if b.epoch != j.Epoch {
+		return p.LeaseConflict(j.ID(), r.events)
+	}
+	require.True(w.t, receipt.VerifyLease(b.ticket, groupID, j.Term, j.Epoch, [32]byte(j.Key), j.Signature))
+	if r.lease != nil && string(r.lease) != string(j.Key) {
+		r.lease = nil // by the next time it has run out
+		return p.Leased(j.ID(), time.Second)
+	}
+	r.lease = j.Key
+	return p.Leased(j.ID(), 0)
+}
+
+// dispute is POST /disputes: one is enough for this hub.
+func (p *person) dispute(j *device.DisputeJob) error {
+	r, w := p.w.register(j.Conversation), p.w
+	origin, groupID, err := receipt.ParseConversationURL(j.Conversation)
+	require.NoError(w.t, err)
+	d, err := receipt.ParseDispute(j.Dispute)
+	require.NoError(w.t, err)
+	disputed, err := receipt.Parse(r.events[d.Seq].Receipt)
+	require.NoError(w.t, err)
+	ticket := r.tickets[d.Seq]
+	require.True(w.t, d.Verify(ticket))
+	if !r.disputed[d.Seq] {
+		r.disputed[d.Seq] = true
+		body := receipt.MarshalReopening([][]byte{j.Dispute})
+		rec := receipt.Receipt{Kind: receipt.KindReopen, Epoch: disputed.Epoch, MessageHash: sha256.Sum256(body), Ticket: ticket}
+		r.append(w.instances[origin].hubKey, groupID, rec, body, ticket)
+		r.branches = append(r.branches, branch{disputed.Epoch, ticket})
+	}
+	return p.Disputed(j.ID(), true)
 }
 
 // texts are what a person sees in a conversation, in order.

@@ -49,9 +49,17 @@ type instance struct {
 
 // register is a hub's state of one conversation (spec/receipt.md).
 type register struct {
+	branches []branch          // that may go on; more than one after a dispute
+	events   []device.HubEvent // the open receipt first
+	tickets  [][32]byte        // by seq: what the event was submitted with
+	lease    []byte            // public key of who is alone with the next epoch
+	disputed map[uint64]bool
+	term     uint64
+}
+
+type branch struct {
 	epoch  uint64
 	ticket [32]byte
-	events []device.HubEvent // the open receipt first
 }
 
 type supply struct {
@@ -264,6 +272,10 @@ func (p *person) do(j device.Job) error {
 		return p.EventsFetched(j.ID(), events[:min(len(events), 100)])
 	case *device.ProofJob:
 		return p.prove(j)
+	case *device.LeaseJob:
+		return p.lease(j)
+	case *device.DisputeJob:
+		return p.dispute(j)
 	}
 	return fmt.Errorf("a job of no kind: %T", j)
 }
@@ -285,7 +297,7 @@ func (p *person) open(j *device.OpenJob) error {
 	if !ok {
 		rec := receipt.Receipt{Kind: receipt.KindOpen, GroupID: j.GroupID, Term: 1, Ticket: [32]byte(j.Ticket), Time: 1}
 		rec.Sign(in.hubKey)
-		r = &register{ticket: rec.Ticket, events: []device.HubEvent{{Receipt: rec.Marshal()}}}
+		r = &register{term: 1, disputed: map[uint64]bool{}, branches: []branch{{0, rec.Ticket}}, tickets: make([][32]byte, 1), events: []device.HubEvent{{Receipt: rec.Marshal()}}}
 		in.hubs[id] = r
 	}
 	return p.Opened(j.ID(), receipt.ConversationURL(origin, j.GroupID), r.events[0].Receipt)

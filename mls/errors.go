@@ -20,6 +20,7 @@ var (
 	ErrReInit        = errors.New("the group has been closed in favour of another one")
 	ErrUnknownPSK    = errors.New("its secret is not known")
 	ErrDamaged       = errors.New("it is not what was stored")
+	ErrBrokenPath    = errors.New("its path cannot be followed from our place in the tree") // others may be able to
 	ErrNotForUs      = errors.New("it names none of our key packages")
 )
 

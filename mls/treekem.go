@@ -2,6 +2,7 @@ package mls
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -210,9 +211,13 @@ func (t *ratchetTree) openPath(steps []step, p *updatePath, own leafIndex, keys 
 			if priv, ok := keys[x]; ok && x.covers(own) {
 				secret, err := t.suite.openWithLabel(priv, "UpdatePathNode", context, p.nodes[i].secrets[j])
 				if err != nil {
-					return nil, nil, err
+					return nil, nil, fmt.Errorf("%w: %w", err, ErrBrokenPath)
 				}
-				return t.derivePath(steps[i:], secret)
+				keys, secret, err := t.derivePath(steps[i:], secret)
+				if err != nil {
+					return nil, nil, fmt.Errorf("%w: %w", err, ErrBrokenPath)
+				}
+				return keys, secret, nil
 			}
 		}
 		return nil, nil, invalid("update path has nothing for us (7.5)")
