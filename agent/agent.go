@@ -257,7 +257,7 @@ func (a *Agent) lookAfter(ctx context.Context) error {
 		return away(err)
 	}
 	a.setRefused(false)
-	if err := errors.Join(a.device.TopUp(account.OneTime), a.device.Sync()); err != nil {
+	if err := errors.Join(a.device.TopUp(account.OneTime), a.device.Sync(), a.nameHubs()); err != nil {
 		return err
 	}
 	a.touch()

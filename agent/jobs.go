@@ -139,6 +139,9 @@ func (a *Agent) try(ctx context.Context, j device.Job, before int) (wait time.Du
 	if errors.As(err, &lease) {
 		return max(time.Duration(lease), time.Millisecond)
 	}
+	if isAway(err) {
+		err = errors.Join(err, a.device.HubAway(j.ID()))
+	}
 	a.noteRefusal(err)
 	if code, detail, final := verdict(err, before); final {
 		if err = a.device.Failed(j.ID(), code, detail); err == nil {
@@ -202,11 +205,11 @@ func (a *Agent) do(ctx context.Context, j device.Job, before int) error {
 		}
 		return a.device.KeyPackagesStored(j.ID())
 	case *device.EventsJob:
-		chain, err := sidecar.Chain(ctx, j.Conversation, j.Hub, j.After)
-		if err != nil {
-			return err
-		}
-		return a.device.EventsFetched(j.ID(), hubEvents(chain.Events))
+		return a.events(ctx, sidecar, j)
+	case *device.TermJob:
+		return a.term(ctx, sidecar, j)
+	case *device.HubKeysJob:
+		return a.hubKeys(ctx, sidecar, j)
 	case *device.LeaseJob:
 		return a.lease(ctx, sidecar, j)
 	case *device.DisputeJob:
@@ -308,31 +311,6 @@ func (a *Agent) commit(ctx context.Context, sidecar *clientapi.Client, j *device
 		return err
 	}
 	return a.device.Committed(j.ID(), receipt)
-}
-
-// A turn is when a lease begins, of somebody who has to wait for it.
-type turn time.Duration
-
-func (turn) Error() string { return "agent: others have the lease, or asked before" }
-
-// longestTurn is less than the time after which the hub forgets who has not asked again.
-const longestTurn = 4 * time.Second
-
-// lease asks for one. Who has to wait asks again, often enough to stay in the queue.
-func (a *Agent) lease(ctx context.Context, sidecar *clientapi.Client, j *device.LeaseJob) error {
-	leased, err := sidecar.Lease(ctx, clientapi.LeaseRequest{Conversation: j.Conversation, Hub: j.Hub, LeaseCall: clientapi.LeaseCall{
-		Term: j.Term, Epoch: j.Epoch, Key: j.Key, Signature: j.Signature,
-	}})
-	var conflict *clientapi.Conflict
-	switch {
-	case errors.As(err, &conflict):
-		return a.device.LeaseConflict(j.ID(), hubEvents(conflict.Events))
-	case err != nil:
-		return err
-	case leased.Wait > 0:
-		return turn(min(time.Duration(leased.Wait)*time.Millisecond, longestTurn))
-	}
-	return a.device.Leased(j.ID(), 0)
 }
 
 func (a *Agent) upload(ctx context.Context, sidecar *clientapi.Client, j *device.UploadJob) error {

@@ -178,7 +178,7 @@ func (c *conversation) changeOf(staged *mls.StagedCommit, leaving []leaf) (chang
 	ch := change{
 		committer: leafOf(staged.Committer()), before: before, after: before, members: leavesOf(c.group.Members()),
 		added: leavesOf(staged.Added()), removed: leavesOf(staged.Removed()),
-		leaving: leaving,
+		leaving: leaving, hub: c.presentHub(),
 	}
 	for _, m := range staged.Updated() {
 		old, ok := c.group.Member(m.Leaf)
@@ -274,6 +274,10 @@ func concerns(j Job, id string) bool {
 	case *LeaseJob:
 		return j.ConversationID == id
 	case *DisputeJob:
+		return j.ConversationID == id
+	case *TermJob:
+		return j.ConversationID == id
+	case *HubKeysJob:
 		return j.ConversationID == id
 	}
 	return false

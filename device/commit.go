@@ -44,6 +44,7 @@ func (t *txn) propose(c *conversation, s *step, proposals []mls.Proposal, ch cha
 	if ch.after.conversation == "" {
 		ch.after = ch.before
 	}
+	ch.hub = c.presentHub()
 	ch.members = leavesOf(c.group.Members())
 	ch.committer = leaf{actor: account.Actor, key: account.SignatureKey}
 	if refused := allowed(ch); refused != nil {
@@ -120,6 +121,7 @@ func (d *Device) Committed(job string, raw []byte) error {
 		if err != nil {
 			return errors.Join(ErrReceipt, err)
 		}
+		c.hubAnswered()
 		if err := t.confirm(c, r, raw); err != nil {
 			return err
 		}

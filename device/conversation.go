@@ -48,6 +48,10 @@ type conversationRow struct {
 	// Disputed is the place of a commit that nobody can follow, until the hub has opened its epoch again; AskAt is when to look.
 	Disputed uint64    `json:"disputed,omitempty"`
 	AskAt    time.Time `json:"ask_at,omitzero"`
+	// AwaySince is when the hub was first found to be away, TakeOverAt when it is given up, and Tried how often a fallback was asked since.
+	AwaySince  time.Time `json:"away_since,omitzero"`
+	TakeOverAt time.Time `json:"take_over_at,omitzero"`
+	Tried      int       `json:"tried,omitempty"`
 	// Authenticator is that of the current epoch.
 	Authenticator []byte `json:"authenticator,omitempty"`
 }

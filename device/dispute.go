@@ -68,7 +68,7 @@ func (t *txn) followOther(c *conversation, e HubEvent) (other bool, err error) {
 	case receipt.KindReopen:
 		return true, t.reopened(c, r, e)
 	case receipt.KindTerm:
-		return true, nil
+		return true, t.newTerm(c, e)
 	}
 	return false, nil
 }
@@ -100,8 +100,8 @@ func (t *txn) goOn(c *conversation) error {
 	return t.emit(Event{Type: EventConversationUpdated, Conversation: c.id})
 }
 
-// mayFollow tells whether a receipt of a later term can be by a hub that the room knows.
+// mayFollow tells whether a receipt of a later term is by a hub that the room knows.
 func (c *conversation) mayFollow(r receipt.Receipt) bool {
 	rm, err := c.room()
-	return err == nil && r.Verify(rm.hubKey[:])
+	return err == nil && slices.ContainsFunc(rm.hubs(), func(h receipt.NextHub) bool { return r.Verify(h.Key[:]) })
 }

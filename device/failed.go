@@ -34,6 +34,8 @@ func (d *Device) Failed(job, code, detail string) error {
 			return t.goWithoutLease(j)
 		case *DisputeJob:
 			return t.fetchFor(j.ConversationID)
+		case *TermJob, *HubKeysJob:
+			return nil // it is asked again, or another one is
 		case *ProofJob:
 			return t.doubt(j.Instance, j.Claim)
 		}

@@ -10,12 +10,14 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 	"pgregory.net/rapid"
 
+	"github.com/waxwing-dm/waxwing/internal/receipt"
 	"github.com/waxwing-dm/waxwing/transparency"
 )
 
 func sampleRoom() room {
 	return room{
-		conversation: "https://a.example/waxwing/conversations/00", hubKey: [32]byte{1, 2}, created: 3,
+		version: 2, conversation: "https://a.example/waxwing/conversations/00", hub: "https://a.example",
+		fallbacks: []receipt.NextHub{{Hub: "https://b.example", Key: [32]byte{3}}, {Hub: "https://c.example"}}, hubKey: [32]byte{1, 2}, created: 3,
 		grants: []grant{{"https://a.example/users/alice", roleAdmin}, {"https://b.example/users/bob", roleAdmin}},
 	}
 }
@@ -35,12 +37,18 @@ func TestRoomFormat(t *testing.T) {
 	for name, change := range map[string]func(*room){
 		"no conversation": func(r *room) { r.conversation = "" },
 		"long URL":        func(r *room) { r.conversation = strings.Repeat("x", maxURL+1) },
-		"no grants":       func(r *room) { r.grants = nil },
-		"descending":      func(r *room) { r.grants[0], r.grants[1] = r.grants[1], r.grants[0] },
-		"twice":           func(r *room) { r.grants[1] = r.grants[0] },
-		"no actor":        func(r *room) { r.grants[0].actor = "" },
-		"role 0":          func(r *room) { r.grants[0].role = 0 },
-		"role 3":          func(r *room) { r.grants[1].role = 3 },
+		"a hub twice":     func(r *room) { r.fallbacks[1] = r.fallbacks[0] },
+		"its own hub":     func(r *room) { r.fallbacks[0].Hub = r.hub },
+		"no origin":       func(r *room) { r.hub += "/" },
+		"four fallbacks": func(r *room) {
+			r.fallbacks = append(r.fallbacks, receipt.NextHub{Hub: "https://d.example"}, receipt.NextHub{Hub: "https://e.example"})
+		},
+		"no grants":  func(r *room) { r.grants = nil },
+		"descending": func(r *room) { r.grants[0], r.grants[1] = r.grants[1], r.grants[0] },
+		"twice":      func(r *room) { r.grants[1] = r.grants[0] },
+		"no actor":   func(r *room) { r.grants[0].actor = "" },
+		"role 0":     func(r *room) { r.grants[0].role = 0 },
+		"role 3":     func(r *room) { r.grants[1].role = 3 },
 	} {
 		r := sampleRoom()
 		change(&r)

@@ -88,7 +88,7 @@ func (t *txn) create(account Account) (*conversation, error) {
 	c := &conversation{id: hex.EncodeToString(groupID)}
 	c.URL = receipt.ConversationURL(account.Instance, groupID)
 	c.State, c.Created, c.HubKey = StateOpening, t.now, hub
-	r := room{conversation: c.URL, created: millis(t.now), grants: []grant{{account.Actor, roleAdmin}}}
+	r := room{version: formatVersion, conversation: c.URL, hub: account.Instance, created: millis(t.now), grants: []grant{{account.Actor, roleAdmin}}}
 	copy(r.hubKey[:], hub)
 	if c.group, err = t.newGroup(account, groupID, r); err != nil {
 		return nil, err

@@ -8,7 +8,8 @@ import (
 )
 
 // A Job is something the device wants done outside. The set is closed: *OpenJob, *LookupJob, *ClaimJob, *CommitJob, *SendJob,
-// *UploadJob, *KeyPackagesJob, *EventsJob, *ProofJob, *LeaseJob, *DisputeJob.
+// *UploadJob, *KeyPackagesJob, *EventsJob, *ProofJob, *LeaseJob, *DisputeJob,
+// *TermJob, *HubKeysJob.
 type Job interface {
 	// ID is unique and stays the same when the job is done again; it is the id of POST /commits and POST /messages.
 	ID() string
@@ -118,6 +119,21 @@ type EventsJob struct {
 	After          uint64
 }
 
+// TermJob is POST /terms: a hub is to open the term of a claim. Result: TermOpened, or TermConflict.
+type TermJob struct {
+	jobID
+	ConversationID string
+	Conversation   string // URL
+	Claim          []byte
+}
+
+// HubKeysJob is GET /hub of each instance. Result: HubKeys.
+type HubKeysJob struct {
+	jobID
+	ConversationID string
+	Instances      []string
+}
+
 // ProofJob asks a log what it had at a size, because somebody says it showed them something. If the log as it is known here
 // ([Device.LogHead]) is smaller, its newest checkpoint comes first ([Device.AdvanceLog]). Result: Compared.
 type ProofJob struct {
@@ -137,6 +153,8 @@ func (j *KeyPackagesJob) lane() string { return "key packages" }
 func (j *EventsJob) lane() string      { return "events " + j.ConversationID }
 func (j *LeaseJob) lane() string       { return "conversation " + j.ConversationID }
 func (j *DisputeJob) lane() string     { return "dispute " + j.ConversationID }
+func (j *TermJob) lane() string        { return "term " + j.ConversationID }
+func (j *HubKeysJob) lane() string     { return "hub keys " + j.ConversationID }
 func (j *ProofJob) lane() string       { return "proof " + j.Instance }
 
 // jobKinds makes an empty job of each kind.
@@ -151,6 +169,8 @@ var jobKinds = map[string]func() Job{
 	"events":       func() Job { return new(EventsJob) },
 	"lease":        func() Job { return new(LeaseJob) },
 	"dispute":      func() Job { return new(DisputeJob) },
+	"term":         func() Job { return new(TermJob) },
+	"hub-keys":     func() Job { return new(HubKeysJob) },
 	"proof":        func() Job { return new(ProofJob) },
 }
 
@@ -176,6 +196,10 @@ func kindOf(j Job) string {
 		return "lease"
 	case *DisputeJob:
 		return "dispute"
+	case *TermJob:
+		return "term"
+	case *HubKeysJob:
+		return "hub-keys"
 	case *ProofJob:
 		return "proof"
 	}

@@ -3,6 +3,8 @@ package device
 import (
 	"bytes"
 	"slices"
+
+	"github.com/waxwing-dm/waxwing/internal/receipt"
 )
 
 // A leaf is one device in a group: who says it is, and its key.
@@ -19,9 +21,10 @@ type change struct {
 	members   []leaf // before the commit
 	added     []leaf
 	removed   []leaf
-	leaving   []leaf    // who asked for it, as the commit itself proves
-	updated   [][2]leaf // before, after
-	other     bool      // something the rules have no word for: a foreign extension, an unknown proposal
+	leaving   []leaf          // who asked for it, as the commit itself proves
+	updated   [][2]leaf       // before, after
+	hub       receipt.NextHub // that has the term
+	other     bool            // something the rules have no word for: a foreign extension, an unknown proposal
 }
 
 // allowed is C2 to C6 of spec/conversation.md. All members decide alike, from what all of them share; C1, which depends on what a
@@ -78,7 +81,8 @@ func allowedRoom(c change, admin bool) error {
 	if !admin && !bytes.Equal(c.before.marshal(), c.after.marshal()) {
 		return failed("C5", "%s is no admin and changed the room", c.committer.actor)
 	}
-	if c.before.conversation != c.after.conversation || c.before.hubKey != c.after.hubKey || c.before.created != c.after.created {
+	if c.before.version != c.after.version || c.before.conversation != c.after.conversation || c.before.created != c.after.created ||
+		(c.before.hub != c.after.hub || c.before.hubKey != c.after.hubKey) && (c.hub != receipt.NextHub{Hub: c.after.hub, Key: c.after.hubKey}) {
 		return failed("C5", "%s changed what of a room never changes", c.committer.actor)
 	}
 	for _, l := range c.remaining() {

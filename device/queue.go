@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+
+	"github.com/waxwing-dm/waxwing/internal/receipt"
 )
 
 // A conversation's queue holds what this person asked for and what is not done yet, in the order of asking. The first step alone is
@@ -20,6 +22,7 @@ const (
 	stepRole   stepKind = "role"
 	stepPrune  stepKind = "prune"
 	stepLeave  stepKind = "leave"
+	stepHubs   stepKind = "hubs" // the present hub and its fallbacks into the room
 	stepPart   stepKind = "part" // let go who leaves
 	stepSend   stepKind = "send"
 	stepShow   stepKind = "show" // what is known of a log, to the others
@@ -39,6 +42,8 @@ type step struct {
 	HasLease bool                        `json:"has_lease,omitempty"` // or goes on without, if the hub gives none
 	LeaseKey []byte                      `json:"lease_key,omitempty"` // seed
 	Proposed uint64                      `json:"proposed,omitempty"`  // of a leaving: the epoch it was proposed in, and one more
+
+	Hubs []receipt.NextHub `json:"hubs,omitempty"` // fallbacks
 
 	// Of a message.
 	Message uint64   `json:"message,omitempty"`
@@ -139,6 +144,8 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 		return t.workLeave(c, s)
 	case stepPart:
 		return t.workPart(c, s)
+	case stepHubs:
+		return t.workHubs(c, s)
 	}
 	return t.workAdd(c, s)
 }

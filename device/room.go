@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 
+	"github.com/waxwing-dm/waxwing/internal/receipt"
 	"github.com/waxwing-dm/waxwing/mls"
 )
 
@@ -14,7 +15,8 @@ import (
 const roomExtension mls.ExtensionType = 0xF7A1
 
 const (
-	formatVersion = 1 // of Room
+	formatVersion = 2 // of Room
+	maxFallbacks  = 3
 	roleAdmin     = 2
 )
 
@@ -28,18 +30,31 @@ type grant struct {
 
 // A room is the policy of a conversation.
 //
+//	struct { opaque instance<1..255>; opaque key[32]; } Hub;
+//
 //	struct {
-//	  uint8  version = 1;
+//	  uint8  version = 2;
 //	  opaque conversation<1..2048>;
-//	  opaque hub_key[32];
+//	  Hub    hub;
 //	  uint64 created;
 //	  Grant  grants<0..65535>;
+//	  Hub    fallbacks<0..1023>;
 //	} Room;
+//
+// In version 1, which is still read, hub is its key alone, and there are no fallbacks.
 type room struct {
+	version      uint8
 	conversation string
+	hub          string // origin of the present one
 	hubKey       [ed25519.PublicKeySize]byte
 	created      uint64
 	grants       []grant // strictly ascending by actor
+	fallbacks    []receipt.NextHub
+}
+
+// hubs are those that may have a term: the present one and those that it can be handed over to.
+func (r room) hubs() []receipt.NextHub {
+	return append([]receipt.NextHub{{Hub: r.hub, Key: r.hubKey}}, r.fallbacks...)
 }
 
 func (r room) admin(actor string) bool {
@@ -53,8 +68,11 @@ func (r room) admin(actor string) bool {
 
 func (r room) marshal() []byte {
 	var b cryptobyte.Builder
-	b.AddUint8(formatVersion)
+	b.AddUint8(r.version)
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(r.conversation)) })
+	if r.version > 1 {
+		b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(r.hub)) })
+	}
 	b.AddBytes(r.hubKey[:])
 	b.AddUint64(r.created)
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
@@ -63,34 +81,78 @@ func (r room) marshal() []byte {
 			b.AddUint8(g.role)
 		}
 	})
+	if r.version > 1 {
+		b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
+			for _, h := range r.fallbacks {
+				b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(h.Hub)) })
+				b.AddBytes(h.Key[:])
+			}
+		})
+	}
 	return b.BytesOrPanic()
 }
 
 func parseRoom(b []byte) (room, error) {
 	var (
-		r            room
-		version      uint8
-		conversation cryptobyte.String
-		grants       cryptobyte.String
+		r                                    room
+		conversation, hub, grants, fallbacks cryptobyte.String
 	)
 	s := cryptobyte.String(b)
-	if !s.ReadUint8(&version) || version != formatVersion {
-		return room{}, fmt.Errorf("device: decoding a room: not version %d", formatVersion)
+	if !s.ReadUint8(&r.version) || r.version < 1 || r.version > formatVersion {
+		return room{}, fmt.Errorf("device: decoding a room: not version 1 to %d", formatVersion)
 	}
-	if !s.ReadUint16LengthPrefixed(&conversation) || !s.CopyBytes(r.hubKey[:]) || !s.ReadUint64(&r.created) ||
-		!s.ReadUint16LengthPrefixed(&grants) || !s.Empty() {
+	second := r.version > 1
+	if !s.ReadUint16LengthPrefixed(&conversation) || second && !s.ReadUint8LengthPrefixed(&hub) || !s.CopyBytes(r.hubKey[:]) ||
+		!s.ReadUint64(&r.created) || !s.ReadUint16LengthPrefixed(&grants) || second && !s.ReadUint16LengthPrefixed(&fallbacks) || !s.Empty() {
 		return room{}, fmt.Errorf("device: decoding a room: wrong length")
+	}
+	if r.hub = string(hub); !second {
+		r.hub = hubOf(string(conversation))
+	} else if !isHub(r.hub) {
+		return room{}, fmt.Errorf("device: decoding a room: its hub is no instance")
+	}
+	var err error
+	if r.fallbacks, err = parseFallbacks(fallbacks, r.hub); err != nil {
+		return room{}, err
 	}
 	if len(conversation) < 1 || len(conversation) > maxURL {
 		return room{}, fmt.Errorf("device: decoding a room: conversation of %d bytes", len(conversation))
 	}
 	r.conversation = string(conversation)
-	var err error
 	r.grants, err = parseGrants(grants)
 	if err != nil {
 		return room{}, err
 	}
 	return r, nil
+}
+
+func parseFallbacks(s cryptobyte.String, hub string) (list []receipt.NextHub, err error) {
+	seen := map[string]bool{hub: true}
+	for !s.Empty() {
+		var name cryptobyte.String
+		var h receipt.NextHub
+		if !s.ReadUint8LengthPrefixed(&name) || !s.CopyBytes(h.Key[:]) || len(list) == maxFallbacks || !isHub(string(name)) || seen[string(name)] {
+			return nil, fmt.Errorf("device: decoding a room: malformed fallback hub %d", len(list))
+		}
+		h.Hub = string(name)
+		seen[h.Hub] = true
+		list = append(list, h)
+	}
+	return list, nil
+}
+
+// isHub tells whether this is the origin of an instance.
+func isHub(origin string) bool {
+	return len(origin) <= receipt.MaxHub && hubOf(receipt.ConversationURL(origin, []byte{0})) == origin
+}
+
+// hubOf is the instance that a conversation's URL names; it is empty if it names none.
+func hubOf(conversation string) string {
+	instance, _, err := receipt.ParseConversationURL(conversation)
+	if err != nil {
+		return ""
+	}
+	return instance
 }
 
 func parseGrants(s cryptobyte.String) ([]grant, error) {

@@ -2,6 +2,7 @@ package device
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -22,6 +23,15 @@ func (c *conversationRow) hasHub() bool { return c.State != StateLeft && c.State
 
 // EventsFetched reports what the hub answered to an EventsJob. As long as answers bring something new, the next is asked for.
 func (d *Device) EventsFetched(job string, events []HubEvent) error {
+	return d.eventsFetched(job, events, false)
+}
+
+// EventsMirrored is EventsFetched for what the own sidecar's mirror had, because the hub is away.
+func (d *Device) EventsMirrored(job string, events []HubEvent) error {
+	return errors.Join(d.HubAway(job), d.eventsFetched(job, events, true))
+}
+
+func (d *Device) eventsFetched(job string, events []HubEvent, mirror bool) error {
 	return d.update(func(t *txn) error {
 		j, ok, err := takeJob[*EventsJob](t, job)
 		if err != nil || !ok {
@@ -32,6 +42,9 @@ func (d *Device) EventsFetched(job string, events []HubEvent) error {
 			return err
 		}
 		seq := c.Seq
+		if j.Hub == c.Hub && !mirror {
+			c.hubAnswered()
+		}
 		if err := t.follow(c, events); err != nil {
 			return err
 		}

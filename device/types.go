@@ -204,6 +204,7 @@ const (
 	CodeRemoved           = "removed"
 	CodeLeft              = "left"
 	CodeLastAdmin         = "last_admin"
+	CodeHubMoved          = "hub_moved"
 	CodePaused            = "paused"
 	CodeTooLarge          = "too_large"
 	CodeTooLate           = "too_late"

@@ -53,6 +53,11 @@ func (t *txn) wake(id string) error {
 			return err
 		}
 	}
+	if !c.TakeOverAt.IsZero() && !c.TakeOverAt.After(t.now) {
+		if err := t.takeOver(c); err != nil {
+			return err
+		}
+	}
 	return t.finish(c)
 }
 
@@ -76,6 +81,7 @@ func (t *txn) due() (agenda, error) {
 		if row.State == StateActive {
 			a.add(id, row.PartAt)
 			a.add(id, row.AskAt)
+			a.add(id, row.TakeOverAt)
 		}
 		return nil
 	})

@@ -12,7 +12,7 @@ import (
 // judgeWelcome joins a group if everything about it holds. A group that we are in is never replaced by a Welcome.
 func (t *txn) judgeWelcome(c *conversation, id string, m *mls.Message, item Incoming, since uint64) (*conversation, verdict, error) {
 	r, err := parseReceipt(item.Receipt)
-	if err != nil || r.Kind != receipt.KindCommit || hex.EncodeToString(r.GroupID) != id || r.Term != firstTerm {
+	if err != nil || r.Kind != receipt.KindCommit || hex.EncodeToString(r.GroupID) != id {
 		return c, refuse(CodeRejectedForged, "a welcome without the receipt of its commit"), nil
 	}
 	if c != nil && (c.State != StateLeft || r.Seq <= c.Seq) {
@@ -63,7 +63,8 @@ func (t *txn) secondWelcome(c *conversation, r receipt.Receipt, item Incoming) (
 
 // joining is a Welcome that MLS finds valid.
 type joining struct {
-	conversation *conversation // nil, or one that we left
+	by           receipt.NextHub // whose the receipt is
+	conversation *conversation   // nil, or one that we left
 	join         *mls.StagedJoin
 	receipt      receipt.Receipt
 	item         Incoming
@@ -120,7 +121,7 @@ func (w *joining) check(g *mls.Group, rm room, id string) error {
 		return err
 	case hex.EncodeToString(g.GroupID()) != id || named != id || w.item.Conversation != rm.conversation:
 		return fmt.Errorf("device: the welcome, its room and its group name different conversations")
-	case !w.receipt.Verify(rm.hubKey[:]):
+	case !w.hub(rm):
 		return failed("R1", "the receipt is not by the room's hub")
 	case w.receipt.Epoch+1 != g.Epoch():
 		return failed("R3", "the receipt is of epoch %d, the group is at %d", w.receipt.Epoch, g.Epoch())
@@ -132,10 +133,21 @@ func (w *joining) check(g *mls.Group, rm room, id string) error {
 	if !bytes.Equal(ticket, w.receipt.Ticket[:]) {
 		return failed("R4", "the receipt has another ticket than the epoch")
 	}
-	if c := w.conversation; c != nil && (c.URL != rm.conversation || !bytes.Equal(c.HubKey, rm.hubKey[:])) {
+	if c := w.conversation; c != nil && c.URL != rm.conversation {
 		return fmt.Errorf("device: the welcome leads to another room than the one we left")
 	}
 	return nil
+}
+
+// hub finds which of the room's hubs signed the receipt.
+func (w *joining) hub(rm room) bool {
+	for _, h := range rm.hubs() {
+		if w.receipt.Verify(h.Key[:]) {
+			w.by = h
+			return true
+		}
+	}
+	return false
 }
 
 // checkAdder is C2 and C5 as far as the tree shows them, and that who wrote the Welcome also sent it.
@@ -161,7 +173,8 @@ func (w *joining) checkAdder(rm room, account Account, members []leaf) error {
 // joined makes the group our conversation.
 func (t *txn) joined(w *joining, g *mls.Group, rm room, id string) error {
 	c := &conversation{id: id, group: g}
-	c.URL, c.State, c.HubKey = rm.conversation, StateActive, bytes.Clone(rm.hubKey[:])
+	c.URL, c.State, c.Term = rm.conversation, StateActive, w.receipt.Term
+	c.setHub(w.by)
 	c.Created = t.now
 	by := leafOf(w.join.Adder()).actor
 	if err := t.emit(Event{Type: EventConversationCreated, Conversation: id, By: by}); err != nil {

@@ -15,10 +15,43 @@ import (
 	"github.com/waxwing-dm/waxwing/keydir"
 )
 
-func (w *world) register(conversation string) *register {
+func (w *world) register(conversation string) *register { return w.registerAt(conversation, "") }
+
+// registerAt is what a hub has of a conversation; one that was never its hub has nothing.
+func (w *world) registerAt(conversation, hub string) *register {
 	origin, groupID, err := receipt.ParseConversationURL(conversation)
 	require.NoError(w.t, err)
-	return w.instances[origin].hubs[hex.EncodeToString(groupID)]
+	if hub == "" {
+		hub = origin
+	}
+	r := w.instances[hub].hubs[hex.EncodeToString(groupID)]
+	if r == nil {
+		r = new(register)
+	}
+	return r
+}
+
+// term is POST /terms at the hub that the claim names, which has mirrored the old chain.
+func (p *person) term(j *device.TermJob) error {
+	w := p.w
+	origin, groupID, err := receipt.ParseConversationURL(j.Conversation)
+	require.NoError(w.t, err)
+	claim, err := receipt.ParseClaim(j.Claim)
+	require.NoError(w.t, err)
+	require.True(w.t, claim.VerifyMember())
+	id, in := hex.EncodeToString(groupID), w.instances[claim.Next.Hub]
+	if r := in.hubs[id]; r != nil && r.term >= claim.Term {
+		return p.TermConflict(j.ID(), r.events)
+	}
+	old := w.instances[origin].hubs[id]
+	require.Equal(w.t, claim.Head, receipt.Head(old.events[claim.Seq].Receipt))
+	rec := claim.Receipt(2)
+	rec.Sign(in.hubKey)
+	in.hubs[id] = &register{
+		term: claim.Term, disputed: map[uint64]bool{}, branches: []branch{{claim.Epoch, claim.Ticket}}, tickets: make([][32]byte, claim.Seq+2),
+		events: append(slices.Clone(old.events[:claim.Seq+1]), device.HubEvent{Receipt: rec.Marshal(), Commit: j.Claim}),
+	}
+	return p.TermOpened(j.ID(), rec.Marshal())
 }
 
 // commit is POST /commits: the hub grants it or not, and only then it is delivered.
@@ -26,7 +59,10 @@ func (p *person) commit(j *device.CommitJob) error {
 	w := p.w
 	origin, groupID, err := receipt.ParseConversationURL(j.Conversation)
 	require.NoError(w.t, err)
-	r := w.register(j.Conversation)
+	if j.Hub != "" {
+		origin = j.Hub
+	}
+	r := w.registerAt(j.Conversation, j.Hub)
 	raw := r.granted(j)
 	if raw == nil {
 		if !r.accepts(groupID, j) || r.lease != nil && string(r.lease) != string(j.LeaseKey) {

@@ -33,6 +33,7 @@ type world struct {
 	blobs     map[string][]byte   // by URL
 	done      map[string]bool     // ids of jobs whose deliveries were made
 	sent      map[string][]string // texts of delivered messages: for whom they were encrypted
+	down      map[string]bool     // origins of hubs that cannot be asked
 	toAll     bool                // messages are delivered to everybody, whether they are members or not
 }
 
@@ -85,7 +86,7 @@ func newWorld(t require.TestingT, seed uint64) *world {
 	}
 	return &world{
 		t: t, random: rand.NewChaCha8(s), now: time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC), instances: map[string]*instance{},
-		people: map[string]*person{}, packages: map[string]*supply{}, blobs: map[string][]byte{}, done: map[string]bool{}, sent: map[string][]string{},
+		people: map[string]*person{}, packages: map[string]*supply{}, blobs: map[string][]byte{}, done: map[string]bool{}, sent: map[string][]string{}, down: map[string]bool{},
 	}
 }
 
@@ -169,8 +170,7 @@ func (p *person) restart() { p.Device = device.New(p.store, p.w.random, p.w.cloc
 // work does jobs until there are none.
 func (p *person) work() {
 	for range 1000 {
-		jobs, err := p.Jobs()
-		require.NoError(p.w.t, err)
+		jobs := p.doable()
 		if len(jobs) == 0 {
 			return
 		}
@@ -179,6 +179,32 @@ func (p *person) work() {
 		}
 	}
 	require.Fail(p.w.t, "the jobs do not come to an end")
+}
+
+// doable are the jobs whose hub can be asked. For the others the device learns that it is away.
+func (p *person) doable() []device.Job {
+	jobs, err := p.Jobs()
+	require.NoError(p.w.t, err)
+	return slices.DeleteFunc(jobs, func(j device.Job) bool {
+		var conversation, hub string
+		switch j := j.(type) {
+		case *device.EventsJob:
+			conversation, hub = j.Conversation, j.Hub
+		case *device.CommitJob:
+			conversation, hub = j.Conversation, j.Hub
+		case *device.LeaseJob:
+			conversation, hub = j.Conversation, j.Hub
+		default:
+			return false
+		}
+		if hub == "" {
+			hub, _ = originOf(conversation)
+		}
+		if p.w.down[hub] {
+			require.NoError(p.w.t, p.HubAway(j.ID()))
+		}
+		return p.w.down[hub]
+	})
 }
 
 // read receives what is in the mailbox.
@@ -202,8 +228,7 @@ func (w *world) quiet() {
 		busy := false
 		for _, actor := range w.actors() {
 			p := w.people[actor]
-			jobs, err := p.Jobs()
-			require.NoError(w.t, err)
+			jobs := p.doable()
 			busy = busy || len(jobs) > 0 || len(p.mail) > 0
 			p.work()
 			p.read()
@@ -267,13 +292,21 @@ func (p *person) do(j device.Job) error {
 		p.w.stock(p.actor, j)
 		return p.KeyPackagesStored(j.ID())
 	case *device.EventsJob:
-		r := p.w.register(j.Conversation)
+		r := p.w.registerAt(j.Conversation, j.Hub)
 		events := r.events[min(len(r.events), int(j.After)+1):]
 		return p.EventsFetched(j.ID(), events[:min(len(events), 100)])
 	case *device.ProofJob:
 		return p.prove(j)
 	case *device.LeaseJob:
 		return p.lease(j)
+	case *device.TermJob:
+		return p.term(j)
+	case *device.HubKeysJob:
+		keys := map[string][]byte{}
+		for _, instance := range j.Instances {
+			keys[instance] = publicBytes(p.w.instances[instance].hubKey.Public())
+		}
+		return p.HubKeys(j.ID(), keys)
 	case *device.DisputeJob:
 		return p.dispute(j)
 	}

@@ -1,0 +1,330 @@
+package device
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/internal/receipt"
+	"github.com/waxwing-dm/waxwing/mls"
+)
+
+// A hub that is away stops the changes of members and nothing else. When it was away for a day, the admins' programs hand over to a fallback hub
+// of the room, by a claim (receipt.md); everybody else asks the fallbacks whether that has happened.
+
+// presentHub is who has the term.
+func (c *conversationRow) presentHub() receipt.NextHub {
+	hub := receipt.NextHub{Hub: c.Hub, Key: [32]byte(c.HubKey)}
+	if hub.Hub == "" {
+		hub.Hub = hubOf(c.URL)
+	}
+	return hub
+}
+
+func (c *conversationRow) setHub(h receipt.NextHub) {
+	c.HubKey, c.Hub = bytes.Clone(h.Key[:]), h.Hub
+	if h.Hub == hubOf(c.URL) {
+		c.Hub = ""
+	}
+}
+
+func (c *conversationRow) hubAnswered() {
+	c.AwaySince, c.TakeOverAt, c.Tried = time.Time{}, time.Time{}, 0
+}
+
+// HubAway reports that a job could not be done because the conversation's hub cannot be asked. The job stays.
+func (d *Device) HubAway(job string) error {
+	return d.update(func(t *txn) error {
+		var row jobRow
+		if ok, err := t.row(bucketJob, job, &row); err != nil || !ok {
+			return err
+		}
+		j, err := decodeJob(job, row)
+		if err != nil {
+			return err
+		}
+		var id, hub string
+		switch j := j.(type) {
+		case *EventsJob:
+			id, hub = j.ConversationID, j.Hub
+		case *CommitJob:
+			id, hub = j.ConversationID, j.Hub
+		case *LeaseJob:
+			id, hub = j.ConversationID, j.Hub
+		default:
+			return nil
+		}
+		c, err := t.mustOpen(id)
+		if err != nil || hub != c.Hub || !c.AwaySince.IsZero() {
+			return err
+		}
+		c.AwaySince, c.TakeOverAt = t.now, t.now.Add(hubGivenUp)
+		return t.save(c)
+	})
+}
+
+// takeOver asks the next fallback: an admin whose word is enough to open a term, everybody else whether there is one.
+func (t *txn) takeOver(c *conversation) error {
+	c.TakeOverAt = t.now.Add(takeOverAgain)
+	rm, err := c.room()
+	if err != nil || len(rm.fallbacks) == 0 {
+		return err
+	}
+	next := rm.fallbacks[c.Tried%len(rm.fallbacks)]
+	c.Tried++
+	if err := t.dropJobs(func(j Job) bool { // of the hub that does not answer
+		_, events := j.(*EventsJob)
+		_, term := j.(*TermJob)
+		return (events || term) && concerns(j, c.id)
+	}); err != nil {
+		return err
+	}
+	claim, enough, err := t.claimOf(c, rm, next)
+	if err != nil {
+		return err
+	}
+	if enough {
+		return t.addJob(&TermJob{ConversationID: c.id, Conversation: c.URL, Claim: claim.Marshal()})
+	}
+	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: next.Hub, After: c.Seq})
+}
+
+// claimOf is our claim for a hub, and whether it is enough without others.
+func (t *txn) claimOf(c *conversation, rm room, next receipt.NextHub) (claim receipt.SignedClaim, enough bool, err error) {
+	account, err := t.account()
+	if err != nil {
+		return claim, false, err
+	}
+	ticket, err := ticketOf(c.group)
+	if err != nil {
+		return claim, false, err
+	}
+	claim.Claim = receipt.Claim{
+		GroupID: c.group.GroupID(), Term: c.term() + 1, Seq: c.Seq, Head: c.Head, Epoch: c.group.Epoch(), Ticket: [32]byte(ticket), Next: next, Time: millis(t.now),
+	}
+	keys, err := t.keys()
+	if err != nil {
+		return claim, false, err
+	}
+	claim.Signatures = []receipt.ClaimSignature{claim.Sign(account.Actor, ed25519.NewKeyFromSeed(keys.Signature))}
+	key, err := ticketKey(c.group)
+	if err != nil {
+		return claim, false, err
+	}
+	claim.SignMember(key)
+	return claim, c.checkSigners(rm, claim) == nil, nil
+}
+
+// TermOpened reports the receipt by which a hub has opened the term of a claim.
+func (d *Device) TermOpened(job string, raw []byte) error {
+	return d.update(func(t *txn) error {
+		j, ok, err := takeJob[*TermJob](t, job)
+		if err != nil || !ok {
+			return err
+		}
+		return t.termOf(j, HubEvent{Receipt: raw, Commit: j.Claim})
+	})
+}
+
+// TermConflict reports that the hub has a term already, or knows more of the old chain.
+func (d *Device) TermConflict(job string, events []HubEvent) error {
+	return d.update(func(t *txn) error {
+		j, ok, err := takeJob[*TermJob](t, job)
+		if err != nil || !ok {
+			return err
+		}
+		return t.termOf(j, events...)
+	})
+}
+
+func (t *txn) termOf(j *TermJob, events ...HubEvent) error {
+	c, err := t.mustOpen(j.ConversationID)
+	if err != nil {
+		return err
+	}
+	if err := t.follow(c, events); err != nil {
+		return err
+	}
+	return t.finish(c)
+}
+
+// newTerm is R6: it goes on with the hub of a claim that holds. One that does not is passed over; what is behind us of the old chain comes first.
+func (t *txn) newTerm(c *conversation, e HubEvent) error {
+	chain, claim, err := receipt.CheckTerm(e.Receipt, e.Commit, c.group.GroupID())
+	if err != nil || c.State == StateLeft || chain.Term <= c.term() || claim.Seq > c.Seq {
+		return nil
+	}
+	if err := t.checkClaim(c, claim); err != nil {
+		return t.emit(Event{Type: EventMessageRefused, Conversation: c.id, Code: CodeForkDetected, Detail: "another hub was claimed: " + err.Error()})
+	}
+	if c.group.Pending() != nil {
+		if err := t.raceLost(c); err != nil {
+			return err
+		}
+	}
+	if err := t.dropJobs(func(j Job) bool {
+		switch j.(type) {
+		case *EventsJob, *LeaseJob, *DisputeJob, *TermJob:
+			return concerns(j, c.id)
+		}
+		return false
+	}); err != nil {
+		return err
+	}
+	r, err := receipt.Parse(e.Receipt)
+	if err != nil {
+		return err
+	}
+	if err := t.step(c, r, e.Receipt); err != nil {
+		return err
+	}
+	c.Term, c.Disputed, c.AskAt = chain.Term, 0, time.Time{}
+	if c.State == StateActive {
+		c.Reason = ""
+	}
+	c.setHub(claim.Next)
+	c.hubAnswered()
+	if err := t.fetch(c); err != nil {
+		return err
+	}
+	return t.emit(Event{Type: EventConversationUpdated, Conversation: c.id, Code: CodeHubMoved,
+		Detail: "the order of changes is now kept by " + hostOf(claim.Next.Hub) + ": the instance that kept it was away too long"})
+}
+
+// checkClaim is H2 to H4.
+func (t *txn) checkClaim(c *conversation, claim receipt.SignedClaim) error {
+	rm, err := c.room()
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(rm.hubs(), claim.Next) {
+		return failed("H2", "%.255q is no hub of the room", claim.Next.Hub)
+	}
+	at, ok, err := t.Get(bucketReceipt, receiptKey(c.id, claim.Seq))
+	if err != nil {
+		return err
+	}
+	ticket, err := ticketOf(c.group)
+	if err != nil {
+		return err
+	}
+	if !ok || receipt.Head(at) != claim.Head || claim.Epoch != c.group.Epoch() || !bytes.Equal(ticket, claim.Ticket[:]) || !claim.VerifyMember() {
+		return failed("H4", "the claim goes on from another place than ours")
+	}
+	return c.checkSigners(rm, claim)
+}
+
+// checkSigners is H3. Who signs an actor's claim is a device of theirs in the group.
+func (c *conversation) checkSigners(rm room, claim receipt.SignedClaim) error {
+	leaves := leavesOf(c.group.Members())
+	admins, signed := map[string]bool{}, 0
+	for _, l := range leaves {
+		if rm.admin(l.actor) {
+			admins[l.actor] = true
+		}
+	}
+	for _, s := range claim.Signatures {
+		member := slices.ContainsFunc(leaves, func(l leaf) bool { return l.actor == s.Actor && bytes.Equal(l.key, s.Key[:]) })
+		if !member || !claim.Verify(s) {
+			return failed("H3", "a signature is not of a member's device")
+		}
+		if admins[s.Actor] || len(c.Members) == 2 {
+			signed++
+		}
+	}
+	if 2*signed <= len(admins) && (len(c.Members) != 2 || signed == 0) {
+		return failed("H3", "%d of %d admins have signed", signed, len(admins))
+	}
+	return nil
+}
+
+// NameHubs has an admin's program see to it that the room names its present hub and others for when that is away: the instances of its members.
+func (d *Device) NameHubs(id string) error {
+	return d.update(func(t *txn) error {
+		account, err := t.speaker()
+		if err != nil {
+			return err
+		}
+		c, err := t.mustOpen(id)
+		if err != nil {
+			return err
+		}
+		rm, err := c.room()
+		if err != nil || c.State != StateActive || rm.version < formatVersion || !rm.admin(account.Actor) {
+			return err
+		}
+		wanted := c.wantedHubs()
+		var named []string
+		for _, h := range rm.fallbacks {
+			named = append(named, h.Hub)
+		}
+		if slices.Equal(wanted, named) && (receipt.NextHub{Hub: rm.hub, Key: rm.hubKey}) == c.presentHub() {
+			return nil
+		}
+		pending, err := t.hasJob(func(j Job) bool { _, keys := j.(*HubKeysJob); return keys && concerns(j, id) })
+		if err != nil || pending {
+			return err
+		}
+		return t.addJob(&HubKeysJob{ConversationID: id, Instances: wanted})
+	})
+}
+
+// wantedHubs are the members' instances but the present hub, in an order that all agree on.
+func (c *conversation) wantedHubs() (wanted []string) {
+	present := c.presentHub().Hub
+	for _, m := range c.Members {
+		instance, err := instanceOf(m.Actor)
+		if err == nil && instance != present && isHub(instance) && !slices.Contains(wanted, instance) && len(wanted) < maxFallbacks {
+			wanted = append(wanted, instance)
+		}
+	}
+	return wanted
+}
+
+// HubKeys reports the keys of instances, by origin, as their discovery documents have them. Those that are missing are left out.
+func (d *Device) HubKeys(job string, keys map[string][]byte) error {
+	return d.update(func(t *txn) error {
+		j, ok, err := takeJob[*HubKeysJob](t, job)
+		if err != nil || !ok {
+			return err
+		}
+		c, err := t.mustOpen(j.ConversationID)
+		if err != nil {
+			return err
+		}
+		s := step{Kind: stepHubs}
+		for _, instance := range j.Instances {
+			if key := keys[instance]; len(key) == ed25519.PublicKeySize {
+				s.Hubs = append(s.Hubs, receipt.NextHub{Hub: instance, Key: [32]byte(key)})
+			}
+		}
+		return t.intend(c, s)
+	})
+}
+
+// workHubs commits the room's hubs.
+func (t *txn) workHubs(c *conversation, s *step) (done bool, err error) {
+	after, err := c.room()
+	if err != nil {
+		return false, err
+	}
+	present, before := c.presentHub(), after
+	after.hub, after.hubKey = present.Hub, present.Key
+	after.fallbacks = slices.DeleteFunc(slices.Clone(s.Hubs), func(h receipt.NextHub) bool { return h.Hub == present.Hub })
+	if bytes.Equal(before.marshal(), after.marshal()) {
+		return true, nil
+	}
+	extensions := slices.Clone(c.group.Extensions())
+	for i, e := range extensions {
+		if e.Type == roomExtension {
+			extensions[i].Data = after.marshal()
+		}
+	}
+	done, err = t.propose(c, s, []mls.Proposal{mls.GroupContextExtensionsProposal(extensions)}, change{after: after})
+	if err != nil {
+		return false, fmt.Errorf("device: naming the hubs of %s: %w", c.id, err)
+	}
+	return done, nil
+}
