@@ -48,6 +48,9 @@ type conversationRow struct {
 	// Disputed is the place of a commit that nobody can follow, until the hub has opened its epoch again; AskAt is when to look.
 	Disputed uint64    `json:"disputed,omitempty"`
 	AskAt    time.Time `json:"ask_at,omitzero"`
+	// Renewed is when our keys in the group were last renewed for their age, and Sent counts the messages since.
+	Renewed time.Time `json:"renewed,omitzero"`
+	Sent    int       `json:"sent,omitempty"`
 	// AwaySince is when the hub was first found to be away, TakeOverAt when it is given up, and Tried how often a fallback was asked since.
 	AwaySince  time.Time `json:"away_since,omitzero"`
 	TakeOverAt time.Time `json:"take_over_at,omitzero"`

@@ -55,9 +55,9 @@ func TestRoomFormat(t *testing.T) {
 		_, err := parseRoom(r.marshal())
 		require.Error(t, err, name)
 	}
-	b[0] = 2
+	b[0] = 3
 	_, err = parseRoom(b)
-	require.Error(t, err, "version 2")
+	require.Error(t, err, "version 3")
 }
 
 func TestFenceFormat(t *testing.T) {

@@ -51,7 +51,9 @@ const (
 	maxLostRaces    = 8
 	disputeAskAgain = 30 * time.Second // the hub does not tell when it has opened an epoch again
 	lostBeforeLease = 2
-	hubGivenUp      = 24 * time.Hour // a hub that was away for so long is replaced by a fallback
+	renewAfter      = 7 * 24 * time.Hour // own keys in a group are renewed after this,
+	renewAfterSent  = 1000               // or after so many messages
+	hubGivenUp      = 24 * time.Hour     // a hub that was away for so long is replaced by a fallback
 	takeOverAgain   = 20 * time.Second
 	partAfter       = 5 * time.Second // who leaves is let go with the next change or message, or after this and a share of
 	partSpread      = time.Minute     // this that differs from member to member, so that one of them does it

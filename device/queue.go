@@ -22,8 +22,9 @@ const (
 	stepRole   stepKind = "role"
 	stepPrune  stepKind = "prune"
 	stepLeave  stepKind = "leave"
-	stepHubs   stepKind = "hubs" // the present hub and its fallbacks into the room
-	stepPart   stepKind = "part" // let go who leaves
+	stepHubs   stepKind = "hubs"  // the present hub and its fallbacks into the room
+	stepRenew  stepKind = "renew" // new keys for our own leaf and path
+	stepPart   stepKind = "part"  // let go who leaves
 	stepSend   stepKind = "send"
 	stepShow   stepKind = "show" // what is known of a log, to the others
 )
@@ -144,6 +145,8 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 		return t.workLeave(c, s)
 	case stepPart:
 		return t.workPart(c, s)
+	case stepRenew:
+		return t.propose(c, s, nil, change{})
 	case stepHubs:
 		return t.workHubs(c, s)
 	}

@@ -273,6 +273,7 @@ func (t *txn) dispatch(c *conversation, self string, seq uint64, content func(sa
 		return false, err
 	}
 	hash := sha256.Sum256(message)
+	c.Sent++
 	to := c.others(self)
 	if err := t.putRow(bucketSeen, hex.EncodeToString(hash[:]), outgoing{c.id, seq, len(to)}); err != nil {
 		return false, err

@@ -58,6 +58,11 @@ func (t *txn) wake(id string) error {
 			return err
 		}
 	}
+	if at := c.renewAt(); !at.IsZero() && !at.After(t.now) {
+		if err := t.renewKeys(c); err != nil {
+			return err
+		}
+	}
 	return t.finish(c)
 }
 
@@ -82,6 +87,7 @@ func (t *txn) due() (agenda, error) {
 			a.add(id, row.PartAt)
 			a.add(id, row.AskAt)
 			a.add(id, row.TakeOverAt)
+			a.add(id, row.renewAt())
 		}
 		return nil
 	})
