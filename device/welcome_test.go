@@ -1,6 +1,7 @@
 package device_test
 
 import (
+	"crypto/ed25519"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,13 +37,14 @@ func TestForgedWelcome(t *testing.T) {
 	w, id, welcome := invited(t)
 	c := w.people[carol]
 	hub := w.instance(alice).hubKey
-	signed := func(change func(*receipt.Receipt)) []byte {
+	signedBy := func(hub ed25519.PrivateKey, change func(*receipt.Receipt)) []byte {
 		r, err := receipt.Parse(welcome.Receipt)
 		require.NoError(t, err)
 		change(&r)
 		r.Sign(hub)
 		return r.Marshal()
 	}
+	signed := func(change func(*receipt.Receipt)) []byte { return signedBy(hub, change) }
 	for name, change := range map[string]func(*device.Incoming){
 		"no receipt":           func(i *device.Incoming) { i.Receipt = nil },
 		"unsigned receipt":     func(i *device.Incoming) { i.Receipt = flip(i.Receipt, len(i.Receipt)-1) },
@@ -50,7 +52,7 @@ func TestForgedWelcome(t *testing.T) {
 		"receipt before":       func(i *device.Incoming) { i.Receipt = w.register(i.Conversation).events[1].Receipt },
 		"another ticket":       func(i *device.Incoming) { i.Receipt = signed(func(r *receipt.Receipt) { r.Ticket[0] ^= 1 }) },
 		"another epoch":        func(i *device.Incoming) { i.Receipt = signed(func(r *receipt.Receipt) { r.Epoch++ }) },
-		"another term":         func(i *device.Incoming) { i.Receipt = signed(func(r *receipt.Receipt) { r.Term++ }) },
+		"another hub's":        func(i *device.Incoming) { i.Receipt = signedBy(w.instance(bob).hubKey, func(*receipt.Receipt) {}) },
 		"another group":        func(i *device.Incoming) { i.Receipt = signed(func(r *receipt.Receipt) { r.GroupID[0] ^= 1 }) },
 		"no conversation":      func(i *device.Incoming) { i.Conversation = "" },
 		"another instance":     func(i *device.Incoming) { i.Conversation = "https://b" + i.Conversation[len("https://a"):] },
