@@ -2,7 +2,6 @@ package sequencer_test
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,8 +22,6 @@ import (
 	"github.com/waxwing-dm/waxwing/transparency"
 	"github.com/waxwing-dm/waxwing/transparency/sequencer"
 )
-
-var huge = flag.Bool("huge", false, "benchmarks of a log with a million labels, too: about ten minutes")
 
 // Benchmarks run on the store that a sidecar has. Beside a figure stands how many times better it is than others are: x-limit is what
 // this project wants of itself, the rest are what was measured of logs that do the same.
@@ -85,11 +82,12 @@ func rate(b *testing.B, got float64, unit string, others ...reference) {
 	}
 }
 
+// sizesOf leaves out a million if the run is to be short: with it, all benchmarks take five minutes.
 func sizesOf() []int {
-	if *huge {
-		return []int{1000, 100_000, 1_000_000}
+	if testing.Short() {
+		return []int{1000, 100_000}
 	}
-	return []int{1000, 100_000}
+	return []int{1000, 100_000, 1_000_000}
 }
 
 // withThree has a log whose checkpoint three witnesses have cosigned, the terms of a reader who wants two of them, and people in it
