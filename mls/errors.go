@@ -21,7 +21,7 @@ var (
 	ErrUnknownPSK    = errors.New("its secret is not known")
 	ErrDamaged       = errors.New("it is not what was stored")
 	ErrBrokenPath    = errors.New("its path cannot be followed from our place in the tree") // others may be able to
-	ErrNotForUs      = errors.New("it names none of our key packages")
+	errNotForUs      = errors.New("it names none of our key packages")
 )
 
 // An InvalidError says which rule of the RFC an input breaks.

@@ -146,7 +146,7 @@ func (w *welcome) open(s *suite, kp *KeyPackageSecret) (*groupSecrets, error) {
 		secrets := new(groupSecrets)
 		return secrets, unmarshal(plain, secrets, "group secrets")
 	}
-	return nil, fmt.Errorf("mls: opening a welcome: %w", ErrNotForUs)
+	return nil, fmt.Errorf("mls: opening a welcome: %w", errNotForUs)
 }
 
 func (w *welcome) openInfo(s *suite, member memberSecret) (*groupInfo, error) {

@@ -21,7 +21,7 @@ func typed(err error) bool {
 	}
 	for _, known := range []error{
 		ErrArgument, ErrUnsupported, ErrDecrypt, ErrReplay, ErrTooFarAhead, ErrOwnMessage, ErrWrongGroup, ErrPendingCommit, ErrStale,
-		ErrRemoved, ErrStale, ErrReInit, ErrUnknownPSK, ErrNotForUs, ErrDamaged, errSyntax, errNoRandomness,
+		ErrRemoved, ErrStale, ErrReInit, ErrUnknownPSK, errNotForUs, ErrDamaged, errSyntax, errNoRandomness,
 	} {
 		if errors.Is(err, known) {
 			return true

@@ -166,7 +166,7 @@ func TestTamperedWelcome(t *testing.T) {
 		require.Error(t, err)
 	}
 	_, err := JoinWelcome(parsed(t, real), JoinParams{KeyPackage: newParty(t, "eve").keyPackage(), Signer: bob.signer})
-	require.ErrorIs(t, err, ErrNotForUs)
+	require.ErrorIs(t, err, errNotForUs)
 	bob.join(kp, real)
 }
 
