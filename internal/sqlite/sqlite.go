@@ -3,7 +3,7 @@
 //
 // A [DB] has one writing connection and a few reading ones. SQLite lets one writer in at a time anyway; queueing for it in Go
 // instead of in SQLite means that nobody meets "database is locked" within the process, and that a transaction that reads before
-// it writes (BEGIN IMMEDIATE) is never refused half-way. Other processes may use the same file: they wait up to five seconds.
+// it writes (BEGIN IMMEDIATE) is never refused half-way. Those who queue share transactions, so that a turn of the disk serves many. Other processes may use the same file: they wait up to five seconds.
 //
 // The schema is a list of steps. Step n takes a file from version n to n+1, in one transaction with the version number
 // (PRAGMA user_version). Steps that were released are never changed; new ones are added at the end.
@@ -46,6 +46,7 @@ const (
 type DB struct {
 	write, read *sql.DB
 	path        string
+	turns       turns // of those who write
 }
 
 // Open opens the database at path, or creates it with mode 0600, and brings it to the newest version of schema.
@@ -180,7 +181,7 @@ func (db *DB) check() error {
 }
 
 func (db *DB) migrate(schema []string) error {
-	return db.update(context.Background(), func(tx *sql.Tx) error {
+	return db.update(context.Background(), true, func(tx *sql.Tx) error {
 		var version int
 		if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 			return err
@@ -201,21 +202,17 @@ func (db *DB) migrate(schema []string) error {
 	})
 }
 
-// Update runs f in one writing transaction. It is durable when Update returns nil, and nothing of it is there otherwise.
+// Update runs f in a writing transaction. What f did is durable when Update returns nil, and nothing of it is there otherwise. Callers that
+// come at once share a transaction, one after the other; so f sees what is not durable yet, which is why it has no effects but those on
+// the database and on what its caller reads afterwards. f runs once, and not at all if ctx has ended before.
 func (db *DB) Update(ctx context.Context, f func(*sql.Tx) error) error {
-	return classify(db.update(ctx, f))
+	return classify(db.update(ctx, false, f))
 }
 
-func (db *DB) update(ctx context.Context, f func(*sql.Tx) error) error {
-	tx, err := db.write.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback() // no effect after Commit; frees the writer if f panics
-	if err := f(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
+// Alone is Update for an f that has effects outside of the database, such as on files: it sees only what is durable, and shares its
+// transaction with nobody.
+func (db *DB) Alone(ctx context.Context, f func(*sql.Tx) error) error {
+	return classify(db.update(ctx, true, f))
 }
 
 // Writer executes statements inside a transaction of [DB.Write].

@@ -85,7 +85,7 @@ func (b Blobs) stillWanted(ctx context.Context, hash, path string) error {
 	if err := b.db.View(ctx, look); err != nil || there {
 		return err
 	}
-	return b.db.Update(ctx, func(tx *sql.Tx) error { // so that nobody brings it meanwhile
+	return b.db.Alone(ctx, func(tx *sql.Tx) error { // so that nobody brings it meanwhile
 		if err := look(tx); err != nil || there {
 			return err
 		}
@@ -98,7 +98,7 @@ const removedAtOnce = 50 // files in one transaction: others write between two o
 // RemoveGone removes the files that nobody accounts for any more. One that somebody has brought anew meanwhile stays.
 func (b Blobs) RemoveGone(ctx context.Context) error {
 	for more := true; more; {
-		if err := b.db.Update(ctx, func(tx *sql.Tx) (err error) {
+		if err := b.db.Alone(ctx, func(tx *sql.Tx) (err error) {
 			more, err = b.removeSome(tx)
 			return err
 		}); err != nil {
