@@ -26,7 +26,7 @@ func (b *box) split() []witnessing.Split {
 	return d.Split
 }
 
-func sightingOf(t *testing.T, note []byte) transparency.Sighting {
+func sightingOf(t testing.TB, note []byte) transparency.Sighting {
 	c, err := transparency.UnverifiedCheckpoint(note)
 	require.NoError(t, err)
 	return transparency.Sighting{Origin: transparency.OriginHash(c.Origin), Size: c.Size, Root: c.Root}

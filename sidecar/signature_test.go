@@ -109,7 +109,7 @@ func newMatrix(w *world, p, other *peer) *matrix {
 }
 
 // replaceKey puts an ECDSA key in the place of the RSA key.
-func replaceKey(t *testing.T, doc []byte) string {
+func replaceKey(t testing.TB, doc []byte) string {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)

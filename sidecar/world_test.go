@@ -38,7 +38,7 @@ var ctx = context.Background()
 
 // A world has sidecars that reach each other by real HTTP on loopback, and one clock.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	hosts map[string]string
 
 	mu      sync.Mutex
@@ -48,7 +48,7 @@ type world struct {
 	quiet   bool // what is logged is not kept
 }
 
-func newWorld(t *testing.T) *world { return &world{t: t, hosts: map[string]string{}} }
+func newWorld(t testing.TB) *world { return &world{t: t, hosts: map[string]string{}} }
 
 func (w *world) now() time.Time {
 	w.mu.Lock()
@@ -185,7 +185,7 @@ type device struct {
 	account   ed25519.PrivateKey // the person's; shared by devices in these tests
 }
 
-func newKey(t *testing.T) ed25519.PrivateKey {
+func newKey(t testing.TB) ed25519.PrivateKey {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	return key
@@ -299,7 +299,7 @@ func welcome(text string) []byte {
 
 // A room is a conversation: its tickets, and where it stands.
 type room struct {
-	t       *testing.T
+	t       testing.TB
 	groupID []byte
 	url     string
 	tickets []ed25519.PrivateKey // by epoch
@@ -363,7 +363,7 @@ func (d *device) waiting() int {
 	return len(m.Items)
 }
 
-func requireProblem(t *testing.T, err error, status int, code string) *problem.Problem {
+func requireProblem(t testing.TB, err error, status int, code string) *problem.Problem {
 	t.Helper()
 	var p *problem.Problem
 	require.ErrorAs(t, err, &p)
@@ -373,7 +373,7 @@ func requireProblem(t *testing.T, err error, status int, code string) *problem.P
 }
 
 // two is a world with a.test and b.test.
-func two(t *testing.T) (w *world, a, b *box) {
+func two(t testing.TB) (w *world, a, b *box) {
 	w = newWorld(t)
 	a, b = w.box("a.test"), w.box("b.test")
 	return w, a.start(), b.start()
