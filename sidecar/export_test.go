@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -68,3 +69,6 @@ func (s *Sidecar) Exhaust(who string) {
 		l.mu.Unlock()
 	}
 }
+
+// Watch is the hook of a server that lets in so many connections, and so many of one address.
+func Watch(all, each int) func(net.Conn, http.ConnState) { return newConnections(all, each).watch }

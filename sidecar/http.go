@@ -46,6 +46,10 @@ func (s *Sidecar) handle(mux *http.ServeMux, pattern string, h handler) {
 
 func (s *Sidecar) answered(ctx context.Context, route string, status int, code string, took time.Duration) {
 	s.observer.Answered(route, status, code, took)
+	log, silent := s.refusals.count(refusal{route, code}, s.now())
+	if s.logSilent(ctx, silent); !log {
+		return
+	}
 	attrs := []slog.Attr{slog.String("route", route), slog.Int("status", status), slog.Duration("took", took)}
 	if code != "" {
 		attrs = append(attrs, slog.String("code", code))

@@ -183,7 +183,7 @@ func (s *Sidecar) Serve(ctx context.Context, l net.Listener) error {
 	defer working.Wait()
 	server := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: headerTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: 2 * maxHeaders, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
+		MaxHeaderBytes: 2 * maxHeaders, ConnState: s.connected.watch, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
 	}
 	work, stopWork := context.WithCancel(s.abrupt)
 	defer stopWork()
@@ -235,6 +235,8 @@ func (s *Sidecar) drain(server *http.Server, delivered <-chan struct{}) error {
 	case <-delivered:
 	case <-ctx.Done():
 	}
+	_, silent := s.refusals.count(refusal{}, s.now().Add(refusalWhile))
+	s.logSilent(ctx, silent)
 	return err
 }
 

@@ -55,9 +55,13 @@ type Config struct {
 	// WitnessFor are instances whose logs are witnessed from the start. Those whose users the own users look up are added by
 	// themselves.
 	WitnessFor []string
-	Observer   Observer         // nil: nobody counts
-	Log        *slog.Logger     // nil: nothing is logged
-	Now        func() time.Time // nil: time.Now
+	// MaxConnections and MaxConnectionsPerAddress are how many there may be at once; 0: the constants of these names. The second is for
+	// public addresses only.
+	MaxConnections, MaxConnectionsPerAddress int
+
+	Observer Observer         // nil: nobody counts
+	Log      *slog.Logger     // nil: nothing is logged
+	Now      func() time.Time // nil: time.Now
 }
 
 // Sidecar is one open data folder with everything that works on it. It is safe for concurrent use.
@@ -77,6 +81,8 @@ type Sidecar struct {
 	http      *safehttp.Client
 	notify    *notifier
 	limit     budgets
+	connected *connections
+	refusals  refusals
 	calls     atomic.Int64 // that are being answered
 	streams   streams
 	strangers atomic.Int64 // bytes of bodies that nobody has signed for yet
@@ -143,7 +149,7 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 		log: log, collector: collector, patience: witnessWait, bodyTime: bodyTime,
 		discovery: federation.NewDiscovery(instance, logKey, log.VRFKey(), k.hub.Public().(ed25519.PublicKey)),
 		http:      client,
-		notify:    newNotifier(), limit: newBudgets(), stopping: make(chan struct{}),
+		notify:    newNotifier(), limit: newBudgets(), connected: newConnections(c.MaxConnections, c.MaxConnectionsPerAddress), stopping: make(chan struct{}),
 	}
 	s.hub, s.mirror = hub.New(st.Hub, k.hub, headers, c.Now, s.askPeer), hub.NewMirror(st.Mirror, s.keyOfHub)
 	if err := s.openWitness(c); err != nil {

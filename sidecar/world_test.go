@@ -107,6 +107,8 @@ type box struct {
 	wrap     func(http.RoundTripper) http.RoundTripper
 	policy   *transparency.Policy
 	observer sidecar.Observer
+
+	connections int // that it takes at once; 0: as many as usual
 }
 
 func (w *world) box(host string) *box {
@@ -128,7 +130,7 @@ func (b *box) restart(pace func(*sidecar.Sidecar)) *box {
 		require.NoError(t, err)
 	}
 	s, err := sidecar.Open(sidecar.Config{
-		Instance: b.instance, DataDir: b.dir, Hosts: b.w.hosts, Now: b.w.now, WrapTransport: b.wrap, Witnesses: b.policy, Observer: b.observer,
+		Instance: b.instance, DataDir: b.dir, Hosts: b.w.hosts, Now: b.w.now, WrapTransport: b.wrap, Witnesses: b.policy, Observer: b.observer, MaxConnections: b.connections,
 		Log: slog.New(slog.NewTextHandler(b.w, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)

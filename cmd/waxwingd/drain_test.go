@@ -33,14 +33,14 @@ import (
 // A process is waxwingd as an operator runs it.
 type process struct {
 	*exec.Cmd
-	t             *testing.T
+	t             testing.TB
 	log           output
 	address, info string // of calls, and of the operator
 }
 
 const drained = "http://a.example"
 
-func startProcess(t *testing.T, data string, env ...string) *process {
+func startProcess(t testing.TB, data string, env ...string) *process {
 	p := &process{t: t, Cmd: exec.Command(os.Args[0], "serve", "--standalone", "--instance", drained, "--data", data, "--listen", "127.0.0.1:0")}
 	p.Env = append(append(os.Environ(), asProgram+"=yes"), env...)
 	p.Stderr = &p.log
@@ -133,7 +133,7 @@ func (w *work) keepBusy(c *clientapi.Client, key []byte) {
 	}
 }
 
-func ticket(t *testing.T) []byte {
+func ticket(t testing.TB) []byte {
 	public, _, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	return public

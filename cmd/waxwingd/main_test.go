@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -42,6 +43,11 @@ func (o *output) String() string {
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		if text := os.Getenv(hostsOfProgram); text != "" {
+			if err := json.Unmarshal([]byte(text), &hosts); err != nil {
+				panic(err)
+			}
+		}
 		main()
 		return
 	}
@@ -51,6 +57,9 @@ func TestMain(m *testing.M) {
 
 // asProgram makes the test binary waxwingd itself.
 const asProgram = "WAXWING_TEST_AS_PROGRAM"
+
+// hostsOfProgram says, in JSON, where it finds other servers.
+const hostsOfProgram = "WAXWING_TEST_HOSTS"
 
 func run(ctx context.Context, out *output, args ...string) error {
 	cmd := newCommand()

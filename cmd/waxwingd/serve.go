@@ -45,6 +45,9 @@ acknowledged is lost. Under systemd it can be Type=notify, with WatchdogSec.`,
 	return cmd
 }
 
+// hosts is that of sidecar.Config. There is no setting for it: only tests, which run the whole program, let it connect to other addresses.
+var hosts map[string]string
+
 var errStandalone = errors.New(`this version runs stand-alone only: add --standalone, or "standalone = true" to the settings`)
 
 func serve(ctx context.Context, in settings.Settings, logTo io.Writer) (err error) {
@@ -62,7 +65,8 @@ func serve(ctx context.Context, in settings.Settings, logTo io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, stopAdmin()) }()
 	s, err := sidecar.Open(sidecar.Config{
-		Instance: in.Instance, DataDir: in.Data, Witnesses: policy, WitnessFor: in.WitnessFor, Observer: a, Log: log,
+		Instance: in.Instance, DataDir: in.Data, Witnesses: policy, WitnessFor: in.WitnessFor, Hosts: hosts,
+		MaxConnections: in.MaxConnections, MaxConnectionsPerAddress: in.MaxConnectionsPerAddress, Observer: a, Log: log,
 	})
 	if err != nil {
 		return err

@@ -90,6 +90,12 @@ func take(into, value any) error {
 		if *into, ok = value.(bool); !ok {
 			return errors.New("is neither true nor false")
 		}
+	case *int:
+		n, ok := value.(int64)
+		if !ok || int64(int(n)) != n {
+			return errors.New("is not a number")
+		}
+		*into = int(n)
 	case *[]string:
 		list, ok := value.([]any)
 		*into = nil

@@ -45,6 +45,8 @@ func Bind(cmd *cobra.Command, names ...string) *Flags {
 			cmd.Flags().StringVar(v, k.flag(), *v, help)
 		case *bool:
 			cmd.Flags().BoolVar(v, k.flag(), *v, help)
+		case *int:
+			cmd.Flags().IntVar(v, k.flag(), *v, help)
 		case *[]string:
 			cmd.Flags().StringArrayVar(v, k.flag(), *v, help+"; may be given several times")
 		}
@@ -142,6 +144,12 @@ func parse(into any, text string) error {
 			return fmt.Errorf("%q is neither true nor false", text)
 		}
 		*into = b
+	case *int:
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("%q is not a number", text)
+		}
+		*into = n
 	case *[]string:
 		*into = strings.Fields(text)
 	}
@@ -154,6 +162,8 @@ func assign(into, from any) {
 		*into = *from.(*string)
 	case *bool:
 		*into = *from.(*bool)
+	case *int:
+		*into = *from.(*int)
 	case *[]string:
 		*into = *from.(*[]string)
 	}

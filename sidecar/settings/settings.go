@@ -32,6 +32,9 @@ type Settings struct {
 	AdminListen string
 	LogLevel    string
 	LogFormat   string
+
+	MaxConnections           int
+	MaxConnectionsPerAddress int
 }
 
 // A key is one thing to set.
@@ -39,7 +42,7 @@ type key struct {
 	name string
 	// doc are sentences for the file and the help; the first is what the flag's help says.
 	doc   string
-	into  func(*Settings) any // *string, *bool or *[]string
+	into  func(*Settings) any // *string, *bool, *int or *[]string
 	check func(Settings) error
 }
 
@@ -66,7 +69,11 @@ var keys = []key{
 		func(s *Settings) any { return &s.WitnessFor }, func(s Settings) error { return checkOrigin(s.WitnessFor...) }},
 	{"admin_listen", "Address of /livez, /readyz, /status and /metrics, for you and your monitoring; empty for none. Nobody is named there, but whoever reaches it sees how much goes on here: leave it on a loopback or private address.",
 		func(s *Settings) any { return &s.AdminListen }, func(s Settings) error { return checkAddressOrNone(s.AdminListen) }},
-	{"log_level", "The least that is logged: debug, info, warn or error. At info there is a line for each call, with its route and status.",
+	{"max_connections", "How many connections there may be at once; more are closed. One that only waits, as event streams do, takes some 20 KiB of memory, and each takes a file descriptor.",
+		func(s *Settings) any { return &s.MaxConnections }, func(s Settings) error { return checkPositive(s.MaxConnections) }},
+	{"max_connections_per_address", "How many of them one public address may have, or one network of IPv6 (64 bits). From loopback and private addresses comes what the reverse proxy passes on: there is its own limit, such as limit_conn of nginx, the one that counts.",
+		func(s *Settings) any { return &s.MaxConnectionsPerAddress }, func(s Settings) error { return checkPositive(s.MaxConnectionsPerAddress) }},
+	{"log_level", "The least that is logged: debug, info, warn or error. At info there is a line for each call, with its route and status; of refusals of one kind some lines in ten seconds, and then how many more there were.",
 		func(s *Settings) any { return &s.LogLevel }, func(s Settings) error { return checkOneOf(s.LogLevel, Levels...) }},
 	{"log_format", "How it is logged, to standard error: text or json. No line names a person or a conversation, only instances.",
 		func(s *Settings) any { return &s.LogFormat }, func(s Settings) error { return checkOneOf(s.LogFormat, "text", "json") }},
@@ -77,7 +84,8 @@ var Levels = []string{"debug", "info", "warn", "error"}
 
 // Defaults are what holds where nothing else is said.
 func Defaults() Settings {
-	return Settings{Listen: "127.0.0.1:8480", Data: "waxwingd-data", AdminListen: "127.0.0.1:8490", LogLevel: "info", LogFormat: "text"}
+	return Settings{Listen: "127.0.0.1:8480", Data: "waxwingd-data", AdminListen: "127.0.0.1:8490", LogLevel: "info", LogFormat: "text",
+		MaxConnections: 4096, MaxConnectionsPerAddress: 256}
 }
 
 // All are the names of all keys.
@@ -126,6 +134,13 @@ func checkAddressOrNone(v string) error {
 func checkFilled(v string) error {
 	if v == "" {
 		return errors.New("it is empty")
+	}
+	return nil
+}
+
+func checkPositive(n int) error {
+	if n < 1 {
+		return fmt.Errorf("%d is not a number from 1 on", n)
 	}
 	return nil
 }

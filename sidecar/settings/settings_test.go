@@ -82,6 +82,10 @@ func TestMistakes(t *testing.T) {
 		"[log]\nlevel = 'info'":                    "line 1",
 		"log.level = 'info'":                       "no tables and no dotted keys",
 		"listen = 8480":                            "line 1: listen is not a text in quotes",
+		"max_connections = '5'":                    "max_connections is not a number",
+		"max_connections = 0.5":                    "max_connections is not a number",
+		"max_connections = 0":                      "0 is not a number from 1 on",
+		"max_connections_per_address = -1":         "-1 is not a number from 1 on",
 		"standalone = 'yes'":                       "standalone is neither true nor false",
 		"witness_for = 'https://a.example'":        "witness_for is not a list of texts",
 		"witness_for = ['https://a.example', 1]":   "witness_for is not a list of texts",
@@ -105,6 +109,7 @@ func TestMistakes(t *testing.T) {
 	for variable, want := range map[string]string{
 		"WAXWINGD_LISTN=127.0.0.1:1": "did you mean WAXWINGD_LISTEN?",
 		"WAXWINGD_listen=x":          "WAXWINGD_listen in the environment means nothing",
+		"WAXWINGD_MAX_CONNECTIONS=x": `"x" is not a number`,
 		"WAXWINGD_STANDALONE=yes":    "neither true nor false",
 		"WAXWINGD_LOG_LEVEL=loud":    "WAXWINGD_LOG_LEVEL in the environment): ",
 	} {
