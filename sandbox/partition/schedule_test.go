@@ -1,0 +1,117 @@
+package partition_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A fault is something that goes wrong somewhere, and is healed.
+type fault struct {
+	kind *kind
+	at   string // a place or program
+	to   string // of a one-way partition
+}
+
+type kind struct {
+	name string
+	at   []string // where it can be
+	// begin and end return when it has happened.
+	begin, end func(w *world, f fault) error
+}
+
+func (f fault) String() string {
+	if f.to != "" {
+		return f.kind.name + " from " + f.at + " to " + f.to
+	}
+	return f.kind.name + " at " + f.at
+}
+
+func (f fault) begin(w *world) error { return f.kind.begin(w, f) }
+func (f fault) end(w *world) error   { return f.kind.end(w, f) }
+
+var (
+	places = append(slices.Clone(hosts), "road")
+	agents = []string{"alice", "bob", "carol", "dora"}
+)
+
+func paths(p func(w *world, f fault, p path), broken path) (begin, end func(w *world, f fault) error) {
+	return func(w *world, f fault) error { p(w, f, broken); return nil }, func(w *world, f fault) error { p(w, f, path{}); return nil }
+}
+
+func around(w *world, f fault, p path) { w.net.around(f.at, p) }
+func oneWay(w *world, f fault, p path) { w.net.set(f.at, f.to, p) }
+
+func orders(begin, end string) (func(w *world, f fault) error, func(w *world, f fault) error) {
+	return func(w *world, f fault) error { return w.net.places[f.at].order(begin) },
+		func(w *world, f fault) error { return w.net.places[f.at].order(end) }
+}
+
+func signals(begin, end syscall.Signal) (func(w *world, f fault) error, func(w *world, f fault) error) {
+	return func(w *world, f fault) error { return w.programs[f.at].signal(begin) },
+		func(w *world, f fault) error { return w.programs[f.at].signal(end) }
+}
+
+func kills() (func(w *world, f fault) error, func(w *world, f fault) error) {
+	return func(w *world, f fault) error { w.programs[f.at].kill(); return nil },
+		func(w *world, f fault) error { return w.programs[f.at].start() }
+}
+
+var kinds = func() []*kind {
+	of := func(name string, at []string) func(begin, end func(w *world, f fault) error) *kind {
+		return func(begin, end func(w *world, f fault) error) *kind { return &kind{name, at, begin, end} }
+	}
+	return []*kind{
+		of("link down", places)(orders("unplug", "plug in")),
+		of("all packets lost", places)(paths(around, path{loss: 1})),
+		of("packets lost and late", places)(paths(around, path{loss: 0.3, delay: 50 * time.Millisecond, jitter: 100 * time.Millisecond})),
+		of("one way cut", hosts)(paths(oneWay, path{loss: 1})),
+		of("sidecar frozen", hosts)(signals(syscall.SIGSTOP, syscall.SIGCONT)),
+		of("agent frozen", agents)(signals(syscall.SIGSTOP, syscall.SIGCONT)),
+		of("sidecar killed", hosts)(kills()),
+		of("agent killed", agents)(kills()),
+	}
+}()
+
+// schedule makes rounds of two faults each, at two places, such that every kind has its turn before one comes again.
+func schedule(seed uint64, n int, only string) (list [][]fault) {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	var chosen []*kind
+	for _, k := range kinds {
+		if only == "" || slices.Contains(strings.Split(only, ","), k.name) {
+			chosen = append(chosen, k)
+		}
+	}
+	if len(chosen) == 0 {
+		panic(fmt.Sprintf("%q: %v", only, errNoFault))
+	}
+	var deck []*kind
+	draw := func() *kind {
+		if len(deck) == 0 {
+			deck = slices.Clone(chosen)
+			rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+		}
+		k := deck[0]
+		deck = deck[1:]
+		return k
+	}
+	for range n {
+		first, second := choose(rng, draw()), choose(rng, draw())
+		for second.at == first.at {
+			second = choose(rng, second.kind)
+		}
+		list = append(list, []fault{first, second})
+	}
+	return list
+}
+
+func choose(rng *rand.Rand, k *kind) fault {
+	f := fault{kind: k, at: k.at[rng.IntN(len(k.at))]}
+	for k.name == "one way cut" && (f.to == "" || f.to == f.at) {
+		f.to = places[rng.IntN(len(places))]
+	}
+	return f
+}

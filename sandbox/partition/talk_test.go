@@ -1,0 +1,287 @@
+package partition_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/waxwing-dm/waxwing/agent/client"
+	"github.com/waxwing-dm/waxwing/internal/problem"
+)
+
+// A room is a conversation of the run. Its admin puts the guest out and lets them in again, while everybody talks.
+type room struct {
+	name, admin, guest string
+	always             []string // who is in it all the time, the admin among them
+
+	id      string
+	guestIn bool // as the admin has been promised; only the admin's speaker uses it
+}
+
+func rooms() []*room {
+	return []*room{
+		{name: "at a", admin: "alice", guest: "dora", always: []string{"alice", "bob", "carol"}},
+		{name: "at b", admin: "bob", guest: "carol", always: []string{"bob", "alice", "dora"}},
+		{name: "at c", admin: "carol", always: []string{"carol", "alice", "bob", "dora"}},
+	}
+}
+
+func (r *room) members() []string {
+	if r.guestIn {
+		return append(slices.Clone(r.always), r.guest)
+	}
+	return r.always
+}
+
+// A talk is what is said in the rooms.
+type talk struct {
+	w     *world
+	rooms []*room
+
+	mu       sync.Mutex
+	said     []utterance
+	changes  int // of membership
+	refused  []string
+	followed map[string][]uint64 // cursors of the events that somebody who follows has been shown, by name
+}
+
+const (
+	callTime = 5 * time.Second // for the local API: whoever does not answer by then is asked again
+	breath   = 150 * time.Millisecond
+)
+
+// round has everybody speak until the context ends. It returns when all that was begun is promised, which may be later.
+func (k *talk) round(ctx context.Context, seed uint64) {
+	var speakers sync.WaitGroup
+	for i, r := range residents {
+		rng := rand.New(rand.NewPCG(seed, uint64(i)))
+		speakers.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				k.turn(r.name, rng)
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Duration(rng.Int64N(int64(4 * breath)))):
+				}
+			}
+		})
+	}
+	speakers.Wait()
+}
+
+// turn is one thing that somebody does.
+func (k *talk) turn(who string, rng *rand.Rand) {
+	r := k.rooms[rng.IntN(len(k.rooms))]
+	switch {
+	case r.guest != "" && r.admin == who && rng.IntN(8) == 0:
+		k.change(r)
+	default:
+		k.say(who, r)
+	}
+}
+
+// say sends a text until it is acknowledged: the same one, under the same key. Who is not in the room at the time is told so.
+func (k *talk) say(who string, r *room) {
+	key := uuid.NewString()
+	u := utterance{conversation: r.id, sender: who, text: fmt.Sprintf("%s in the room %s: %s", who, r.name, key)}
+	switch {
+	case who == r.guest: // being put out, the guest may be the only one who has it
+	case who == r.admin && r.guestIn:
+		u.must = r.members()
+	case who == r.admin && r.guest != "":
+		u.must, u.never = r.always, []string{r.guest}
+	default:
+		u.must = r.always
+	}
+	err := k.insist(func(ctx context.Context) error {
+		_, err := k.w.people[who].Send(ctx, key, client.Outgoing{Conversation: r.id, Text: u.text})
+		return err
+	})
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err != nil {
+		if who != r.guest {
+			k.refused = append(k.refused, fmt.Sprintf("%s was refused: %v", u.text, err))
+		}
+		return
+	}
+	k.said = append(k.said, u)
+}
+
+// change puts the guest out or lets them in.
+func (k *talk) change(r *room) {
+	err := k.insist(func(ctx context.Context) error {
+		c, err := k.w.people[r.admin].Conversation(ctx, r.id)
+		if err != nil || holds(c, r.guest) != r.guestIn {
+			return errors.Join(err, errNotYet) // what was asked for before is not done
+		}
+		if r.guestIn {
+			_, err = k.w.people[r.admin].RemoveMember(ctx, r.id, handle(r.guest))
+		} else {
+			_, err = k.w.people[r.admin].AddMembers(ctx, r.id, handle(r.guest))
+		}
+		return err
+	})
+	if errors.Is(err, errNotYet) {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err != nil {
+		k.refused = append(k.refused, fmt.Sprintf("a change of the room %s was refused: %v", r.name, err))
+		return
+	}
+	r.guestIn = !r.guestIn
+	k.changes++
+}
+
+var errNotYet = errors.New("not yet")
+
+func holds(c client.Conversation, name string) bool {
+	return slices.ContainsFunc(c.Members, func(m client.Member) bool { return m.Handle == handle(name) })
+}
+
+// insist calls until there is an answer. An error is the agent's own no.
+func (k *talk) insist(call func(context.Context) error) error {
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), callTime)
+		err := call(ctx)
+		cancel()
+		var p *problem.Problem
+		if err == nil || errors.Is(err, errNotYet) || errors.As(err, &p) && !p.Retry {
+			return err
+		}
+		if k.w.over() {
+			return err
+		}
+		time.Sleep(breath)
+	}
+}
+
+// follow reads somebody's events as an app would, with a new connection whenever one breaks, until the context ends.
+func (k *talk) follow(ctx context.Context, who string) {
+	var cursor uint64
+	for ctx.Err() == nil {
+		_ = k.w.people[who].Follow(ctx, cursor, func(e client.Event) error {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			cursor = e.Cursor
+			k.followed[who] = append(k.followed[who], cursor)
+			return nil
+		})
+		time.Sleep(breath)
+	}
+}
+
+// look asks an agent for all it has.
+func (k *talk) look(who string) (v view, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	v = view{conversations: map[string]standing{}, texts: map[string][]string{}}
+	for _, r := range k.rooms {
+		c, err := k.w.people[who].Conversation(ctx, r.id)
+		if isUnknown(err) {
+			continue
+		}
+		if err != nil {
+			return v, err
+		}
+		v.conversations[r.id] = standing{c.State, c.Epoch, c.Safety, handles(c), c.Waiting}
+		if v.texts[r.id], err = k.texts(ctx, who, r.id); err != nil {
+			return v, err
+		}
+	}
+	return v, k.events(ctx, who, &v)
+}
+
+func isUnknown(err error) bool {
+	var p *problem.Problem
+	return errors.As(err, &p) && p.Code == "no_such_conversation"
+}
+
+func handles(c client.Conversation) string {
+	var list []string
+	for _, m := range c.Members {
+		list = append(list, m.Handle)
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}
+
+func (k *talk) texts(ctx context.Context, who, id string) (texts []string, err error) {
+	for after := uint64(0); ; {
+		page, err := k.w.people[who].Messages(ctx, id, after, client.MaxPage)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range page.Messages {
+			texts = append(texts, m.Text)
+		}
+		if len(page.Messages) < client.MaxPage {
+			return texts, nil
+		}
+		after = page.Next
+	}
+}
+
+// quiet is how long nothing comes at the end of a list of events.
+const quiet = 300 * time.Millisecond
+
+// events reads all events there are.
+func (k *talk) events(ctx context.Context, who string, v *view) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	idle := time.AfterFunc(quiet*3, cancel)
+	defer idle.Stop()
+	err := k.w.people[who].Follow(ctx, 0, func(e client.Event) error {
+		idle.Reset(quiet)
+		v.events = append(v.events, e.Cursor)
+		if e.Type == "message.received" && e.Message != nil {
+			v.told = append(v.told, e.Message.Text)
+		}
+		return nil
+	})
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	v.followed = slices.Clone(k.followed[who])
+	if !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// faults is what keeps the instances from having converged.
+func (k *talk) faults() (faults []string, views map[string]view) {
+	views = map[string]view{}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for _, r := range residents {
+		all.Go(func() {
+			v, err := k.look(r.name)
+			mu.Lock()
+			defer mu.Unlock()
+			views[r.name] = v
+			if err != nil {
+				faults = append(faults, fmt.Sprintf("away: %s does not answer: %v", r.name, err))
+			}
+		})
+	}
+	all.Wait()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return append(faults, compare(k.said, views, k.memberships())...), views
+}
+
+func (k *talk) memberships() map[string][]string {
+	members := map[string][]string{}
+	for _, r := range k.rooms {
+		members[r.id] = r.members()
+	}
+	return members
+}
