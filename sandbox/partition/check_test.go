@@ -38,6 +38,9 @@ type standing struct {
 // compare finds what is lost, doubled or apart. members are, by conversation, those who are in it.
 func compare(said []utterance, views map[string]view, members map[string][]string) (faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	for _, id := range slices.Sorted(maps.Keys(members)) {
+		faults = append(faults, apart(id, views, members[id])...)
+	}
 	for _, u := range said {
 		for _, who := range slices.Sorted(maps.Keys(views)) {
 			has, told := count(views[who].texts[u.conversation], u.text), count(views[who].told, u.text)
@@ -53,9 +56,6 @@ func compare(said []utterance, views map[string]view, members map[string][]strin
 				fault("doubled: %s has %q %d times and was told %d times", who, u.text, has, told)
 			}
 		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(members)) {
-		faults = append(faults, apart(id, views, members[id])...)
 	}
 	for _, who := range slices.Sorted(maps.Keys(views)) {
 		if v := views[who]; !slices.Equal(v.followed, v.events) {
@@ -155,6 +155,6 @@ func TestComparison(t *testing.T) {
 	views["dora"] = view{map[string]standing{"x": is}, map[string][]string{"x": {"one"}}, []string{"one"}, events, events}
 	faults := compare(said, views, members)
 	require.Len(t, faults, 2, "she has read what was not for her, and takes herself for a member")
-	require.Contains(t, faults[0], "seen: dora")
-	require.Contains(t, faults[1], "who is not in it")
+	require.Contains(t, faults[0], "who is not in it")
+	require.Contains(t, faults[1], "seen: dora")
 }

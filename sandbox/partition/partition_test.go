@@ -27,6 +27,7 @@ var (
 	rounds   = flag.Int("rounds", 4, "of faults, each with its healing")
 	seed     = flag.Uint64("seed", 1, "of the schedule and of what is lost; 0 takes one from the clock")
 	faulty   = flag.Duration("faulty", 12*time.Second, "how long a round's faults last")
+	changes  = flag.Int("changes", 2, "of the members of a conversation in a round, at the most")
 	only     = flag.String("only", "", "kinds of fault, with commas between them, instead of all")
 	logLines = flag.Int("loglines", 15, "what to show of each program's log after a failure")
 )
@@ -143,9 +144,27 @@ func (k *talk) converge(t *testing.T, within time.Duration) map[string]view {
 			return views
 		}
 		if time.Now().After(deadline) {
+			k.show(t)
 			require.FailNow(t, "not converged", "after %.0fs: %d faults:\n%s", within.Seconds(), len(faults), strings.Join(faults[:min(len(faults), 20)], "\n"))
 		}
 		time.Sleep(breath)
+	}
+}
+
+// show says how everybody sees the conversations.
+func (k *talk) show(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	for _, who := range agents {
+		for _, r := range k.rooms {
+			c, err := k.w.people[who].Conversation(ctx, r.id)
+			page, _ := k.w.people[who].Messages(ctx, r.id, 0, client.MaxPage)
+			states := map[string]int{}
+			for _, m := range page.Messages {
+				states[m.State]++
+			}
+			t.Logf("%s, the room %s: %s %s, epoch %d, %d waiting, messages %v, error %v", who, r.name, c.State, c.Reason, c.Epoch, c.Waiting, states, err)
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ type room struct {
 
 	id      string
 	guestIn bool // as the admin has been promised; only the admin's speaker uses it
+	changes int  // in this round
 }
 
 func rooms() []*room {
@@ -59,6 +60,9 @@ const (
 
 // round has everybody speak until the context ends. It returns when all that was begun is promised, which may be later.
 func (k *talk) round(ctx context.Context, seed uint64) {
+	for _, r := range k.rooms {
+		r.changes = 0
+	}
 	var speakers sync.WaitGroup
 	for i, r := range residents {
 		rng := rand.New(rand.NewPCG(seed, uint64(i)))
@@ -79,7 +83,7 @@ func (k *talk) round(ctx context.Context, seed uint64) {
 func (k *talk) turn(who string, rng *rand.Rand) {
 	r := k.rooms[rng.IntN(len(k.rooms))]
 	switch {
-	case r.guest != "" && r.admin == who && rng.IntN(8) == 0:
+	case r.guest != "" && r.admin == who && r.changes < *changes && rng.IntN(8) == 0:
 		k.change(r)
 	default:
 		k.say(who, r)
@@ -138,6 +142,7 @@ func (k *talk) change(r *room) {
 		return
 	}
 	r.guestIn = !r.guestIn
+	r.changes++
 	k.changes++
 }
 
