@@ -32,6 +32,11 @@ var ErrTooLarge = errors.New("the answer is too large")
 const (
 	connectTimeout = 10 * time.Second
 	totalTimeout   = 40 * time.Second // above the 30 s for which a mailbox holds its answer
+
+	// A line that was cut must not keep us longer than it was: a connection over which nothing comes back is left, and a new one made.
+	silentTimeout = 15 * time.Second // for what was sent to be acknowledged
+	probeAfter    = 10 * time.Second // of hearing nothing, whether or not anything was asked
+	probeTimeout  = 5 * time.Second
 )
 
 // Config of a client.
@@ -53,8 +58,7 @@ type Client struct {
 
 // New makes a client.
 func New(c Config) *Client {
-	dialer := &net.Dialer{Timeout: connectTimeout, ControlContext: control}
-	direct := &net.Dialer{Timeout: connectTimeout}
+	dialer, direct := newDialer(control), newDialer(silent)
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if to, ok := c.host(addr); ok {
@@ -69,6 +73,8 @@ func New(c Config) *Client {
 		MaxIdleConnsPerHost:    4,
 		IdleConnTimeout:        time.Minute,
 		ForceAttemptHTTP2:      true,
+		// All requests to a host share one connection there, so that a dead one would be all there is to it for as long as anything is asked.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: probeAfter, PingTimeout: probeTimeout, WriteByteTimeout: silentTimeout},
 	}
 	var rt http.RoundTripper = transport
 	if c.Wrap != nil {
@@ -77,13 +83,24 @@ func New(c Config) *Client {
 	return &Client{c, dialer, transport, rt}
 }
 
+func newDialer(control func(context.Context, string, string, syscall.RawConn) error) *net.Dialer {
+	return &net.Dialer{
+		Timeout: connectTimeout, ControlContext: control,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: probeAfter, Interval: probeTimeout, Count: 2},
+	}
+}
+
+func silent(_ context.Context, _, _ string, raw syscall.RawConn) error {
+	return giveUpSilent(raw, silentTimeout)
+}
+
 // control sees the address that is about to be connected to, after all name resolution.
-func control(_ context.Context, _, address string, _ syscall.RawConn) error {
+func control(ctx context.Context, network, address string, raw syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil || to.Port() != 443 || !Public(to.Addr()) {
 		return fmt.Errorf("safehttp: %s is not a public address: %w", address, ErrRefused)
 	}
-	return nil
+	return silent(ctx, network, address, raw)
 }
 
 // host finds the sandbox address for what the transport wants to dial, a host that always has a port.
