@@ -38,13 +38,15 @@ type Missed struct {
 }
 
 // Outbox keeps the deliveries. Lease hands out at most one delivery of a host, the oldest, if it is due and not handed out
-// already; it is given back by one of the others, once that returns nil. Retry is a failure of the host, and the others wait with it;
+// already; it is given back by Done, Retry, Aside, Dead or Expire, once that returns nil. Retry is a failure of the host, and the others wait
+// with it, until its time or until Hasten;
 // Aside is one of a delivery that the others of its host do not wait for. Dead and Expire end it and tell its sender whom it has not
 // reached: Dead after the host has answered, Expire after it has not for too long, so that its failures stand.
 type Outbox interface {
 	Lease(ctx context.Context, now time.Time, n int) ([]Delivery, error)
 	Done(ctx context.Context, id int64) error
 	Retry(ctx context.Context, id int64, at time.Time) error
+	Hasten(ctx context.Context, host string, now time.Time) error
 	Aside(ctx context.Context, id int64, at time.Time) error
 	Dead(ctx context.Context, x Delivery, missed []Missed) error
 	Expire(ctx context.Context, x Delivery, missed []Missed) error
@@ -53,6 +55,8 @@ type Outbox interface {
 const (
 	inFlight   = 16
 	firstRetry = time.Second
+	soonRetry  = 10 * time.Second
+	soonTries  = 60 // tries before a host is taken for one that is away for long; with those that time runs out for, more than ten minutes
 	lastRetry  = time.Hour
 	giveUp     = 14 * 24 * time.Hour // as long as a device keeps what it cannot read yet, and less than its receiver knows it again
 	poll       = time.Second
@@ -69,11 +73,20 @@ type Deliverer struct {
 	wake   chan struct{}
 	last   chan struct{} // closed by Drain
 	once   sync.Once
+
+	mu     sync.Mutex
+	called map[string]call // by host
+}
+
+// A call is the last try of a host.
+type call struct {
+	answered bool
+	hastened time.Time // when one was made before its time
 }
 
 // NewDeliverer makes one; keys finds the signing key of a sender.
 func NewDeliverer(outbox Outbox, remote *Remote, keys func(ctx context.Context, actor string) (Signer, error), now func() time.Time, log *slog.Logger) *Deliverer {
-	return &Deliverer{outbox: outbox, remote: remote, keys: keys, now: now, log: log, wake: make(chan struct{}, 1), last: make(chan struct{})}
+	return &Deliverer{outbox: outbox, remote: remote, keys: keys, now: now, log: log, wake: make(chan struct{}, 1), last: make(chan struct{}), called: map[string]call{}}
 }
 
 // Wake says that there may be something new.
@@ -82,6 +95,40 @@ func (d *Deliverer) Wake() {
 	case d.wake <- struct{}{}:
 	default: // it will look anyway
 	}
+}
+
+// Heard says that a host has just spoken to us. If it could not be reached before it is worth a try now: it may be back, or we. One that has
+// answered us, and may have said when to come again, is not asked before its time.
+func (d *Deliverer) Heard(ctx context.Context, host string) {
+	d.mu.Lock()
+	last, now := d.called[host], d.now()
+	if last.answered || now.Sub(last.hastened) < soonRetry {
+		d.mu.Unlock()
+		return
+	}
+	d.remember(host, call{hastened: now})
+	d.mu.Unlock()
+	if err := d.outbox.Hasten(ctx, host, now); err != nil {
+		d.log.Error("hastening deliveries", "error", err)
+		return
+	}
+	d.Wake()
+}
+
+// remember is for who holds the lock.
+func (d *Deliverer) remember(host string, c call) {
+	if len(d.called) >= maxCached {
+		clear(d.called)
+	}
+	d.called[host] = c
+}
+
+// tried notes whether a host has answered, whatever it said.
+func (d *Deliverer) tried(host string, err error) {
+	var refused *problem.Problem
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.remember(host, call{err == nil || errors.As(err, &refused), d.called[host].hastened})
 }
 
 // Drain makes Run begin nothing any more, and return when what is being sent has come to its end.
@@ -150,6 +197,7 @@ func (d *Deliverer) attempt(ctx context.Context, x Delivery) func(context.Contex
 	limited, cancel := context.WithTimeout(ctx, tryTime)
 	defer cancel()
 	missed, err := d.deliver(limited, x)
+	d.tried(x.Host, err)
 	switch {
 	case err != nil:
 		return d.failed(ctx, x, err)
@@ -207,12 +255,13 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// backOff doubles from a second to an hour, with up to a quarter of chance so that hosts are not asked in step. It is a host's, whichever
+// backOff doubles from a second to ten, and stays there for a while: whoever waits for a line that is whole again should not have to wait for
+// us as well. Then it doubles on, to an hour. Up to a quarter is chance, so that hosts are not asked in step. It is a host's, whichever
 // delivery fails there: while it waits the host is left alone, and then one delivery finds out whether it is back.
 func backOff(failures int) time.Duration {
-	wait := lastRetry
-	if failures < 12 {
-		wait = min(firstRetry<<failures, lastRetry)
+	wait := min(firstRetry<<min(failures, 4), soonRetry)
+	if failures >= soonTries {
+		wait = min(soonRetry<<min(failures-soonTries, 9), lastRetry)
 	}
 	return wait - rand.N(wait/4+1)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -88,17 +89,44 @@ func TestBackOffGrowsAndEnds(t *testing.T) {
 			return
 		}
 		require.Equal(t, "retry", e.what)
-		most := time.Hour
-		if attempt < 12 {
-			most = time.Second << attempt
+		most := min(time.Second<<min(attempt, 10), 10*time.Second)
+		if attempt >= 60 {
+			most = min(10*time.Second<<min(attempt-60, 10), time.Hour)
 		}
-		most = min(most, time.Hour)
 		wait := e.at.Sub(o.now())
 		require.LessOrEqual(t, wait, most, attempt)
 		require.GreaterOrEqual(t, wait, most*3/4-1, attempt)
 		o.forward(e.at)
 	}
 	t.Fatal("it never gives up")
+}
+
+// A host that could not be reached is tried when it speaks to us, but not each time; one that has said when to come again is not.
+func TestWhoSpeaksIsTried(t *testing.T) {
+	b := newHost(t, "b.test")
+	bob := b.actor("/users/bob", keys()[1], nil)
+	status := atomic.Int32{}
+	collect(b, func(string, string) int { return int(status.Load()) })
+	o := open(t, b)
+	host := "http://b.test"
+	o.host(host, 1000)
+	o.send(1, bob)
+	e := o.next()
+	require.Equal(t, "retry", e.what)
+	require.Greater(t, e.at.Sub(o.now()), 40*time.Minute)
+	o.d.Heard(ctx, "http://c.test")
+	o.d.Heard(ctx, host)
+	require.Equal(t, "retry", o.next().what, "it cannot be reached yet")
+	o.d.Heard(ctx, host)
+	o.d.Wake()
+	require.Never(t, func() bool { return len(o.events) > 0 }, 100*time.Millisecond, 10*time.Millisecond, "it was tried just now")
+	status.Store(503)
+	o.forward(o.now().Add(time.Minute))
+	o.d.Heard(ctx, host)
+	require.Equal(t, "retry", o.next().what)
+	o.forward(o.now().Add(time.Minute))
+	o.d.Heard(ctx, host)
+	require.Never(t, func() bool { return len(o.events) > 0 }, 100*time.Millisecond, 10*time.Millisecond, "it has answered")
 }
 
 func TestRetryAfterIsHeeded(t *testing.T) {
@@ -259,7 +287,7 @@ func TestFailuresAreTheHosts(t *testing.T) {
 	tried := len(m.all())
 	o.advance(15 * 24 * time.Hour)
 	o.put(federation.Delivery{ID: 5, Host: "http://b.test", Sender: alice, Recipients: []string{bob}, Body: []byte("5"), Created: o.now()})
-	o.host("http://b.test", 20)
+	o.host("http://b.test", 80)
 	o.d.Wake()
 	for id := int64(1); id <= 4; id++ {
 		e := o.next()

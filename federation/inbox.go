@@ -232,7 +232,7 @@ func (r *Remote) Service(ctx context.Context, instance string) (actor string, er
 		return "", noService()
 	}
 	p := problem.New(http.StatusServiceUnavailable, "key_unavailable", "the discovery document of the key's instance cannot be fetched now")
-	p.RetryAfter = 30
+	p.RetryAfter = int(askAgain / time.Second)
 	return "", p
 }
 

@@ -97,6 +97,17 @@ func (o *outbox) Retry(_ context.Context, id int64, at time.Time) error {
 	return o.end(event{id: id, what: "retry", at: at})
 }
 
+func (o *outbox) Hasten(_ context.Context, host string, now time.Time) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, d := range o.waits {
+		if d.Host == host && o.due[d.ID].After(now) {
+			o.due[d.ID] = now
+		}
+	}
+	return nil
+}
+
 func (o *outbox) Aside(_ context.Context, id int64, at time.Time) error {
 	return o.end(event{id: id, what: "aside", at: at})
 }

@@ -197,7 +197,7 @@ func noKey(forGood bool) error {
 		return problem.New(http.StatusForbidden, "actor_key_mismatch", "the key is not that of an actor who says so")
 	}
 	p := problem.New(http.StatusServiceUnavailable, "key_unavailable", "the key of the signature cannot be fetched now")
-	p.RetryAfter = 30
+	p.RetryAfter = int(askAgain / time.Second)
 	return p
 }
 

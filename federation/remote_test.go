@@ -112,7 +112,7 @@ func TestKeysThatCannotBeFetchedNow(t *testing.T) {
 		require.Equal(t, "key_unavailable", codeOf(t, err), status)
 		var p *problem.Problem
 		require.ErrorAs(t, err, &p)
-		require.Equal(t, []any{503, true, 30}, []any{p.Status, p.Retry, p.RetryAfter})
+		require.Equal(t, []any{503, true, 10}, []any{p.Status, p.Retry, p.RetryAfter})
 	}
 	for _, status := range []int{301, 302, 400, 401, 403, 404, 406, 410} {
 		c, b := newClock(), newHost(t, "b.test")

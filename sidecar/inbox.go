@@ -69,6 +69,9 @@ func (a arrivals) Accept(ctx context.Context, in federation.Inbound) (duplicate 
 	if errors.Is(err, store.ErrConflict) {
 		return false, federation.ErrIDConflict
 	}
+	if origin, foreign := federation.Origin(in.Actor); err == nil && foreign == nil {
+		a.s.deliverer.Heard(ctx, origin)
+	}
 	if err == nil && !duplicate {
 		a.s.notify.wake(in.To...)
 		a.s.mirrorArrival(ctx, in)
@@ -114,6 +117,7 @@ func (s *Sidecar) readPeer(w http.ResponseWriter, r *http.Request, limit int64, 
 		return "", err
 	}
 	s.heard(r.Context(), caller, federation.Sightings(r.Header))
+	s.deliverer.Heard(r.Context(), caller)
 	if into == nil {
 		return caller, nil
 	}

@@ -152,6 +152,18 @@ func (o Outbox) Retry(ctx context.Context, id int64, at time.Time) error {
 	})
 }
 
+// Hasten makes what waits for a host due. What is set aside waits for somebody there, not for the host.
+func (o Outbox) Hasten(ctx context.Context, host string, now time.Time) error {
+	err := o.db.Update(ctx, func(tx *sql.Tx) error {
+		_, err := tx.Exec("UPDATE outbox_lane SET due = ?2 WHERE lane = ?1 AND due > ?2", host, now.UnixMilli())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("store: hastening deliveries: %w", err)
+	}
+	return nil
+}
+
 // Aside lets a delivery wait until a time in a lane of its own, so that the others of its host go on.
 func (o Outbox) Aside(ctx context.Context, id int64, at time.Time) error {
 	return o.end(ctx, id, func(tx *sql.Tx, x waiting) error {

@@ -85,6 +85,7 @@ func TestOutboxSetsAside(t *testing.T) {
 	bodies, ids = lease(now.Add(time.Minute))
 	require.Equal(t, "0", bodies)
 	end(s.Outbox.Aside(ctx, ids[0], now.Add(2*time.Minute)))
+	end(s.Outbox.Hasten(ctx, "b.test", now.Add(time.Minute)))
 	bodies, _ = lease(now.Add(time.Minute))
 	require.Empty(t, bodies)
 	bodies, ids = lease(now.Add(2 * time.Minute))
@@ -92,6 +93,29 @@ func TestOutboxSetsAside(t *testing.T) {
 	end(s.Outbox.Done(ctx, ids[0]))
 	bodies, _ = lease(now.Add(time.Hour))
 	require.Empty(t, bodies)
+}
+
+func TestOutboxHastens(t *testing.T) {
+	s, _ := fresh(t)
+	for _, host := range []string{"b.test", "c.test"} {
+		_, err := s.Sent.Record(ctx, store.Sending{
+			Actor: alice, ID: host, BodyHash: []byte("h"), Answer: []byte("a"), At: now.UnixMilli(),
+			Deliveries: []federation.Delivery{{Host: host, Sender: alice, Body: []byte(host)}},
+		})
+		require.NoError(t, err)
+	}
+	due, err := s.Outbox.Lease(ctx, now, 10)
+	require.NoError(t, err)
+	require.Len(t, due, 2)
+	for _, d := range due {
+		require.NoError(t, s.Outbox.Retry(ctx, d.ID, now.Add(time.Hour)))
+	}
+	require.NoError(t, s.Outbox.Hasten(ctx, "b.test", now.Add(time.Minute)))
+	due, err = s.Outbox.Lease(ctx, now.Add(time.Minute), 10)
+	require.NoError(t, err)
+	require.Len(t, due, 1)
+	require.Equal(t, "b.test", due[0].Host)
+	require.Equal(t, 1, due[0].Failures, "it has still failed")
 }
 
 // A clock that was years ahead must not leave a host waiting for years.
