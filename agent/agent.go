@@ -203,6 +203,7 @@ const (
 	maxPolicy   = 512 << 10 // bytes
 	firstWait   = 500 * time.Millisecond
 	longestWait = 5 * time.Minute
+	reachWait   = 10 * time.Second
 )
 
 // Run keeps the device in touch with its sidecar until the context ends. Before a login it waits for one.
@@ -237,7 +238,9 @@ func (a *Agent) upkeep(ctx context.Context) {
 	for failures := 0; ctx.Err() == nil; {
 		wait := upkeepEvery
 		if err := a.lookAfter(ctx); err != nil {
-			wait = backOff(failures)
+			if wait = backOff(failures); errors.Is(err, ErrAway) {
+				wait = reachAgain(failures)
+			}
 			failures++
 			a.report(ctx, "looking after keys and conversations", err)
 		} else {
@@ -301,6 +304,9 @@ func backOff(failures int) time.Duration {
 	}
 	return wait - mathrand.N(wait/4+1)
 }
+
+// reachAgain is how long to leave alone who could not be reached: when the line is whole again, nobody should have to wait for us.
+func reachAgain(failures int) time.Duration { return min(backOff(failures), reachWait) }
 
 func sleep(ctx context.Context, d time.Duration) {
 	select {

@@ -16,6 +16,7 @@ const (
 	atOnce       = 8  // jobs
 	proofTries   = 3  // of a lookup whose answers prove nothing
 	receiptTries = 12 // of a hub whose receipts do not hold: a quarter of an hour, in which it is also asked what others got
+	reachTries   = 60 // of an instance that our own cannot reach, at short intervals: a quarter of an hour and more
 	recheckEvery = time.Minute
 )
 
@@ -150,11 +151,20 @@ func (a *Agent) try(ctx context.Context, j device.Job, before int) (wait time.Du
 	}
 	a.report(ctx, "carrying out a job", err)
 	wait = backOff(before)
+	if isUnanswered(err) || isAway(err) && before < reachTries {
+		wait = reachAgain(before)
+	}
 	var p *problem.Problem
 	if errors.As(err, &p) {
 		wait = max(wait, min(time.Duration(p.RetryAfter)*time.Second, longestWait))
 	}
 	return wait
+}
+
+// isUnanswered tells that the own sidecar has not answered at all.
+func isUnanswered(err error) bool {
+	var p *problem.Problem
+	return !errors.Is(err, ErrUnproven) && !errors.Is(err, device.ErrReceipt) && (!errors.As(err, &p) || foreign(p))
 }
 
 // verdict says whether another try is of no use. A token that is refused is no reason: a login helps, and then the job is good again. Nor is

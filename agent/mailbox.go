@@ -26,7 +26,11 @@ func (a *Agent) readMailbox(ctx context.Context) {
 				a.askWhy(ctx)
 			}
 			a.report(ctx, "reading the mailbox", err)
-			sleep(ctx, backOff(failures))
+			wait := backOff(failures)
+			if isUnanswered(err) {
+				wait = reachAgain(failures)
+			}
+			sleep(ctx, wait)
 			failures++
 		case got || waits && time.Since(began) > firstWait:
 			failures = 0
