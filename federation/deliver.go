@@ -272,6 +272,9 @@ func isFinal(err error) bool {
 		return false
 	}
 	var refused *problem.Problem
+	if errors.As(err, &refused) && refused.Code == "signature_expired" {
+		return false // by a clock that is not right yet, after a long time off, say; each try is signed anew
+	}
 	return errors.As(err, &refused) && !problem.Retryable(refused.Status) || errors.Is(err, errActor) || errors.Is(err, errDiscovery) ||
 		errors.Is(err, safehttp.ErrTooLarge)
 }

@@ -179,6 +179,18 @@ func TestWhatAnAnswerMeans(t *testing.T) {
 	}
 }
 
+// TestAWrongClockEndsNoDelivery: an instance that is back after a week, and does not know the time yet, gets its messages later.
+func TestAWrongClockEndsNoDelivery(t *testing.T) {
+	b := newHost(t, "b.test")
+	bob := b.actor("/users/bob", keys()[1], nil)
+	b.answer(func(w http.ResponseWriter, _ *http.Request) {
+		problem.Write(w, problem.New(http.StatusUnauthorized, "signature_expired", "created is more than five minutes from our clock"))
+	})
+	o := open(t, b)
+	o.send(1, bob)
+	require.Equal(t, "retry", o.next().what)
+}
+
 func TestRecipientsWhoCannotBeFound(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(h *host)
