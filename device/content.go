@@ -144,7 +144,7 @@ func parseNote(c content, b []byte) (content, error) {
 	}
 	err := json.Unmarshal(b, &kind)
 	switch {
-	case err == nil && (kind.Type == typeCheckpoint || kind.Type == typeEvidence):
+	case err == nil && isShown(kind.Type):
 		return parseShown(c, b)
 	case err != nil || kind.Type != string(ap.NoteType):
 		return c, nil // an object of another shape is one we do not know, and its place is kept

@@ -230,6 +230,9 @@ func (t *txn) tellMembers(c *conversation, before []Member, by string) error {
 	was := conversation{Members: before}
 	for _, m := range c.Members {
 		if !was.has(m.Actor) {
+			if err := t.putRow(joinedBucket(c.id), m.Actor, c.group.Epoch()); err != nil {
+				return err
+			}
 			if err := t.emit(Event{Type: EventMemberAdded, Conversation: c.id, Actor: m.Actor, By: by}); err != nil {
 				return err
 			}
@@ -237,6 +240,9 @@ func (t *txn) tellMembers(c *conversation, before []Member, by string) error {
 	}
 	for _, m := range before {
 		if !c.has(m.Actor) {
+			if err := t.Delete(joinedBucket(c.id), m.Actor); err != nil {
+				return fmt.Errorf("device: removing a member of %s: %w", c.id, err)
+			}
 			if err := t.emit(Event{Type: EventMemberRemoved, Conversation: c.id, Actor: m.Actor, By: c.removedBy(m.Actor, by)}); err != nil {
 				return err
 			}

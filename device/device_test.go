@@ -243,11 +243,14 @@ func TestListsAndPages(t *testing.T) {
 	}
 }
 
-// TestStaleSends: what was encrypted for an epoch that is long over is given up in words.
+// TestStaleSends: what was encrypted for an epoch that is long over is given up in words, if somebody has joined since.
 func TestStaleSends(t *testing.T) {
 	w, id := talk(t, bob, carol)
 	a, b := w.people[alice], w.people[bob]
 	b.say(id, "b was offline")
+	w.enrol(dave)
+	require.NoError(t, b.lookUp(dave))
+	require.NoError(t, a.AddMembers(id, []string{dave}))
 	for i := range 4 {
 		require.NoError(t, a.SetAdmin(id, carol, i%2 == 0))
 		a.work()

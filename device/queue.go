@@ -54,6 +54,7 @@ type step struct {
 	Log      string `json:"log,omitempty"`      // instance
 	Asks     string `json:"asks,omitempty"`     // actor
 	Evidence bool   `json:"evidence,omitempty"` // instead of the newest checkpoint
+	Tell     *shown `json:"tell,omitempty"`     // instead of both
 }
 
 func stepBucket(id string) string { return "step:" + id }

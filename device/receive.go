@@ -194,7 +194,7 @@ func (t *txn) judgeApplication(c *conversation, m *mls.Message, item Incoming) (
 	}
 	p, err := c.group.Process(m, t.now)
 	if err != nil {
-		return unreadable(err), nil
+		return unreadable(err), t.askUnread(c, item.Actor, err, hash)
 	}
 	app, ok := p.(*mls.ApplicationMessage)
 	if !ok {
@@ -247,7 +247,7 @@ func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, err
 	if content.shown != nil {
 		v, err = t.shown(c, sender.actor, content.shown)
 	} else {
-		err = t.write(c, sender, content)
+		err = t.write(c, sender, app.Epoch, content)
 	}
 	if err != nil {
 		return v, err
@@ -256,13 +256,16 @@ func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, err
 }
 
 // write writes down what a member wrote.
-func (t *txn) write(c *conversation, sender leaf, content content) error {
+func (t *txn) write(c *conversation, sender leaf, epoch uint64, content content) error {
 	row := messageRow{
 		Message: Message{
 			ID: content.id, Conversation: c.id, Sender: sender.actor, Device: keydir.DeviceID(sender.key), Time: t.now,
 			Published: content.published, Kind: content.kind, Text: content.text, State: MessageReceived,
 		},
 		Files: content.attachments,
+	}
+	if again, err := t.wasRead(c, sender, epoch, content); err != nil || again {
+		return err
 	}
 	changed, err := t.changed([]string{sender.actor})
 	if err != nil {

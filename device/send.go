@@ -275,7 +275,7 @@ func (t *txn) dispatch(c *conversation, self string, seq uint64, content func(sa
 	hash := sha256.Sum256(message)
 	c.Sent++
 	to := c.others(self)
-	if err := t.putRow(bucketSeen, hex.EncodeToString(hash[:]), outgoing{c.id, seq, len(to)}); err != nil {
+	if err := t.putRow(bucketSeen, hex.EncodeToString(hash[:]), outgoing{c.id, seq, len(to), c.group.Epoch()}); err != nil {
 		return false, err
 	}
 	if len(to) == 0 {
@@ -317,8 +317,7 @@ func (t *txn) sendFailed(j *SendJob, code, detail string) error {
 	return t.messageFailed(j.ConversationID, j.Seq, code, detail)
 }
 
-// dropStale gives up messages that are encrypted in an epoch the others have forgotten by now. They are not encrypted again without asking:
-// they were written for the members of their time.
+// dropStale takes back messages that are encrypted in an epoch the others have forgotten by now.
 func (t *txn) dropStale(c *conversation) error {
 	var stale []*SendJob
 	if err := t.eachJob(func(j Job) error {
@@ -333,7 +332,10 @@ func (t *txn) dropStale(c *conversation) error {
 		if err := t.Delete(bucketJob, j.ID()); err != nil {
 			return fmt.Errorf("device: removing a job: %w", err)
 		}
-		if err := t.sendFailed(j, CodeTooLate, "the members changed too often before it could be sent"); err != nil {
+		if j.Seq == 0 {
+			continue
+		}
+		if err := t.sendAgain(c, j.Seq, j.Epoch); err != nil {
 			return err
 		}
 	}

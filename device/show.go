@@ -1,6 +1,7 @@
 package device
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,11 +13,12 @@ import (
 	"github.com/waxwing-dm/waxwing/transparency"
 )
 
-// What one device shows the others of a log, when a sighting does not fit: in application data like a message, and for no eye.
+// What one device shows the others of a log, when a sighting does not fit, or of a hub: in application data like a message, and for no eye.
 
 const (
 	typeCheckpoint = "waxwing:Checkpoint"
 	typeEvidence   = "waxwing:LogEvidence"
+	typeUnread     = "waxwing:Unread"
 )
 
 // shown is the object of such a Create.
@@ -26,7 +28,39 @@ type shown struct {
 	AttributedTo string `json:"attributedTo"`
 	Note         string `json:"note,omitempty"`     // of a checkpoint: the signed note
 	Asks         string `json:"asks,omitempty"`     // actor who is to show theirs
-	Evidence     string `json:"evidence,omitempty"` // of evidence: its text
+	Evidence     string `json:"evidence,omitempty"` // its text
+	Unread       []byte `json:"unread,omitempty"`   // SHA-256 of an MLSMessage that came too late
+}
+
+// isShown tells the types of such objects.
+func isShown(kind string) bool {
+	switch kind {
+	case typeCheckpoint, typeEvidence, typeUnread:
+		return true
+	}
+	return false
+}
+
+// whole tells whether it has what its type says, and nothing else.
+func (s shown) whole() bool {
+	rest := s
+	rest.Type, rest.ID, rest.AttributedTo = "", "", ""
+	switch s.Type {
+	case typeCheckpoint:
+		rest.Note, rest.Asks = "", ""
+		return s.Note != "" && rest.empty()
+	case typeEvidence:
+		rest.Evidence = ""
+		return s.Evidence != "" && rest.empty()
+	case typeUnread:
+		rest.Unread = nil
+		return len(s.Unread) == sha256.Size && rest.empty()
+	}
+	return false
+}
+
+func (s shown) empty() bool {
+	return s.Note == "" && s.Asks == "" && s.Evidence == "" && s.Unread == nil
 }
 
 func (s shown) marshal(salt []byte, activity string) ([]byte, error) {
@@ -41,6 +75,11 @@ func (s shown) marshal(salt []byte, activity string) ([]byte, error) {
 			object[name] = value
 		}
 	}
+	for name, value := range map[string][]byte{"unread": s.Unread} {
+		if value != nil {
+			object[name] = value
+		}
+	}
 	return withExtra(plain, map[string]any{"frankingSalt": salt}, object)
 }
 
@@ -50,11 +89,10 @@ func parseShown(c content, b []byte) (content, error) {
 	if err := json.Unmarshal(b, s); err != nil {
 		return content{}, fmt.Errorf("device: reading a checkpoint: %w", err)
 	}
-	note, evidence := s.Type == typeCheckpoint, s.Type == typeEvidence
 	switch {
 	case s.AttributedTo != c.actor:
 		return content{}, errors.New("device: reading a checkpoint: it is attributed to somebody other than the activity's actor")
-	case note != (s.Note != "") || evidence != (s.Evidence != "") || evidence && s.Asks != "":
+	case !s.whole():
 		return content{}, errors.New("device: reading a checkpoint: not one thing")
 	case len(s.Note) > maxShownNote || len(s.Evidence) > maxShownEvidence || len(s.Asks) > maxURL:
 		return content{}, errors.New("device: reading a checkpoint: too long")
@@ -88,6 +126,9 @@ func (t *txn) workShow(c *conversation, s *step) error {
 		return err
 	}
 	x := shown{Type: typeCheckpoint, AttributedTo: account.Actor, Asks: s.Asks}
+	if s.Tell != nil {
+		return t.tell(c, account, *s.Tell)
+	}
 	if s.Evidence {
 		var row evidenceRow
 		if ok, err := t.row(bucketEvidence, s.Log, &row); err != nil || !ok {
@@ -104,7 +145,12 @@ func (t *txn) workShow(c *conversation, s *step) error {
 	if size := len(x.Note) + len(x.Evidence); size == 0 || len(x.Note) > maxShownNote || len(x.Evidence) > maxShownEvidence {
 		return nil
 	}
-	_, err = t.dispatch(c, account.Actor, 0, x.marshal)
+	return t.tell(c, account, x)
+}
+
+func (t *txn) tell(c *conversation, account Account, x shown) error {
+	x.AttributedTo = account.Actor
+	_, err := t.dispatch(c, account.Actor, 0, x.marshal)
 	if errors.Is(err, mls.ErrRemoved) {
 		return nil
 	}
@@ -113,8 +159,11 @@ func (t *txn) workShow(c *conversation, s *step) error {
 
 // shown takes what a member shows of a log.
 func (t *txn) shown(c *conversation, from string, s *shown) (verdict, error) {
-	if s.Type == typeEvidence {
+	switch s.Type {
+	case typeEvidence:
 		return t.evidenceShown(c, s)
+	case typeUnread:
+		return verdict{status: accepted}, t.sendUnread(c, s.Unread)
 	}
 	seen, err := transparency.UnverifiedCheckpoint([]byte(s.Note))
 	if err != nil {

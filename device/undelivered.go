@@ -17,6 +17,7 @@ type outgoing struct {
 	Conversation string `json:"conversation"`
 	Seq          uint64 `json:"seq"`
 	To           int    `json:"to"` // actors
+	Epoch        uint64 `json:"epoch,omitempty"`
 }
 
 // undelivered takes down whom something of ours did not reach, and tells the person. A message that reached nobody has failed.

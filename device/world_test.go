@@ -269,7 +269,7 @@ func (p *person) do(j device.Job) error {
 	case *device.SendJob:
 		if !p.w.done[j.ID()] {
 			p.w.done[j.ID()] = true
-			p.w.sent[p.textOf(j)] = j.To
+			p.w.note(p.textOf(j), j.To)
 			to := j.To
 			if p.w.toAll {
 				to = slices.DeleteFunc(p.w.actors(), func(a string) bool { return a == p.actor })
@@ -311,6 +311,15 @@ func (p *person) do(j device.Job) error {
 		return p.dispute(j)
 	}
 	return fmt.Errorf("a job of no kind: %T", j)
+}
+
+// note for whom a text was encrypted; that may be done anew.
+func (w *world) note(text string, to []string) {
+	for _, actor := range to {
+		if text != "" && !slices.Contains(w.sent[text], actor) {
+			w.sent[text] = append(w.sent[text], actor)
+		}
+	}
 }
 
 func (p *person) textOf(j *device.SendJob) string {

@@ -1,0 +1,86 @@
+package device
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/mls"
+)
+
+// A message that waited too long, at an instance that was away, say, is of an epoch whose keys its readers have thrown away. They say so, and
+// who wrote it encrypts it anew. It was written for the members of its time: if somebody has joined since, it is given up, and its author decides.
+
+const maxUnread = 1000 // messages of one actor in a conversation that are asked for again in a gossipDay
+
+// joinedBucket has, by actor, the epoch in which this device saw them come; no row: before it looked.
+func joinedBucket(id string) string { return "joined:" + id }
+
+// readBucket has what was read of others: what comes anew comes to all, and some have it.
+func readBucket(id string) string { return "read:" + id }
+
+// askUnread tells the author of a message that its keys are gone.
+func (t *txn) askUnread(c *conversation, author string, err error, hash [sha256.Size]byte) error {
+	var epoch *mls.WrongEpochError
+	if !errors.As(err, &epoch) || !c.has(author) {
+		return nil
+	}
+	if ok, err := t.count("unread "+c.id+" "+author, maxUnread); err != nil || !ok {
+		return err
+	}
+	seen := hex.EncodeToString(hash[:])
+	if err := t.Put(bucketSeen, seen, []byte{1}); err != nil { // it is asked for once
+		return fmt.Errorf("device: writing a message's hash: %w", err)
+	}
+	return t.queueShow(c, step{Tell: &shown{Type: typeUnread, Unread: hash[:]}})
+}
+
+// sendUnread encrypts a message of ours anew that somebody could not read. Before its keys are gone everywhere nobody can have a reason to ask.
+func (t *txn) sendUnread(c *conversation, hash []byte) error {
+	of, known, err := t.outgoing(hash)
+	if err != nil || !known || of.Seq == 0 || of.Conversation != c.id || of.Epoch+pastEpochs >= c.group.Epoch() {
+		return err
+	}
+	if err := t.Put(bucketSeen, hex.EncodeToString(hash), []byte{1}); err != nil { // several may ask
+		return fmt.Errorf("device: writing a message's hash: %w", err)
+	}
+	c.queued = true
+	return t.sendAgain(c, of.Seq, of.Epoch)
+}
+
+// sendAgain queues a message of ours that was encrypted in an epoch whose keys are gone.
+func (t *txn) sendAgain(c *conversation, seq, epoch uint64) error {
+	for _, m := range c.Members {
+		var joined uint64
+		if _, err := t.row(joinedBucket(c.id), m.Actor, &joined); err != nil {
+			return err
+		}
+		if joined > epoch {
+			return t.messageFailed(c.id, seq, CodeTooLate, "it came too late for some to be read, and since it was written somebody has joined: send it anew if they may read it, too")
+		}
+	}
+	if err := t.setState(c.id, seq, MessageQueued, "", ""); err != nil {
+		return err
+	}
+	return t.queue(c.id, step{Kind: stepSend, Message: seq})
+}
+
+// wasRead tells whether a message was read before, as it was encrypted in an earlier epoch.
+func (t *txn) wasRead(c *conversation, sender leaf, epoch uint64, content content) (bool, error) {
+	if content.kind != KindText {
+		return false, nil
+	}
+	h := sha256.New()
+	for _, part := range []string{sender.actor, content.id, content.published.UTC().Format(time.RFC3339Nano), content.text} {
+		_, _ = fmt.Fprintf(h, "%d:%s", len(part), part) // a hash takes everything
+	}
+	key := hex.EncodeToString(h.Sum(nil))
+	var before uint64
+	again, err := t.row(readBucket(c.id), key, &before)
+	if err != nil || again {
+		return again && before != epoch, err
+	}
+	return false, t.putRow(readBucket(c.id), key, epoch)
+}

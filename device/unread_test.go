@@ -1,0 +1,67 @@
+package device_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/waxwing-dm/waxwing/device"
+)
+
+// changes makes so many epochs.
+func (p *person) changes(id string, n int) {
+	for i := range n {
+		require.NoError(p.w.t, p.SetAdmin(id, carol, i%2 == 0))
+		p.work()
+	}
+}
+
+// TestLateTextIsSentAnew: what came too late to be read is asked for, and its author's program encrypts it anew. Who has it does not see it twice.
+func TestLateTextIsSentAnew(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	b.say(id, "held up")
+	b.work()
+	c.read() // one has it
+	late := a.mail[len(a.mail)-1]
+	a.mail = a.mail[:len(a.mail)-1]
+	a.changes(id, 4)
+	w.quiet()
+	a.receive(late)
+	require.Equal(t, []string{device.CodeCannotDecrypt}, a.codes(device.EventMessageRefused))
+	a.receive(late)
+	w.quiet()
+	require.Equal(t, []string{"held up"}, a.texts(id))
+	require.Equal(t, []string{"held up"}, c.texts(id))
+	require.Equal(t, []string{"held up"}, b.texts(id))
+	require.Equal(t, device.MessageSent, mustMessages(t, b, id)[0].State)
+	require.Equal(t, []string{device.CodeCannotDecrypt}, a.codes(device.EventMessageRefused))
+	require.Empty(t, c.codes(device.EventMessageRefused))
+}
+
+// TestLateTextIsNotForNewcomers: whoever has joined since would read what was not for them, so its author is told and decides.
+func TestLateTextIsNotForNewcomers(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b := w.people[alice], w.people[bob]
+	w.enrol(dave)
+	b.say(id, "not for dave")
+	b.work()
+	late := a.mail[len(a.mail)-1]
+	a.mail = nil
+	require.NoError(t, a.AddMembers(id, []string{dave}))
+	a.changes(id, 4)
+	w.quiet()
+	a.receive(late)
+	w.quiet()
+	require.Empty(t, a.texts(id))
+	require.Empty(t, w.people[dave].texts(id))
+	require.Equal(t, device.MessageFailed, mustMessages(t, b, id)[0].State)
+	require.Contains(t, b.codes(device.EventMessageState), device.CodeTooLate)
+
+	require.NoError(t, a.RemoveMembers(id, []string{dave}))
+	w.quiet()
+	again := b.say(id, "not for dave")
+	w.quiet()
+	require.Equal(t, []string{"not for dave"}, a.texts(id))
+	require.Equal(t, device.MessageSent, mustMessages(t, b, id)[again.Seq-1].State)
+}
