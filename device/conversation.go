@@ -46,13 +46,16 @@ type conversationRow struct {
 	Leaving []leaving `json:"leaving,omitempty"`
 	PartAt  time.Time `json:"part_at,omitzero"`
 	// Disputed is the place of a commit that nobody can follow, until the hub has opened its epoch again; AskAt is when to look.
-	Disputed uint64    `json:"disputed,omitempty"`
-	AskAt    time.Time `json:"ask_at,omitzero"`
+	Disputed      uint64    `json:"disputed,omitempty"`
+	DisputedSince time.Time `json:"disputed_since,omitzero"`
+	AskAt         time.Time `json:"ask_at,omitzero"`
 	// Renewed is when our keys in the group were last renewed for their age, and Sent counts the messages since.
 	Renewed time.Time `json:"renewed,omitzero"`
 	Sent    int       `json:"sent,omitempty"`
-	// AwaySince is when the hub was first found to be away, TakeOverAt when it is given up, and Tried how often a fallback was asked since.
+	// AwaySince is when the hub was first found to be away, PassAt when messages stop waiting for it, TakeOverAt when it is given up, and
+	// Tried how often a fallback was asked since.
 	AwaySince  time.Time `json:"away_since,omitzero"`
+	PassAt     time.Time `json:"pass_at,omitzero"`
 	TakeOverAt time.Time `json:"take_over_at,omitzero"`
 	Tried      int       `json:"tried,omitempty"`
 	// Authenticator is that of the current epoch.
@@ -310,6 +313,9 @@ func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
 	}
 	if c.State == StateActive || c.State == StateLeaving {
 		c.Reason, err = t.waitsFor(c)
+		if err == nil && c.Reason == "" {
+			c.Reason, err = t.keptByHub(id, row)
+		}
 	}
 	return c, err
 }

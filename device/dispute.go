@@ -31,7 +31,7 @@ func (t *txn) dispute(c *conversation, r receipt.Receipt, raw []byte, reason rec
 	if err := t.step(c, r, raw); err != nil {
 		return verdict{}, err
 	}
-	c.Disputed, c.AskAt = r.Seq, t.now.Add(disputeAskAgain)
+	c.Disputed, c.DisputedSince, c.AskAt = r.Seq, t.now, t.now.Add(disputeAskAgain)
 	c.Reason = code + ": " + why.Error()
 	return verdict{status: stepped}, t.emit(Event{Type: EventConversationPaused, Conversation: c.id, Code: code, Detail: why.Error()})
 }

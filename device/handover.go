@@ -31,7 +31,7 @@ func (c *conversationRow) setHub(h receipt.NextHub) {
 }
 
 func (c *conversationRow) hubAnswered() {
-	c.AwaySince, c.TakeOverAt, c.Tried = time.Time{}, time.Time{}, 0
+	c.AwaySince, c.PassAt, c.TakeOverAt, c.Tried = time.Time{}, time.Time{}, time.Time{}, 0
 }
 
 // HubAway reports that a job could not be done because the conversation's hub cannot be asked. The job stays.
@@ -60,7 +60,7 @@ func (d *Device) HubAway(job string) error {
 		if err != nil || hub != c.Hub || !c.AwaySince.IsZero() {
 			return err
 		}
-		c.AwaySince, c.TakeOverAt = t.now, t.now.Add(hubGivenUp)
+		c.AwaySince, c.PassAt, c.TakeOverAt = t.now, t.now.Add(hubPatience), t.now.Add(hubGivenUp)
 		return t.save(c)
 	})
 }

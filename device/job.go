@@ -147,8 +147,8 @@ func (j *OpenJob) lane() string        { return fmt.Sprintf("conversation %x", j
 func (j *LookupJob) lane() string      { return "lookup " + j.For }
 func (j *ClaimJob) lane() string       { return "conversation " + j.Conversation }
 func (j *CommitJob) lane() string      { return "conversation " + j.ConversationID }
-func (j *SendJob) lane() string        { return "conversation " + j.ConversationID }
-func (j *UploadJob) lane() string      { return "upload" } // one blob in memory at a time
+func (j *SendJob) lane() string        { return "messages " + j.ConversationID } // they do not wait for a commit: a hub may be away
+func (j *UploadJob) lane() string      { return "upload" }                       // one blob in memory at a time
 func (j *KeyPackagesJob) lane() string { return "key packages" }
 func (j *EventsJob) lane() string      { return "events " + j.ConversationID }
 func (j *LeaseJob) lane() string       { return "conversation " + j.ConversationID }
@@ -308,7 +308,8 @@ func (t *txn) hasJob(match func(Job) bool) (found bool, err error) {
 	return found, err
 }
 
-// Jobs lists what may be done now, oldest first, at most one job of a lane: so one thing at a time for each conversation, and one upload.
+// Jobs lists what may be done now, oldest first, at most one job of a lane: so for each conversation one question to a hub
+// and one message at a time, and one upload.
 func (d *Device) Jobs() (jobs []Job, err error) {
 	err = d.view(func(t *txn) error {
 		jobs = nil

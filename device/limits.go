@@ -53,6 +53,7 @@ const (
 	lostBeforeLease = 2
 	renewAfter      = 7 * 24 * time.Hour // own keys in a group are renewed after this,
 	renewAfterSent  = 1000               // or after so many messages
+	hubPatience     = 2 * time.Minute    // so long messages wait for a change that the hub keeps
 	hubGivenUp      = 24 * time.Hour     // a hub that was away for so long is replaced by a fallback
 	takeOverAgain   = 20 * time.Second
 	partAfter       = 5 * time.Second // who leaves is let go with the next change or message, or after this and a share of

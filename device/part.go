@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -180,14 +179,7 @@ func (t *txn) takeAlong(g *mls.Group, m *mls.Message) (leaves []leaf, err error)
 }
 
 // steps reads a queue.
-func (t *txn) steps(id string) (steps []step, err error) {
-	err = t.Each(stepBucket(id), func(_ string, value []byte) error {
-		var s step
-		if err := json.Unmarshal(value, &s); err != nil {
-			return fmt.Errorf("device: decoding a step of %s: %w", id, err)
-		}
-		steps = append(steps, s)
-		return nil
-	})
+func (t *txn) steps(id string) ([]step, error) {
+	_, steps, err := t.queueOf(id)
 	return steps, err
 }

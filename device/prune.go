@@ -122,16 +122,8 @@ func (t *txn) comeBack(actor string) ([]step, error) {
 // queueFirst puts a step, and what follows from it, before all that wait, but for the one whose commit is under way: what waits is not to
 // be encrypted for who has to go. Nothing happens if it is queued already.
 func (t *txn) queueFirst(id string, s step, then ...step) (queued bool, err error) {
-	var steps []step
-	var keys []string
-	if err := t.Each(stepBucket(id), func(key string, value []byte) error {
-		var x step
-		if err := json.Unmarshal(value, &x); err != nil {
-			return fmt.Errorf("device: decoding a step of %s: %w", id, err)
-		}
-		steps, keys = append(steps, x), append(keys, key)
-		return nil
-	}); err != nil {
+	keys, steps, err := t.queueOf(id)
+	if err != nil {
 		return false, err
 	}
 	if slices.ContainsFunc(steps, func(x step) bool { return x.Kind == s.Kind && slices.Equal(x.Actors, s.Actors) }) {

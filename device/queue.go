@@ -12,7 +12,7 @@ import (
 )
 
 // A conversation's queue holds what this person asked for and what is not done yet, in the order of asking. The first step alone is
-// worked on.
+// worked on, and messages that need not wait for it (pass.go).
 
 type stepKind string
 
@@ -43,6 +43,7 @@ type step struct {
 	HasLease bool                        `json:"has_lease,omitempty"` // or goes on without, if the hub gives none
 	LeaseKey []byte                      `json:"lease_key,omitempty"` // seed
 	Proposed uint64                      `json:"proposed,omitempty"`  // of a leaving: the epoch it was proposed in, and one more
+	Passed   bool                        `json:"passed,omitempty"`    // the person knows that messages go before it
 
 	Hubs []receipt.NextHub `json:"hubs,omitempty"` // fallbacks
 
@@ -65,6 +66,19 @@ func (t *txn) queue(id string, s step) error {
 		return fmt.Errorf("device: naming a step: %w", err)
 	}
 	return t.putRow(stepBucket(id), key.String(), s)
+}
+
+// queueOf reads a queue.
+func (t *txn) queueOf(id string) (keys []string, steps []step, err error) {
+	err = t.Each(stepBucket(id), func(key string, value []byte) error {
+		var s step
+		if err := json.Unmarshal(value, &s); err != nil {
+			return fmt.Errorf("device: decoding a step of %s: %w", id, err)
+		}
+		keys, steps = append(keys, key), append(steps, s)
+		return nil
+	})
+	return keys, steps, err
 }
 
 var errEnough = errors.New("device: enough rows")
@@ -102,7 +116,10 @@ func (t *txn) advance(c *conversation) error {
 			return err
 		}
 		if !done {
-			return t.putRow(stepBucket(c.id), key, s)
+			if err := t.putRow(stepBucket(c.id), key, s); err != nil {
+				return err
+			}
+			return t.pass(c)
 		}
 		if err := t.Delete(stepBucket(c.id), key); err != nil {
 			return fmt.Errorf("device: removing a step of %s: %w", c.id, err)

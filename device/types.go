@@ -205,6 +205,7 @@ const (
 	CodeLeft              = "left"
 	CodeLastAdmin         = "last_admin"
 	CodeHubMoved          = "hub_moved"
+	CodeHubAway           = "hub_away"
 	CodePaused            = "paused"
 	CodeTooLarge          = "too_large"
 	CodeTooLate           = "too_late"

@@ -53,6 +53,9 @@ func (t *txn) wake(id string) error {
 			return err
 		}
 	}
+	if !c.PassAt.After(t.now) {
+		c.PassAt = time.Time{} // finish does it
+	}
 	if !c.TakeOverAt.IsZero() && !c.TakeOverAt.After(t.now) {
 		if err := t.takeOver(c); err != nil {
 			return err
@@ -86,6 +89,7 @@ func (t *txn) due() (agenda, error) {
 		if row.State == StateActive {
 			a.add(id, row.PartAt)
 			a.add(id, row.AskAt)
+			a.add(id, row.PassAt)
 			a.add(id, row.TakeOverAt)
 			a.add(id, row.renewAt())
 		}
