@@ -55,6 +55,9 @@ func (p *PendingCommit) RatchetTree() []byte { return p.next.RatchetTree() }
 // Members as they will be.
 func (p *PendingCommit) Members() []Member { return p.next.Members() }
 
+// Next is the group as it will be, to tell members of it. Whoever encrypts with it has used up keys that the real one will use again.
+func (p *PendingCommit) Next() *Group { return p.next.Clone() }
+
 // Pending returns our pending commit, or nil.
 func (g *Group) Pending() *PendingCommit { return g.pending }
 

@@ -1,6 +1,7 @@
 package mls
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math"
@@ -261,6 +262,21 @@ func JoinExternal(rand io.Reader, m *Message, p ExternalJoinParams) (*ExternalJo
 		return nil, err
 	}
 	return guest.enter(rand, c, list, leaf, p)
+}
+
+// Rejoin makes the group that we have entered anew from outside our state. Late messages of the epochs that we had before can be read
+// as ever, and a pending commit of ours is dropped.
+func (g *Group) Rejoin(next *Group) error {
+	switch {
+	case next == nil || next.suite == nil:
+		return argument("no group")
+	case g.suite != next.suite || !bytes.Equal(g.context.groupID, next.context.groupID):
+		return fmt.Errorf("mls: rejoining: %w", ErrWrongGroup)
+	case next.context.epoch <= g.context.epoch:
+		return fmt.Errorf("mls: rejoining: %w", ErrStale)
+	}
+	g.moveTo(next)
+	return nil
 }
 
 // newGuest is a group seen from outside: everything but its secrets.

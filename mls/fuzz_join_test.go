@@ -60,7 +60,7 @@ func FuzzObserver(f *testing.F) {
 				continue
 			}
 			g := *o.g
-			watcher := &Observer{&g}
+			watcher := &Observer{g: &g}
 			c, err := watcher.Process(m, testNow)
 			if err != nil {
 				require.Equal(t, o.g.context, watcher.g.context)

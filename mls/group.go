@@ -322,11 +322,13 @@ func (g *Group) moveTo(next *Group) {
 			ended.leaves[x.leaf()] = g.tree.at(x).leaf
 		}
 	}
-	past := append([]pastEpoch{{ended, g.messages}}, g.past...)
+	past := slices.DeleteFunc(append([]pastEpoch{{ended, g.messages}}, g.past...), func(p pastEpoch) bool {
+		return p.context.epoch+maxPastEpochs < next.context.epoch
+	})
 	resumptions := append([]resumption{{g.context.epoch, g.secrets.resumption}}, g.resumptions...)
 	moved := *next
 	moved.messages = next.messages.clone()
-	moved.past = past[:min(len(past), maxPastEpochs)]
+	moved.past = past
 	moved.resumptions, moved.psks = resumptions[:min(len(resumptions), maxResumptions)], g.psks
 	moved.appData = g.appData
 	*g = moved

@@ -11,7 +11,8 @@ import (
 // checks all that can be checked without the group's secrets: signatures, proposals, trees and paths. What it cannot check are
 // the tags that only members can make; so what it reports has been signed by who it says, and may still be refused by the members.
 type Observer struct {
-	g *Group
+	g      *Group
+	signer Member
 }
 
 // Observe starts from a GroupInfo; ratchetTree is the tree if the GroupInfo does not carry it.
@@ -20,8 +21,15 @@ func Observe(info *Message, ratchetTree []byte) (*Observer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Observer{g}, nil
+	at := info.groupInfo.signer
+	return &Observer{g, Member{uint32(at), g.tree.leaf(at)}}, nil
 }
+
+// Signer of the GroupInfo that the observer started from.
+func (o *Observer) Signer() Member { return o.signer }
+
+// Suite of the group.
+func (o *Observer) Suite() CipherSuite { return o.g.suite.id }
 
 // GroupID as chosen at creation.
 func (o *Observer) GroupID() []byte { return o.g.GroupID() }

@@ -2,6 +2,7 @@ package mls
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -39,7 +40,9 @@ type StagedCommit struct {
 	types             []ProposalType
 	application       []ReceivedProposal
 	external          bool
-	next              *Group // nil if it removes us
+	broken            bool        // its path is, for us
+	extensions        []Extension // after it, if it is broken
+	next              *Group      // nil if it removes us or is broken
 }
 
 func (*ApplicationMessage) processed() {}
@@ -71,12 +74,12 @@ func (c *StagedCommit) ApplicationProposals() []ReceivedProposal { return c.appl
 func (c *StagedCommit) External() bool { return c.external }
 
 // RemovesUs says whether we are out once it is applied.
-func (c *StagedCommit) RemovesUs() bool { return c.next == nil }
+func (c *StagedCommit) RemovesUs() bool { return c.next == nil && !c.broken }
 
 // Extensions of the GroupContext after the commit; nil if it removes us.
 func (c *StagedCommit) Extensions() []Extension {
 	if c.next == nil {
-		return nil
+		return cloneExtensions(c.extensions)
 	}
 	return c.next.Extensions()
 }
@@ -119,7 +122,7 @@ func (g *Group) Apply(c *StagedCommit) error {
 }
 
 // Process verifies a Public- or PrivateMessage. Its key is used up if and only if it verifies. now is for the lifetimes of key
-// packages that a commit adds.
+// packages that a commit adds. With ErrBrokenPath comes what everybody sees of the commit, a *StagedCommit that cannot be applied.
 func (g *Group) Process(m *Message, now time.Time) (Processed, error) {
 	if m == nil || g.suite == nil {
 		return nil, argument("no message or an empty group")
@@ -197,7 +200,7 @@ func (g *Group) processPrivate(m *privateMessage, now time.Time) (Processed, err
 	}
 	p, err := g.processHandshake(&o.authenticatedContent, now)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	o.use()
 	return p, nil
@@ -294,6 +297,10 @@ func (g *Group) stage(a *authenticatedContent, from leafIndex, now time.Time) (*
 	if path := a.content.commit.path; path != nil {
 		provisional := g.nextContext(c, g.context.confirmed)
 		keys, secret, err := c.tree.openPath(steps, path, g.own, c.private, marshal(&provisional), c.added)
+		if errors.Is(err, ErrBrokenPath) {
+			staged.base, staged.broken, staged.extensions = nil, true, c.extensions
+			return staged, err
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package mls
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 )
@@ -49,4 +50,17 @@ func (g *Group) SafeEncrypt(rand io.Reader, leaf uint32, component ComponentID, 
 // SafeDecrypt decrypts what somebody encrypted to our leaf.
 func (g *Group) SafeDecrypt(component ComponentID, label string, context, kemOutput, ciphertext []byte) ([]byte, error) {
 	return g.suite.openWithLabel(g.private[g.own.node()], componentLabel(component, label), context, hpkeCiphertext{kemOutput, ciphertext})
+}
+
+// LeafKey is the private key of our leaf. Kept apart from the group, it reads what was encrypted to the leaf when the group is lost, by
+// [CipherSuite.SafeDecrypt].
+func (g *Group) LeafKey() []byte { return slices.Clone(g.private[g.own.node()]) }
+
+// SafeDecrypt is that of a group, with nothing of the group but its suite and our leaf's key.
+func (cs CipherSuite) SafeDecrypt(leafKey []byte, component ComponentID, label string, context, kemOutput, ciphertext []byte) ([]byte, error) {
+	s, err := cs.suite()
+	if err != nil {
+		return nil, err
+	}
+	return s.openWithLabel(leafKey, componentLabel(component, label), context, hpkeCiphertext{kemOutput, ciphertext})
 }

@@ -233,7 +233,7 @@ func (g *Group) loadPast(r *stored) bool {
 	for i := range uint64(maxPastEpochs) {
 		epoch := g.context.epoch - 1 - i
 		if epoch > g.context.epoch || !r.has(pastKey(epoch)) {
-			return true
+			continue // of an epoch that we were not in
 		}
 		p := pastEpoch{endedEpoch: new(endedEpoch)}
 		var leaves uint32
