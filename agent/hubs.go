@@ -59,6 +59,19 @@ func (a *Agent) events(ctx context.Context, sidecar *clientapi.Client, j *device
 	return a.device.EventsFetched(j.ID(), hubEvents(events))
 }
 
+// groupInfos asks for what committers have left at the hub for a device that has lost the thread.
+func (a *Agent) groupInfos(ctx context.Context, sidecar *clientapi.Client, j *device.GroupInfoJob) error {
+	list, err := sidecar.GroupInfos(ctx, j.Conversation, j.Hub)
+	if err != nil {
+		return err
+	}
+	groups := make([]device.SealedGroup, 0, len(list))
+	for _, g := range list {
+		groups = append(groups, device.SealedGroup{Term: g.Term, Seq: g.Seq, Epoch: g.Epoch, Sealed: g.GroupInfo})
+	}
+	return a.device.GroupInfos(j.ID(), groups)
+}
+
 func (a *Agent) term(ctx context.Context, sidecar *clientapi.Client, j *device.TermJob) error {
 	receipt, err := sidecar.OpenTerm(ctx, clientapi.NewTerm{Conversation: j.Conversation, Claim: j.Claim, After: []clientapi.Event{}})
 	var conflict *clientapi.Conflict

@@ -106,7 +106,7 @@ func isSend(j device.Job) bool { _, ok := j.(*device.SendJob); return ok }
 // isQuestion tells jobs that strangers can cause and draw out, by naming instances that answer slowly. They never take all hands.
 func isQuestion(j device.Job) bool {
 	switch j.(type) {
-	case *device.LookupJob, *device.EventsJob, *device.ProofJob:
+	case *device.LookupJob, *device.EventsJob, *device.ProofJob, *device.GroupInfoJob:
 		return true
 	}
 	return false
@@ -228,6 +228,8 @@ func (a *Agent) do(ctx context.Context, j device.Job, before int) error {
 			return err
 		}
 		return a.device.Disputed(j.ID(), answer.Reopened)
+	case *device.GroupInfoJob:
+		return a.groupInfos(ctx, sidecar, j)
 	case *device.ProofJob:
 		return ofLog(a.prove(ctx, sidecar, j), before)
 	}
@@ -305,7 +307,7 @@ func (a *Agent) claim(ctx context.Context, sidecar *clientapi.Client, j *device.
 }
 
 func (a *Agent) commit(ctx context.Context, sidecar *clientapi.Client, j *device.CommitJob) error {
-	part := clientapi.HubPart{Seq: &j.Seq, Head: j.Head}
+	part := clientapi.HubPart{Seq: &j.Seq, Head: j.Head, GroupInfo: j.GroupInfo, Despite: j.Despite}
 	if len(j.LeaseKey) > 0 {
 		part.Lease = &clientapi.Lease{Key: j.LeaseKey, Signature: j.LeaseSignature}
 	}

@@ -26,6 +26,8 @@ func (t *txn) judgeCommit(c *conversation, m *mls.Message, item Incoming, since 
 		return refuse(CodeRejectedForged, "R1: a commit without a receipt of the conversation's hub"), nil
 	case r.Seq <= c.Seq:
 		return t.compare(c, r, item.Receipt)
+	case c.Resync != nil: // it is followed by its receipt, and the way back leads past it
+		return verdict{status: waiting}, nil
 	case c.State != StateActive: // paused: it holds its place; left: a Welcome may be under way
 		return verdict{status: waiting}, nil
 	case r.Seq > c.Seq+1:
@@ -82,9 +84,9 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 		return t.dispute(c, r, raw, receipt.ReasonNotAllowed, CodeNotAllowed, err)
 	}
 	p, err := next.Process(m, t.now)
+	broken := errors.Is(err, mls.ErrBrokenPath)
 	switch {
-	case errors.Is(err, mls.ErrBrokenPath):
-		return pause(CodeCommitInvalid, err), nil
+	case broken:
 	case err != nil:
 		return t.dispute(c, r, raw, receipt.ReasonInvalid, CodeCommitInvalid, err)
 	}
@@ -98,6 +100,9 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 	}
 	if err != nil {
 		return t.dispute(c, r, raw, receipt.ReasonNotAllowed, CodeNotAllowed, err)
+	}
+	if broken { // the others see nothing wrong with it
+		return verdict{status: waiting}, t.loseThread(c, CodeCommitInvalid, "this device cannot follow a change that others can")
 	}
 	f, err := c.checkStaged(staged, r)
 	if err != nil {
@@ -187,6 +192,11 @@ func (c *conversation) changeOf(staged *mls.StagedCommit, leaving []leaf) (chang
 		}
 		ch.updated = append(ch.updated, [2]leaf{leafOf(old), leafOf(m)})
 	}
+	if staged.External() {
+		if err := ch.resyncs(staged); err != nil {
+			return change{}, err
+		}
+	}
 	selfRemoves := 0
 	for _, kind := range staged.ProposalTypes() {
 		switch kind {
@@ -194,7 +204,7 @@ func (c *conversation) changeOf(staged *mls.StagedCommit, leaving []leaf) (chang
 			selfRemoves++
 		case mls.ProposalAdd, mls.ProposalUpdate, mls.ProposalRemove, mls.ProposalGroupContextExtensions:
 		default:
-			ch.other = true
+			ch.other = !staged.External() // C9 has counted them
 		}
 	}
 	if selfRemoves != len(leaving) {
@@ -208,6 +218,19 @@ func (c *conversation) changeOf(staged *mls.StagedCommit, leaving []leaf) (chang
 	}
 	ch.other = ch.other || !sameButRoom(c.group.Extensions(), staged.Extensions())
 	return ch, nil
+}
+
+// resyncs is C9: who comes in from outside is a device that is in already and puts itself in its own place. It counts as an update.
+func (c *change) resyncs(staged *mls.StagedCommit) error {
+	if len(staged.ProposalTypes()) != 2 || len(c.removed) != 1 || len(c.added) != 1 {
+		return failed("C9", "a commit from outside that does more than to replace a leaf")
+	}
+	old, now := c.removed[0], c.added[0]
+	if old.actor != now.actor || !bytes.Equal(old.key, now.key) {
+		return failed("C9", "a commit from outside by which %.200q takes the place of another device", now.actor)
+	}
+	c.updated, c.removed, c.added = [][2]leaf{{old, now}}, nil, nil
+	return nil
 }
 
 // leave ends our membership: what was received stays, nothing more comes.
@@ -278,6 +301,8 @@ func concerns(j Job, id string) bool {
 	case *TermJob:
 		return j.ConversationID == id
 	case *HubKeysJob:
+		return j.ConversationID == id
+	case *GroupInfoJob:
 		return j.ConversationID == id
 	}
 	return false

@@ -85,6 +85,12 @@ func (t *txn) submit(c *conversation, account Account, s *step, pending *mls.Pen
 		ConversationID: c.id, Conversation: c.URL, Term: c.term(), Epoch: c.group.Epoch(), Hub: c.Hub, Seq: c.Seq, Head: c.Head[:], Commit: pending.Message(), Ticket: next,
 		To: c.others(account.Actor), Welcome: pending.Welcome(), WelcomeTo: actorsOf(ch.added),
 	}
+	if j.GroupInfo, err = sealFor(t.rand, pending.Next(), len(j.Commit)); err != nil {
+		return err
+	}
+	if err := t.keepLifeline(c); err != nil {
+		return err
+	}
 	j.Signature = receipt.SignSubmit(key, c.group.GroupID(), j.Term, j.Epoch, j.Commit, [32]byte(next))
 	if len(s.LeaseKey) > 0 {
 		lease := ed25519.NewKeyFromSeed(s.LeaseKey)
@@ -109,6 +115,12 @@ func (d *Device) Committed(job string, raw []byte) error {
 		j, ok, err := takeJob[*CommitJob](t, job)
 		if err != nil || !ok {
 			return err
+		}
+		if c, err := t.astray(j.ConversationID); err != nil || c != nil {
+			if err != nil {
+				return err
+			}
+			return t.returned(c, raw)
 		}
 		c, err := t.mustOpen(j.ConversationID)
 		if err != nil {
@@ -210,6 +222,12 @@ func (d *Device) CommitConflict(job string, events []HubEvent) error {
 		j, ok, err := takeJob[*CommitJob](t, job)
 		if err != nil || !ok {
 			return err
+		}
+		if c, err := t.astray(j.ConversationID); err != nil || c != nil {
+			if err != nil {
+				return err
+			}
+			return t.comebackLost(c, events)
 		}
 		c, err := t.mustOpen(j.ConversationID)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -58,6 +59,9 @@ type conversationRow struct {
 	PassAt     time.Time `json:"pass_at,omitzero"`
 	TakeOverAt time.Time `json:"take_over_at,omitzero"`
 	Tried      int       `json:"tried,omitempty"`
+	// Resync is there while the thread is lost, and Missed what nobody can read any more here because it was.
+	Resync *resync `json:"resync,omitempty"`
+	Missed *missed `json:"missed,omitempty"`
 	// Authenticator is that of the current epoch.
 	Authenticator []byte `json:"authenticator,omitempty"`
 }
@@ -80,6 +84,9 @@ func (t *txn) open(id string) (*conversation, error) {
 		return nil, err
 	}
 	k, err := t.current(id, c.conversationRow)
+	if errors.Is(err, mls.ErrDamaged) {
+		return nil, errors.Join(ErrStateLost, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +128,12 @@ func leavesOf(members []mls.Member) []leaf {
 
 // chain is the conversation's place in the hub's chain, for checks R1 and R2.
 func (c *conversation) chain() receipt.Chain {
-	return receipt.Chain{GroupID: c.group.GroupID(), HubKey: [32]byte(c.HubKey), Term: c.term(), Seq: c.Seq, Head: c.Head, Moved: c.Moved}
+	return receipt.Chain{GroupID: c.groupID(), HubKey: [32]byte(c.HubKey), Term: c.term(), Seq: c.Seq, Head: c.Head, Moved: c.Moved}
+}
+
+func (c *conversation) groupID() []byte {
+	id, _ := hex.DecodeString(c.id) // it was made of one
+	return id
 }
 
 // term of the present hub.
@@ -186,6 +198,9 @@ func (t *txn) adopt(c *conversation, next *mls.Group, r receipt.Receipt, raw []b
 		return err
 	}
 	if err := c.refresh(); err != nil {
+		return err
+	}
+	if err := t.keepLifeline(c); err != nil {
 		return err
 	}
 	if err := t.dropLease(c.id); err != nil {

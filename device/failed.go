@@ -34,6 +34,8 @@ func (d *Device) Failed(job, code, detail string) error {
 			return t.goWithoutLease(j)
 		case *DisputeJob:
 			return t.fetchFor(j.ConversationID)
+		case *GroupInfoJob:
+			return t.resyncFailed(j.ConversationID, detail)
 		case *TermJob, *HubKeysJob:
 			return nil // it is asked again, or another one is
 		case *ProofJob:
@@ -85,7 +87,22 @@ func (t *txn) stepFailed(id, code, detail string) error {
 	return t.finish(c)
 }
 
+// resyncFailed tries to come back later.
+func (t *txn) resyncFailed(id, detail string) error {
+	c, err := t.astray(id)
+	if err != nil || c == nil {
+		return err
+	}
+	if err := t.dropComeback(id); err != nil {
+		return err
+	}
+	return t.resyncLater(c, detail)
+}
+
 func (t *txn) commitFailed(j *CommitJob, code, detail string) error {
+	if c, err := t.astray(j.ConversationID); err != nil || c != nil {
+		return orElse(err, t.resyncFailed(j.ConversationID, detail))
+	}
 	c, err := t.mustOpen(j.ConversationID)
 	if err != nil {
 		return err
@@ -106,6 +123,9 @@ func (t *txn) commitFailed(j *CommitJob, code, detail string) error {
 
 // eventsFailed goes on without the hub's answer. The person is told if something waits for it.
 func (t *txn) eventsFailed(id, detail string) error {
+	if c, err := t.astray(id); err != nil || c != nil {
+		return orElse(err, t.resyncFailed(id, detail))
+	}
 	c, err := t.mustOpen(id)
 	if err != nil {
 		return err

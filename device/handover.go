@@ -53,15 +53,17 @@ func (d *Device) HubAway(job string) error {
 			id, hub = j.ConversationID, j.Hub
 		case *LeaseJob:
 			id, hub = j.ConversationID, j.Hub
+		case *GroupInfoJob:
+			id, hub = j.ConversationID, j.Hub
 		default:
 			return nil
 		}
-		c, err := t.mustOpen(id)
+		c, err := t.rowOf(id) // its state may be damaged
 		if err != nil || hub != c.Hub || !c.AwaySince.IsZero() {
 			return err
 		}
 		c.AwaySince, c.PassAt, c.TakeOverAt = t.now, t.now.Add(hubPatience), t.now.Add(hubGivenUp)
-		return t.save(c)
+		return t.putRowOf(c)
 	})
 }
 
@@ -114,7 +116,7 @@ func (t *txn) claimOf(c *conversation, rm room, next receipt.NextHub) (claim rec
 		return claim, false, err
 	}
 	claim.SignMember(key)
-	return claim, c.checkSigners(rm, claim) == nil, nil
+	return claim, checkSigners(rm, c.Members, claim) == nil, nil
 }
 
 // TermOpened reports the receipt by which a hub has opened the term of a claim.
@@ -156,6 +158,16 @@ func (t *txn) newTerm(c *conversation, e HubEvent) error {
 	if err != nil || c.State == StateLeft || chain.Term <= c.term() || claim.Seq > c.Seq {
 		return nil
 	}
+	if claim.Seq < c.Seq { // the others have gone on from an earlier place than ours
+		ok, err := t.otherTerm(c, e)
+		if err == nil && !ok {
+			err = t.emit(Event{Type: EventMessageRefused, Conversation: c.id, Code: CodeForkDetected, Detail: "another hub was claimed, from an earlier place than ours"})
+		}
+		if err != nil || !ok {
+			return err
+		}
+		return t.loseThread(c, CodeOtherBranch, "the others went on under another hub from an earlier point than this device")
+	}
 	if err := t.checkClaim(c, claim); err != nil {
 		return t.emit(Event{Type: EventMessageRefused, Conversation: c.id, Code: CodeForkDetected, Detail: "another hub was claimed: " + err.Error()})
 	}
@@ -189,8 +201,12 @@ func (t *txn) newTerm(c *conversation, e HubEvent) error {
 	if err := t.fetch(c); err != nil {
 		return err
 	}
-	return t.emit(Event{Type: EventConversationUpdated, Conversation: c.id, Code: CodeHubMoved,
-		Detail: "the order of changes is now kept by " + hostOf(claim.Next.Hub) + ": the instance that kept it was away too long"})
+	return t.emit(c.hubMoved(claim.Next))
+}
+
+func (c *conversation) hubMoved(next receipt.NextHub) Event {
+	return Event{Type: EventConversationUpdated, Conversation: c.id, Code: CodeHubMoved,
+		Detail: "the order of changes is now kept by " + hostOf(next.Hub) + ": the instance that kept it was away too long"}
 }
 
 // checkClaim is H2 to H4.
@@ -213,29 +229,27 @@ func (t *txn) checkClaim(c *conversation, claim receipt.SignedClaim) error {
 	if !ok || receipt.Head(at) != claim.Head || claim.Epoch != c.group.Epoch() || !bytes.Equal(ticket, claim.Ticket[:]) || !claim.VerifyMember() {
 		return failed("H4", "the claim goes on from another place than ours")
 	}
-	return c.checkSigners(rm, claim)
+	return checkSigners(rm, c.Members, claim)
 }
 
 // checkSigners is H3. Who signs an actor's claim is a device of theirs in the group.
-func (c *conversation) checkSigners(rm room, claim receipt.SignedClaim) error {
-	leaves := leavesOf(c.group.Members())
-	admins, signed := map[string]bool{}, 0
-	for _, l := range leaves {
-		if rm.admin(l.actor) {
-			admins[l.actor] = true
+func checkSigners(rm room, members []Member, claim receipt.SignedClaim) error {
+	admins, signed := 0, 0
+	for _, m := range members {
+		if rm.admin(m.Actor) {
+			admins++
 		}
 	}
 	for _, s := range claim.Signatures {
-		member := slices.ContainsFunc(leaves, func(l leaf) bool { return l.actor == s.Actor && bytes.Equal(l.key, s.Key[:]) })
-		if !member || !claim.Verify(s) {
+		if !hasDevice(members, s.Actor, s.Key[:]) || !claim.Verify(s) {
 			return failed("H3", "a signature is not of a member's device")
 		}
-		if admins[s.Actor] || len(c.Members) == 2 {
+		if rm.admin(s.Actor) || len(members) == 2 {
 			signed++
 		}
 	}
-	if 2*signed <= len(admins) && (len(c.Members) != 2 || signed == 0) {
-		return failed("H3", "%d of %d admins have signed", signed, len(admins))
+	if 2*signed <= admins && (len(members) != 2 || signed == 0) {
+		return failed("H3", "%d of %d admins have signed", signed, admins)
 	}
 	return nil
 }

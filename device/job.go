@@ -9,7 +9,7 @@ import (
 
 // A Job is something the device wants done outside. The set is closed: *OpenJob, *LookupJob, *ClaimJob, *CommitJob, *SendJob,
 // *UploadJob, *KeyPackagesJob, *EventsJob, *ProofJob, *LeaseJob, *DisputeJob,
-// *TermJob, *HubKeysJob.
+// *TermJob, *HubKeysJob, *GroupInfoJob.
 type Job interface {
 	// ID is unique and stays the same when the job is done again; it is the id of POST /commits and POST /messages.
 	ID() string
@@ -63,6 +63,16 @@ type CommitJob struct {
 	Head           []byte
 	LeaseKey       []byte // nil without a lease
 	LeaseSignature []byte
+	GroupInfo      []byte // sealed for the members of the next epoch; nil if it would be too large
+	Despite        []byte // SHA-256 of a claim that the hub believes and we do not; else nil
+}
+
+// GroupInfoJob is GET /group-info. Result: GroupInfos.
+type GroupInfoJob struct {
+	jobID
+	ConversationID string
+	Conversation   string // URL
+	Hub            string
 }
 
 // LeaseJob is POST /leases. Result: Leased, or LeaseConflict.
@@ -155,6 +165,7 @@ func (j *LeaseJob) lane() string       { return "conversation " + j.Conversation
 func (j *DisputeJob) lane() string     { return "dispute " + j.ConversationID }
 func (j *TermJob) lane() string        { return "term " + j.ConversationID }
 func (j *HubKeysJob) lane() string     { return "hub keys " + j.ConversationID }
+func (j *GroupInfoJob) lane() string   { return "events " + j.ConversationID }
 func (j *ProofJob) lane() string       { return "proof " + j.Instance }
 
 // jobKinds makes an empty job of each kind.
@@ -171,6 +182,7 @@ var jobKinds = map[string]func() Job{
 	"dispute":      func() Job { return new(DisputeJob) },
 	"term":         func() Job { return new(TermJob) },
 	"hub-keys":     func() Job { return new(HubKeysJob) },
+	"group-info":   func() Job { return new(GroupInfoJob) },
 	"proof":        func() Job { return new(ProofJob) },
 }
 
@@ -200,6 +212,8 @@ func kindOf(j Job) string {
 		return "term"
 	case *HubKeysJob:
 		return "hub-keys"
+	case *GroupInfoJob:
+		return "group-info"
 	case *ProofJob:
 		return "proof"
 	}

@@ -2,6 +2,7 @@ package device
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -95,6 +96,10 @@ func (t *txn) save(c *conversation) error {
 	there, err := t.row(bucketConversation, c.id, &row)
 	if err == nil && there {
 		was, err = t.current(c.id, row)
+	}
+	if errors.Is(err, mls.ErrDamaged) { // and replaced by now
+		was = new(kept)
+		was.members, err = t.readMembers(c.id)
 	}
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -192,6 +193,9 @@ func (t *txn) unpark(id, key string) error {
 // settle takes up what waits in a conversation, and saves it. There may be nothing but a parked Welcome.
 func (t *txn) settle(id string) error {
 	c, err := t.open(id)
+	if errors.Is(err, ErrStateLost) || err == nil && c != nil && c.Resync != nil {
+		return t.settleAstray(id)
+	}
 	if err != nil {
 		return err
 	}
@@ -202,6 +206,15 @@ func (t *txn) settle(id string) error {
 		return err
 	}
 	return t.save(c)
+}
+
+// settleAstray goes on with the way back, if that is what somebody was looked up for.
+func (t *txn) settleAstray(id string) error {
+	c, err := t.astray(id)
+	if err != nil || c == nil {
+		return err
+	}
+	return t.askGroupInfo(c)
 }
 
 // finish is settle for a conversation at hand.

@@ -27,7 +27,7 @@ type change struct {
 	other     bool            // something the rules have no word for: a foreign extension, an unknown proposal
 }
 
-// allowed is C2 to C6 of spec/conversation.md. All members decide alike, from what all of them share; C1, which depends on what a
+// allowed is C2 to C9 of spec/conversation.md. All members decide alike, from what all of them share; C1, which depends on what a
 // member knows of the directory, is bindLeaf.
 func allowed(c change) error {
 	admin := c.before.admin(c.committer.actor)

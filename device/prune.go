@@ -2,6 +2,7 @@ package device
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -80,6 +81,9 @@ func (t *txn) withUnlisted(actor string, c contact) (ids []string, err error) {
 
 func (t *txn) prune(id string, account Account, actor string, changed bool) error {
 	conversation, err := t.mustOpen(id)
+	if errors.Is(err, ErrStateLost) {
+		return nil // it is being replaced, and then looked at again
+	}
 	if err != nil {
 		return err
 	}

@@ -132,6 +132,8 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 	switch {
 	case s.Kind == stepSend && c.State == StateLeft:
 		return true, t.messageFailed(c.id, s.Message, CodeRemoved, "this device is no longer in the conversation")
+	case s.Kind == stepSend && c.Resync != nil && t.now.Sub(c.Resync.Since) < hubPatience:
+		return false, nil // it is back at once, and then the others can read it
 	case s.Kind == stepSend:
 		return t.workSend(c, s)
 	case s.Kind == stepShow:
@@ -139,6 +141,8 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 	case s.Kind == stepLeave && c.State == StateLeft:
 		return true, nil
 	case s.Kind == stepLeave && c.State == StatePaused:
+		return false, nil
+	case c.Resync != nil:
 		return false, nil
 	case c.State == StateLeft:
 		return true, t.intentFailed(c, s.Actors, CodeRemoved, "this device is no longer in the conversation")

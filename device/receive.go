@@ -81,6 +81,9 @@ func (t *txn) receive(item Incoming) error {
 		return t.emit(Event{Type: EventMessageRefused, Actor: item.Actor, Code: CodeRejectedForged, Detail: err.Error()})
 	}
 	c, err := t.open(id)
+	if errors.Is(err, ErrStateLost) {
+		return t.receiveLost(id, m, item)
+	}
 	if err != nil {
 		return err
 	}
@@ -112,6 +115,23 @@ func (t *txn) receive(item Incoming) error {
 		return t.finish(c)
 	}
 	return t.save(c)
+}
+
+// receiveLost keeps an item until the damaged state of its conversation has been replaced.
+func (t *txn) receiveLost(id string, m *mls.Message, item Incoming) error {
+	c, err := t.rowOf(id)
+	if err != nil || c.State == StateLeft {
+		return err
+	}
+	if err := t.stateLost(c); err != nil {
+		return err
+	}
+	since, err := t.lookups()
+	if err != nil {
+		return err
+	}
+	_, err = t.park(nil, id, m, item, since, verdict{status: waiting})
+	return err
 }
 
 // address finds out which conversation an item is for, without believing anything else of it.
@@ -188,6 +208,12 @@ func (t *txn) judgeApplication(c *conversation, m *mls.Message, item Incoming) (
 	}
 	if c.State == StateLeft {
 		return verdict{status: waiting}, nil // a Welcome may be under way
+	}
+	if c.missed(m.Epoch()) {
+		return verdict{status: ignored}, nil // the person knows
+	}
+	if m.Epoch() > c.group.Epoch() && c.Resync != nil {
+		return verdict{status: waiting}, nil
 	}
 	if m.Epoch() > c.group.Epoch() {
 		return verdict{status: waiting, code: CodeWaitingKey, detail: "a change of members has to come first", fetch: true}, nil

@@ -37,6 +37,15 @@ func (d *Device) eventsFetched(job string, events []HubEvent, mirror bool) error
 		if err != nil || !ok {
 			return err
 		}
+		if c, err := t.astray(j.ConversationID); err != nil || c != nil {
+			if err != nil {
+				return err
+			}
+			if j.Hub == c.Hub && !mirror {
+				c.hubAnswered()
+			}
+			return t.resyncEvents(c, events)
+		}
 		c, err := t.mustOpen(j.ConversationID)
 		if err != nil {
 			return err
@@ -113,6 +122,12 @@ func (t *txn) pause(c *conversation, code, detail string) error {
 // Resume tries again what a conversation is paused for, with fresh lookups and the hub's answer of now.
 func (d *Device) Resume(id string) error {
 	return d.update(func(t *txn) error {
+		if c, err := t.astray(id); err != nil || c != nil {
+			if err != nil {
+				return err
+			}
+			return t.resyncNow(c)
+		}
 		c, err := t.mustOpen(id)
 		if err != nil || c.State != StatePaused {
 			return err

@@ -2,6 +2,7 @@ package device
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -40,7 +41,19 @@ type agenda struct {
 
 // wake does what is due in one conversation.
 func (t *txn) wake(id string) error {
+	if c, err := t.astray(id); err != nil || c != nil {
+		if err != nil {
+			return err
+		}
+		return t.wakeAstray(c)
+	}
 	c, err := t.mustOpen(id)
+	if errors.Is(err, ErrStateLost) {
+		if c, err = t.rowOf(id); err == nil {
+			err = t.stateLost(c)
+		}
+		return err
+	}
 	if err != nil {
 		return err
 	}
@@ -86,7 +99,11 @@ func (t *txn) due() (agenda, error) {
 		if err := json.Unmarshal(value, &row); err != nil {
 			return fmt.Errorf("device: decoding conversation %s: %w", id, err)
 		}
-		if row.State == StateActive {
+		if row.Resync != nil {
+			a.add(id, row.PassAt)
+			a.add(id, row.AskAt)
+			a.add(id, row.TakeOverAt)
+		} else if row.State == StateActive {
 			a.add(id, row.PartAt)
 			a.add(id, row.AskAt)
 			a.add(id, row.PassAt)

@@ -187,6 +187,11 @@ func (t *txn) joined(w *joining, g *mls.Group, rm room, id string) error {
 	if err := t.fetch(c); err != nil { // others may have gone on since the Welcome was written
 		return err
 	}
+	return t.welcomeParked(id)
+}
+
+// welcomeParked takes up what came for a conversation before it could be opened.
+func (t *txn) welcomeParked(id string) error {
 	items, err := t.parked(id)
 	if err != nil {
 		return err

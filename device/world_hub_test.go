@@ -107,11 +107,17 @@ func (r *register) grant(key ed25519.PrivateKey, groupID []byte, j *device.Commi
 			raw := r.append(key, groupID, rec, j.Commit, b.ticket)
 			r.branches = slices.Clone(r.branches)
 			r.branches[i], r.lease = branch{j.Epoch + 1, rec.Ticket}, nil
+			if len(j.GroupInfo) > 0 {
+				r.infos = append([]device.SealedGroup{{Term: r.term, Seq: uint64(len(r.events)) - 1, Epoch: j.Epoch + 1, Sealed: j.GroupInfo}}, r.infos...)
+			}
 			return raw
 		}
 	}
 	return nil
 }
+
+// newestInfos is GET /group-info.
+func (r *register) newestInfos() []device.SealedGroup { return r.infos[:min(len(r.infos), 4)] }
 
 // append signs the next receipt.
 func (r *register) append(key ed25519.PrivateKey, groupID []byte, rec receipt.Receipt, body []byte, with [32]byte) []byte {

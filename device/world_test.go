@@ -56,6 +56,7 @@ type register struct {
 	lease    []byte            // public key of who is alone with the next epoch
 	disputed map[uint64]bool
 	term     uint64
+	infos    []device.SealedGroup // newest first
 }
 
 type branch struct {
@@ -194,6 +195,8 @@ func (p *person) doable() []device.Job {
 			conversation, hub = j.Conversation, j.Hub
 		case *device.LeaseJob:
 			conversation, hub = j.Conversation, j.Hub
+		case *device.GroupInfoJob:
+			conversation, hub = j.Conversation, j.Hub
 		default:
 			return false
 		}
@@ -299,6 +302,8 @@ func (p *person) do(j device.Job) error {
 		return p.prove(j)
 	case *device.LeaseJob:
 		return p.lease(j)
+	case *device.GroupInfoJob:
+		return p.GroupInfos(j.ID(), p.w.registerAt(j.Conversation, j.Hub).newestInfos())
 	case *device.TermJob:
 		return p.term(j)
 	case *device.HubKeysJob:

@@ -1,0 +1,353 @@
+package device
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/internal/receipt"
+	"github.com/waxwing-dm/waxwing/keydir"
+)
+
+// A device loses the thread of a conversation if a commit's path is broken for it alone, if its state is damaged, or if the others went on from
+// an earlier place under another hub. It follows the receipts without their commits, takes from the hub what a committer has left there
+// for it (sealed.go), and comes back in its own place by a commit from outside (comeback.go).
+
+// resync is how far that has come.
+type resync struct {
+	Code    string    `json:"code"`
+	Detail  string    `json:"detail"`
+	Since   time.Time `json:"since"`
+	Tries   int       `json:"tries,omitempty"`
+	Told    bool      `json:"told,omitempty"`    // that it takes longer
+	Lookups uint64    `json:"lookups,omitempty"` // made when it began to judge who is there
+}
+
+// missed are epochs of which nothing can be read.
+type missed struct {
+	From uint64 `json:"from"`
+	To   uint64 `json:"to"`
+}
+
+func (c *conversationRow) missed(epoch uint64) bool {
+	return c.Missed != nil && epoch >= c.Missed.From && epoch <= c.Missed.To
+}
+
+// ErrStateLost says that what this device had stored of a conversation is damaged, and being replaced.
+var ErrStateLost = errors.New("device: the keys of this conversation are damaged and are fetched anew")
+
+const (
+	resyncAgain   = 10 * time.Second
+	resyncLongest = time.Hour
+)
+
+// Resync has a device that seems to have lost the thread come back into a conversation anew. It is only done by itself where it is sure.
+func (d *Device) Resync(id string) error {
+	return d.update(func(t *txn) error {
+		c, err := t.rowOf(id)
+		switch {
+		case err != nil:
+			return err
+		case c.State == StateLeft:
+			return ErrLeft
+		case c.State == StateOpening:
+			return ErrNoSuchConversation
+		case c.Resync != nil:
+			return t.resyncNow(c)
+		}
+		if whole, err := t.open(id); err == nil {
+			if err := t.loseThread(whole, CodeResync, "asked for"); err != nil {
+				return err
+			}
+			return t.save(whole)
+		} else if !errors.Is(err, ErrStateLost) {
+			return err
+		}
+		return t.stateLost(c)
+	})
+}
+
+// rowOf reads a conversation without its MLS state, which may be damaged.
+func (t *txn) rowOf(id string) (*conversation, error) {
+	c := &conversation{id: id}
+	ok, err := t.row(bucketConversation, id, &c.conversationRow)
+	if err == nil && !ok {
+		err = ErrNoSuchConversation
+	}
+	if err == nil {
+		c.Members, err = t.members(id, c.conversationRow)
+	}
+	return c, err
+}
+
+// astray is rowOf for a conversation whose thread is lost, and nil for others.
+func (t *txn) astray(id string) (*conversation, error) {
+	c, err := t.rowOf(id)
+	if err != nil || c.Resync == nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// putRowOf writes what rowOf has read.
+func (t *txn) putRowOf(c *conversation) error {
+	return t.putRow(bucketConversation, c.id, c.conversationRow)
+}
+
+// stateLost begins to replace a damaged state.
+func (t *txn) stateLost(c *conversation) error {
+	if c.State == StateLeft || c.State == StateOpening || c.Resync != nil {
+		return nil
+	}
+	if err := t.loseThread(c, CodeStateLost, "what this device had stored is damaged"); err != nil {
+		return err
+	}
+	return t.putRowOf(c)
+}
+
+// loseThread puts everything of the conversation on hold and asks the hub where it is. The caller saves c.
+func (t *txn) loseThread(c *conversation, code, detail string) error {
+	if c.Resync != nil {
+		return nil
+	}
+	if c.group != nil {
+		c.group.DropPending()
+	}
+	if err := t.dropJobs(func(j Job) bool {
+		switch j.(type) {
+		case *CommitJob, *LeaseJob, *DisputeJob, *EventsJob, *TermJob:
+			return concerns(j, c.id)
+		}
+		return false
+	}); err != nil {
+		return err
+	}
+	if err := t.changeFirst(c.id, func(s *step) { s.InFlight, s.HasLease, s.LeaseKey = false, false, nil }); err != nil {
+		return err
+	}
+	c.Disputed, c.AskAt, c.PassAt = 0, time.Time{}, t.now.Add(hubPatience)
+	c.State, c.Reason = StatePaused, code+": "+detail
+	c.Resync = &resync{Code: code, Detail: detail, Since: t.now}
+	return t.fetch(c)
+}
+
+// resyncNow asks again at once.
+func (t *txn) resyncNow(c *conversation) error {
+	c.AskAt = time.Time{}
+	if err := t.fetch(c); err != nil {
+		return err
+	}
+	return t.putRowOf(c)
+}
+
+// resyncLater tries again after a while, and tells the person once why.
+func (t *txn) resyncLater(c *conversation, why string) error {
+	r := *c.Resync
+	r.Tries++
+	r.Lookups = 0
+	c.Resync, c.AskAt = &r, t.now.Add(min(resyncAgain<<min(r.Tries, 10), resyncLongest))
+	if why != "" && !r.Told {
+		r.Told = true
+		if err := t.emit(Event{Type: EventConversationPaused, Conversation: c.id, Code: r.Code, Detail: r.Detail + ", and cannot come back yet: " + why}); err != nil {
+			return err
+		}
+	}
+	return t.putRowOf(c)
+}
+
+// resyncEvents takes what a hub has of the chain.
+func (t *txn) resyncEvents(c *conversation, events []HubEvent) error {
+	before := c.Seq
+	for _, e := range events[:min(len(events), maxEvents)] {
+		if back, err := t.followBlind(c, e); err != nil || back {
+			return err
+		}
+	}
+	if c.Seq > before {
+		if err := t.fetch(c); err != nil {
+			return err
+		}
+	} else if err := t.askGroupInfo(c); err != nil {
+		return err
+	}
+	return t.putRowOf(c)
+}
+
+// followBlind takes a step of the chain by its receipt alone: R1 to R3. back says that it was our own return.
+func (t *txn) followBlind(c *conversation, e HubEvent) (back bool, err error) {
+	r, err := parseReceipt(e.Receipt)
+	switch {
+	case err != nil:
+		return false, nil
+	case r.Kind == receipt.KindTerm && r.Term > c.term():
+		_, err := t.otherTerm(c, e)
+		return false, err
+	case r.Term != c.term() || r.Seq != c.Seq+1 || r.Kind == receipt.KindOpen:
+		return false, nil
+	}
+	if err := c.checkChain(e.Receipt); err != nil {
+		return false, t.keepEvidence(c, r, e.Receipt)
+	}
+	if r.MessageHash != sha256.Sum256(e.Commit) {
+		return false, nil
+	}
+	if ours, err := t.comeback(c.id); err != nil {
+		return false, err
+	} else if ours != nil && ours.Hash == r.MessageHash {
+		return true, t.rejoin(c, ours, r, e.Receipt)
+	}
+	return false, t.step(c, r, e.Receipt)
+}
+
+// otherTerm goes on under a hub whose claim goes on from a place that we have been at; what we followed beyond it is void. Whether the claim
+// holds is judged by the members and the room as we last knew them.
+func (t *txn) otherTerm(c *conversation, e HubEvent) (ok bool, err error) {
+	chain, claim, err := receipt.CheckTerm(e.Receipt, e.Commit, c.groupID())
+	if err != nil || chain.Term <= c.term() || claim.Seq > c.Seq {
+		return false, nil
+	}
+	if ok, err = t.mayBeTerm(c, claim); err != nil || !ok {
+		return false, err
+	}
+	r, err := receipt.Parse(e.Receipt)
+	if err != nil {
+		return false, err
+	}
+	if err := t.step(c, r, e.Receipt); err != nil {
+		return false, err
+	}
+	c.Term = chain.Term
+	c.setHub(claim.Next)
+	c.hubAnswered()
+	return true, t.emit(c.hubMoved(claim.Next))
+}
+
+// mayBeTerm is H2 to H4 for who was elsewhere: the claim's ticket is that of one of the last receipts before it (T2).
+func (t *txn) mayBeTerm(c *conversation, claim receipt.SignedClaim) (bool, error) {
+	life, err := t.lifeline(c.id)
+	if err != nil {
+		return false, err
+	}
+	rm, err := parseRoom(life.Room)
+	if err != nil || !slices.Contains(rm.hubs(), claim.Next) || !claim.VerifyMember() || checkSigners(rm, c.Members, claim) != nil {
+		return false, nil
+	}
+	for back := range min(claim.Seq+1, 4) {
+		raw, ok, err := t.Get(bucketReceipt, receiptKey(c.id, claim.Seq-back))
+		if err != nil || !ok || back == 0 && receipt.Head(raw) != claim.Head {
+			return false, err
+		}
+		r, err := receipt.Parse(raw)
+		if err != nil {
+			return false, err
+		}
+		epoch := r.Epoch
+		if r.Kind == receipt.KindCommit || r.Kind == receipt.KindMove {
+			epoch++
+		}
+		if r.Ticket == claim.Ticket && epoch == claim.Epoch {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// askGroupInfo asks the hub for what committers have left there.
+func (t *txn) askGroupInfo(c *conversation) error {
+	pending, err := t.hasJob(func(j Job) bool {
+		switch j.(type) {
+		case *GroupInfoJob, *CommitJob, *EventsJob, *LookupJob:
+			return concerns(j, c.id)
+		}
+		return false
+	})
+	if err != nil || pending {
+		return err
+	}
+	return t.addJob(&GroupInfoJob{ConversationID: c.id, Conversation: c.URL, Hub: c.Hub})
+}
+
+// wakeAstray does what is due.
+func (t *txn) wakeAstray(c *conversation) error {
+	if !c.PassAt.After(t.now) {
+		c.PassAt = time.Time{}
+	}
+	if !c.TakeOverAt.IsZero() && !c.TakeOverAt.After(t.now) {
+		if err := t.askFallback(c); err != nil {
+			return err
+		}
+	}
+	if !c.AskAt.IsZero() && !c.AskAt.After(t.now) {
+		return t.resyncNow(c)
+	}
+	return t.putRowOf(c)
+}
+
+// askFallback looks whether the conversation goes on at one.
+func (t *txn) askFallback(c *conversation) error {
+	c.TakeOverAt = t.now.Add(takeOverAgain)
+	life, err := t.lifeline(c.id)
+	if err != nil {
+		return err
+	}
+	rm, err := parseRoom(life.Room)
+	if err != nil || len(rm.fallbacks) == 0 {
+		return nil
+	}
+	next := rm.fallbacks[c.Tried%len(rm.fallbacks)]
+	c.Tried++
+	if err := t.dropJobs(func(j Job) bool { _, events := j.(*EventsJob); return events && concerns(j, c.id) }); err != nil {
+		return err
+	}
+	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: next.Hub, After: c.Seq})
+}
+
+// A lifeline is what is kept of a conversation apart from its MLS state: enough to come back without it.
+type lifeline struct {
+	Keys [][]byte `json:"keys"` // private keys of our leaf: of this epoch, and of the one that a commit of ours would open
+	Room []byte   `json:"room"`
+}
+
+const bucketLifeline = "lifeline" // by conversation
+
+func (t *txn) lifeline(id string) (life lifeline, err error) {
+	ok, err := t.row(bucketLifeline, id, &life)
+	if err != nil || ok {
+		return life, err
+	}
+	c, err := t.open(id) // from before there were any
+	if err != nil || c == nil {
+		return life, err
+	}
+	return c.lifeline()
+}
+
+func (c *conversation) lifeline() (life lifeline, err error) {
+	rm, err := c.room()
+	if err != nil {
+		return life, err
+	}
+	life = lifeline{Keys: [][]byte{c.group.LeafKey()}, Room: rm.marshal()}
+	if p := c.group.Pending(); p != nil {
+		life.Keys = append(life.Keys, p.Next().LeafKey())
+	}
+	return life, nil
+}
+
+// keepLifeline follows each epoch and each commit of ours.
+func (t *txn) keepLifeline(c *conversation) error {
+	life, err := c.lifeline()
+	if err != nil {
+		return fmt.Errorf("device: keeping the keys of our leaf in %s: %w", c.id, err)
+	}
+	return t.putRow(bucketLifeline, c.id, life)
+}
+
+// hasDevice tells whether a key is one of a member's devices.
+func hasDevice(members []Member, actor string, key []byte) bool {
+	return slices.ContainsFunc(members, func(m Member) bool {
+		return m.Actor == actor && slices.Contains(m.Devices, keydir.DeviceID(key))
+	})
+}
