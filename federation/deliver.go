@@ -23,6 +23,7 @@ type Delivery struct {
 	Body       []byte   // the activity, the same bytes at each try
 	Failures   int      // tries of this host that failed, since the last that did not
 	Created    time.Time
+	Aside      bool // the others of its host do not wait for it
 
 	// By these the sender knows what it is that did not arrive.
 	Device       string
@@ -191,7 +192,7 @@ func (d *Deliverer) try(ctx context.Context, x Delivery) {
 // attempt tries a delivery and says how that ends. One that has waited too long for a host that failed at its last try is not tried: of
 // all that waits there, only what is still worth something is a probe.
 func (d *Deliverer) attempt(ctx context.Context, x Delivery) func(context.Context) error {
-	if x.Failures > 0 && d.expired(x) {
+	if x.Failures > 0 && d.expired(x) && !x.Aside {
 		return d.expire(x, "")
 	}
 	limited, cancel := context.WithTimeout(ctx, tryTime)
@@ -221,16 +222,20 @@ func (d *Deliverer) expire(x Delivery, why string) func(context.Context) error {
 
 // failed says when a delivery is tried again, if it is.
 func (d *Deliverer) failed(ctx context.Context, x Delivery, err error) func(context.Context) error {
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		now := d.now()
 		return func(ctx context.Context) error { return d.outbox.Retry(ctx, x.ID, now) }
-	case d.expired(x):
+	}
+	var refused *problem.Problem
+	answered := errors.As(err, &refused)
+	if d.expired(x) {
+		if answered && concernsOne(refused.Code) {
+			return func(ctx context.Context) error { return d.outbox.Dead(ctx, x, whyAll(x, err)) }
+		}
 		return d.expire(x, reason(err))
 	}
 	wait := backOff(x.Failures)
-	var refused *problem.Problem
-	if errors.As(err, &refused) {
+	if answered {
 		wait = max(wait, min(time.Duration(refused.RetryAfter)*time.Second, lastRetry))
 	}
 	at := d.now().Add(wait)
@@ -241,7 +246,12 @@ func (d *Deliverer) failed(ctx context.Context, x Delivery, err error) func(cont
 }
 
 // concernsOne tells what is about a recipient from what is about a host: the others must not wait for it.
-func concernsOne(code string) bool { return code == "mailbox_full" || code == "stranger_limited" }
+func concernsOne(code string) bool {
+	return code == "mailbox_full" || code == "stranger_limited" || code == CodeConsent
+}
+
+// CodeConsent is the answer for who has to be accepted first. It is no end: they may yet be.
+const CodeConsent = "consent_required"
 
 // reason is what the log may have of an error: nobody's name, and nothing that the other side has worded.
 func reason(err error) string {
@@ -272,8 +282,8 @@ func isFinal(err error) bool {
 		return false
 	}
 	var refused *problem.Problem
-	if errors.As(err, &refused) && refused.Code == "signature_expired" {
-		return false // by a clock that is not right yet, after a long time off, say; each try is signed anew
+	if errors.As(err, &refused) && (refused.Code == "signature_expired" || refused.Code == CodeConsent) {
+		return false // by a clock that is not right yet, after a long time off, say; or by somebody who may say yes yet
 	}
 	return errors.As(err, &refused) && !problem.Retryable(refused.Status) || errors.Is(err, errActor) || errors.Is(err, errDiscovery) ||
 		errors.Is(err, safehttp.ErrTooLarge)
@@ -317,10 +327,20 @@ func why(origin, recipient string, err error) Missed {
 	switch errors.As(err, &refused); {
 	case refused != nil && errors.Is(err, errRecipient):
 		return Missed{recipient, "no_such_recipient", fmt.Sprintf("%s has nobody of that name (%d)", host, refused.Status)}
+	case refused != nil && refused.Code == CodeConsent:
+		return Missed{recipient, refused.Code, "they have not accepted it"}
 	case refused != nil:
 		return Missed{recipient, refused.Code, fmt.Sprintf("%s refused it: %s", host, refused.Detail)}
 	}
 	return Missed{recipient, "peer_failed", fmt.Sprintf("%s says nothing of them that can be used", host)}
+}
+
+// whyAll is why for all recipients.
+func whyAll(x Delivery, err error) (missed []Missed) {
+	for _, recipient := range x.Recipients {
+		missed = append(missed, why(x.Host, recipient, err))
+	}
+	return missed
 }
 
 // post sends to a recipient's inbox, or says what came of it before.

@@ -259,6 +259,7 @@ func (r *Remote) Log(ctx context.Context, instance, path string, limit int64) ([
 // ClaimRequest is the body of a claim between sidecars.
 type ClaimRequest struct {
 	Actor string `json:"actor"`
+	For   string `json:"for,omitempty"` // who wants to write to them
 }
 
 // ClaimAnswer is its answer.
@@ -273,13 +274,13 @@ type ClaimedPackage struct {
 	LastResort bool   `json:"last_resort"`
 }
 
-// Claim takes one key package of each device of an actor.
-func (r *Remote) Claim(ctx context.Context, actor string) (answer ClaimAnswer, err error) {
+// Claim takes one key package of each device of an actor, for a user of ours.
+func (r *Remote) Claim(ctx context.Context, actor, user string) (answer ClaimAnswer, err error) {
 	d, err := r.discoveryOf(ctx, actor)
 	if err != nil {
 		return ClaimAnswer{}, err
 	}
-	err = r.call(ctx, http.MethodPost, d.Claim, ClaimRequest{actor}, &answer)
+	err = r.call(ctx, http.MethodPost, d.Claim, ClaimRequest{actor, user}, &answer)
 	return answer, err
 }
 

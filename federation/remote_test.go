@@ -199,7 +199,7 @@ func TestDiscoveryIsKeptAndOurRequestsAreSigned(t *testing.T) {
 	})
 	r := remote(t, c, b)
 	for range 3 {
-		answer, err := r.Claim(ctx, "http://b.test/users/bob")
+		answer, err := r.Claim(ctx, "http://b.test/users/bob", "http://a.test/users/alice")
 		require.NoError(t, err)
 		require.Equal(t, []federation.ClaimedPackage{{Device: "d", KeyPackage: []byte{1}, LastResort: true}}, answer.Packages)
 	}
@@ -209,10 +209,10 @@ func TestDiscoveryIsKeptAndOurRequestsAreSigned(t *testing.T) {
 	require.Equal(t, []error{nil, nil, nil, nil}, signed)
 	require.Equal(t, 1, b.asked(federation.PathDiscovery))
 	c.advance(10 * time.Minute)
-	_, err = r.Claim(ctx, "http://b.test/users/bob")
+	_, err = r.Claim(ctx, "http://b.test/users/bob", "http://a.test/users/alice")
 	require.NoError(t, err)
 	require.Equal(t, 2, b.asked(federation.PathDiscovery))
-	_, err = r.Claim(ctx, "bob@b.test")
+	_, err = r.Claim(ctx, "bob@b.test", "http://a.test/users/alice")
 	require.Equal(t, "request_invalid", codeOf(t, err))
 }
 
@@ -223,11 +223,11 @@ func TestAnswersOfOthersAreBounded(t *testing.T) {
 	answer := ""
 	b.answer(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(answer)) })
 	for _, answer = range []string{"", "[]", "{", `{"packages":[],"Packages":[]}`, `{"packages":5}`, `{} x`} {
-		_, err := r.Claim(ctx, "http://b.test/users/bob")
+		_, err := r.Claim(ctx, "http://b.test/users/bob", "http://a.test/users/alice")
 		require.Error(t, err, answer)
 	}
 	answer = `{"packages":[],"x":"` + strings.Repeat("x", 1<<20) + `"}`
-	_, err := r.Claim(ctx, "http://b.test/users/bob")
+	_, err := r.Claim(ctx, "http://b.test/users/bob", "http://a.test/users/alice")
 	require.ErrorIs(t, err, safehttp.ErrTooLarge)
 	_, err = r.Directory(ctx, "http://b.test/users/bob", 0)
 	require.ErrorIs(t, err, safehttp.ErrTooLarge)

@@ -15,15 +15,15 @@ import (
 
 // This file shows key packages to peers of the plain draft, and looks at theirs.
 
-// keyPackages is the draft's collection. Who signs the request gets a one-time package of each device, and nobody gets the same again;
-// who does not, or asks too often, sees the last-resort ones. HEAD takes nothing.
+// keyPackages is the draft's collection. Who signs the request and is known to the actor gets a one-time package of each device, and nobody
+// gets the same again; everybody else, and who asks too often, sees the last-resort ones. HEAD takes nothing.
 func (s *Sidecar) keyPackages(w http.ResponseWriter, r *http.Request) error {
 	actor := s.actorOf(r.PathValue("name"))
-	caller, err := s.reader(r)
+	who, caller, err := s.reader(r)
 	if err != nil {
 		return err
 	}
-	packages, err := s.shown(r, actor, caller)
+	packages, err := s.shown(r, actor, who)
 	if err != nil {
 		return err
 	}
@@ -46,8 +46,8 @@ func publishedPackage(actor string, body []byte) federation.PublishedPackage {
 	}
 }
 
-// shown are the packages that a caller sees in the collection; the empty one is everybody.
-func (s *Sidecar) shown(r *http.Request, actor, caller string) ([]store.Claimed, error) {
+// shown are the packages that somebody sees in the collection; the empty name is everybody.
+func (s *Sidecar) shown(r *http.Request, actor, who string) ([]store.Claimed, error) {
 	if err := s.resident(r.Context(), actor); err != nil {
 		return nil, err
 	}
@@ -55,7 +55,15 @@ func (s *Sidecar) shown(r *http.Request, actor, caller string) ([]store.Claimed,
 	if err != nil {
 		return nil, err
 	}
-	if caller == "" || s.limit.claims.take(caller+" "+actor, 1, s.now()) != nil {
+	is, err := s.store.Consents.Standing(r.Context(), actor, who, "")
+	if err != nil {
+		return nil, err
+	}
+	caller := originOf(who)
+	switch {
+	case !is.Known && is.Consent == store.FromNobody:
+		return nil, nil
+	case who == "" || !is.Open() || is.Blocked || s.limit.claims.take(caller+" "+actor, 1, s.now()) != nil:
 		return s.store.KeyPackages.LastResort(r.Context(), actor, deviceIDs(list), s.now())
 	}
 	return s.store.KeyPackages.Give(r.Context(), actor, deviceIDs(list), caller, s.now())
@@ -68,7 +76,7 @@ func (s *Sidecar) keyPackageDocument(w http.ResponseWriter, r *http.Request) err
 	if err != nil || len(hash) != sha256.Size || hex.EncodeToString(hash) != r.PathValue("hash") {
 		return store.ErrNotFound
 	}
-	caller, err := s.reader(r)
+	_, caller, err := s.reader(r)
 	if err != nil {
 		return err
 	}
@@ -95,16 +103,17 @@ func (s *Sidecar) keyPackageDocument(w http.ResponseWriter, r *http.Request) err
 	return nil
 }
 
-// reader is the origin of who has signed a GET; empty if nobody has. A signature that is wrong is refused.
-func (s *Sidecar) reader(r *http.Request) (origin string, err error) {
+// reader is who has signed a GET, with their origin; empty if nobody has. A signature that is wrong is refused.
+func (s *Sidecar) reader(r *http.Request) (who, origin string, err error) {
 	if r.Method != http.MethodGet || r.Header.Get("Signature") == "" && r.Header.Get("Signature-Input") == "" {
-		return "", nil
+		return "", "", nil
 	}
 	owner, err := httpsig.Verify(r.Context(), httpsig.Request{Request: r, Origin: s.instance, Now: s.now()}, s.remote.Key)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return federation.Origin(owner)
+	origin, err = federation.Origin(owner)
+	return owner, origin, err
 }
 
 // writeActivity answers with a document that depends on who has signed the request.

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/federation/hub"
 	"github.com/waxwing-dm/waxwing/internal/problem"
 	"github.com/waxwing-dm/waxwing/internal/sqlite"
@@ -125,6 +126,7 @@ var problems = []struct {
 	{store.ErrHash, http.StatusUnprocessableEntity, "digest_mismatch", "the bytes are not those of the name", false},
 	{store.ErrTooMany, http.StatusInsufficientStorage, "storage_full", "there is no room for more of this", false},
 	{store.ErrNoRoom, http.StatusInsufficientStorage, "mailbox_full", "nobody it is for has room in their mailbox", false},
+	{store.ErrNoConsent, http.StatusForbidden, federation.CodeConsent, "they have to accept the sender first", false},
 	{store.ErrQueueFull, http.StatusInsufficientStorage, "queue_full", "too much waits already to be sent to those it is for", false},
 	{store.ErrNotFound, http.StatusNotFound, "not_found", "there is nothing by that name", false},
 	{sqlite.ErrFull, http.StatusInsufficientStorage, "storage_full", "the disk is full; nothing was written", true},

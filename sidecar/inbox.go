@@ -9,6 +9,7 @@ import (
 	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/federation/hub"
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
+	"github.com/waxwing-dm/waxwing/internal/problem"
 	"github.com/waxwing-dm/waxwing/internal/receipt"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
 )
@@ -51,32 +52,65 @@ func (a arrivals) Residents(ctx context.Context, actors []string) ([]string, err
 }
 
 func (a arrivals) Accept(ctx context.Context, in federation.Inbound) (duplicate bool, err error) {
-	strangers, err := a.s.store.Accounts.Strangers(ctx, in.To, in.Actor, in.Conversation)
+	known, err := a.knownTo(ctx, in)
 	if err != nil {
-		return false, err
-	}
-	if err := a.s.limit.strangers.take(in.Actor, strangers, len(in.Message)); err != nil {
 		return false, err
 	}
 	now := a.s.now().UnixMilli()
 	arrival := store.Arrival{Activity: in.ID, BodyHash: in.BodyHash[:], At: now}
 	for _, actor := range in.To {
-		arrival.Drops = append(arrival.Drops, store.Drop{Actor: actor, Item: store.Item{
+		arrival.Drops = append(arrival.Drops, store.Drop{Actor: actor, Welcome: in.Kind == federation.KindWelcome, Item: store.Item{
 			Activity: in.ID, Sender: in.Actor, Conversation: in.Conversation, Message: in.Message, Receipt: in.Receipt, Received: now,
-		}, Introduces: in.Kind == federation.KindWelcome && !slices.Contains(strangers, actor)})
+		}})
 	}
 	duplicate, err = a.s.store.Mailboxes.Accept(ctx, arrival)
 	if errors.Is(err, store.ErrConflict) {
 		return false, federation.ErrIDConflict
 	}
-	if origin, foreign := federation.Origin(in.Actor); err == nil && foreign == nil {
+	if err != nil {
+		return false, err
+	}
+	if origin, err := federation.Origin(in.Actor); err == nil {
 		a.s.deliverer.Heard(ctx, origin)
 	}
-	if err == nil && !duplicate {
-		a.s.notify.wake(in.To...)
-		a.s.mirrorArrival(ctx, in)
+	if duplicate {
+		return true, nil
 	}
-	return duplicate, err
+	a.s.notify.wake(in.To...)
+	if !known { // nobody is asked anything on a stranger's behalf
+		return false, nil
+	}
+	a.s.mirrorArrival(ctx, in)
+	return false, a.sendWhatWaited(ctx, in)
+}
+
+// knownTo says whether some recipient lets the sender in unasked. Strangers to those who let everybody in are held to what may wait.
+func (a arrivals) knownTo(ctx context.Context, in federation.Inbound) (known bool, err error) {
+	var strangers []string
+	for _, actor := range in.To {
+		s, err := a.s.store.Consents.Standing(ctx, actor, in.Actor, in.Conversation)
+		if err != nil {
+			return false, err
+		}
+		if known = known || s.Open() && !s.Blocked; s.Open() && !s.Known {
+			strangers = append(strangers, actor)
+		}
+	}
+	return known, a.s.limit.strangers.take(in.Actor, strangers, len(in.Message))
+}
+
+// sendWhatWaited tries again what the recipients have sent to the sender and what had to wait: who writes has accepted, if that was it.
+func (a arrivals) sendWhatWaited(ctx context.Context, in federation.Inbound) error {
+	for _, actor := range in.To {
+		some, err := a.s.store.Outbox.Hurry(ctx, originOf(in.Actor), actor, a.s.now())
+		if err != nil {
+			return err
+		}
+		if some {
+			a.s.deliverer.Wake()
+		}
+	}
+	return nil
 }
 
 // outbox wakes the devices that get a note.
@@ -102,7 +136,10 @@ func (s *Sidecar) answerPeerClaim(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	return s.answerClaim(w, r, in.Actor, caller)
+	if in.For != "" && originOf(in.For) != caller {
+		return problem.New(http.StatusForbidden, "origin_mismatch", "the claim is for somebody of another instance")
+	}
+	return s.answerClaim(w, r, in.Actor, caller, in.For)
 }
 
 // readPeer reads a call of another instance, verifies that it is one, and only then looks into its body.

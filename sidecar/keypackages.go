@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
+	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
 	"github.com/waxwing-dm/waxwing/keydir"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
@@ -59,18 +61,23 @@ func (s *Sidecar) claims(w http.ResponseWriter, r *http.Request, d store.Device)
 		return err
 	}
 	if s.isLocal(in.Actor) {
-		return s.answerClaim(w, r, in.Actor, d.Actor)
+		return s.answerClaim(w, r, in.Actor, d.Actor, d.Actor)
 	}
-	claimed, err := s.remote.Claim(r.Context(), in.Actor)
+	claimed, err := s.remote.Claim(r.Context(), in.Actor, d.Actor)
 	if err != nil {
-		return fromPeer(err, "no_such_recipient", "erased", "rate_limited", "request_invalid")
+		return fromPeer(err, federation.CodeConsent, "no_such_recipient", "erased", "rate_limited", "request_invalid")
 	}
 	return writeJSON(w, http.StatusOK, claimed)
 }
 
-// answerClaim hands out one package of each of an actor's devices that are in its newest list.
-func (s *Sidecar) answerClaim(w http.ResponseWriter, r *http.Request, actor, caller string) error {
+// answerClaim hands out one package of each of an actor's devices that are in its newest list. user is who wants to write to the actor; a
+// stranger uses up no package.
+func (s *Sidecar) answerClaim(w http.ResponseWriter, r *http.Request, actor, caller, user string) error {
 	if err := s.resident(r.Context(), actor); err != nil {
+		return err
+	}
+	take, err := s.packagesFor(r.Context(), actor, user)
+	if err != nil {
 		return err
 	}
 	if err := s.limit.claims.take(caller+" "+actor, 1, s.now()); err != nil {
@@ -80,7 +87,7 @@ func (s *Sidecar) answerClaim(w http.ResponseWriter, r *http.Request, actor, cal
 	if err != nil {
 		return err
 	}
-	claimed, err := s.store.KeyPackages.Claim(r.Context(), actor, deviceIDs(list), s.now())
+	claimed, err := take(r.Context(), actor, deviceIDs(list), s.now())
 	if err != nil {
 		return err
 	}
@@ -89,6 +96,21 @@ func (s *Sidecar) answerClaim(w http.ResponseWriter, r *http.Request, actor, cal
 		answer.Packages = append(answer.Packages, clientapi.ClaimedPackage{Device: c.Device, KeyPackage: c.Body, LastResort: c.LastResort})
 	}
 	return writeJSON(w, http.StatusOK, answer)
+}
+
+// packagesFor says which packages somebody gets: of the one-time ones who is known, of those of last resort who may ask. Who is blocked
+// sees what anybody would see when there are no others left.
+func (s *Sidecar) packagesFor(ctx context.Context, actor, user string) (func(ctx context.Context, actor string, devices []string, now time.Time) ([]store.Claimed, error), error) {
+	is, err := s.store.Consents.Standing(ctx, actor, user, "")
+	switch {
+	case err != nil:
+		return nil, err
+	case is.Open() && !is.Blocked:
+		return s.store.KeyPackages.Claim, nil
+	case is.Known || is.Consent != store.FromNobody:
+		return s.store.KeyPackages.LastResort, nil
+	}
+	return nil, store.ErrNoConsent
 }
 
 func deviceIDs(list keydir.DeviceList) []string {

@@ -16,10 +16,12 @@ import (
 // What others may make of us. A budget is a burst and what comes back in a second.
 const (
 	claimBurst, claimRate       = store.MaxOneTime / 2, 0.2 // claims of one caller for one actor: key packages are used up by them
+	decisionBurst, decisionRate = 200, 1                    // consents of one account
 	actorBurst, actorRate       = 1000, 20                  // activities of one actor
 	instanceBurst, instanceRate = 10_000, 200               // and of all of an instance
 
-	// Bytes that wait for one who has never written to their sender, nor in that conversation: of one sender, and of all of an instance.
+	// Bytes that wait for one who lets everybody in, and has never written to their sender, nor in that conversation: of one sender, and of all
+	// of an instance.
 	maxOfStranger  = 64 << 10
 	maxOfStrangers = 1 << 20
 
@@ -28,13 +30,13 @@ const (
 
 // budgets are what is left of each.
 type budgets struct {
-	claims, actors, instances *limiter
-	strangers                 *pending
+	claims, decisions, actors, instances *limiter
+	strangers                            *pending
 }
 
 func newBudgets() budgets {
 	return budgets{
-		newLimiter(claimBurst, claimRate), newLimiter(actorBurst, actorRate), newLimiter(instanceBurst, instanceRate),
+		newLimiter(claimBurst, claimRate), newLimiter(decisionBurst, decisionRate), newLimiter(actorBurst, actorRate), newLimiter(instanceBurst, instanceRate),
 		&pending{bytes: map[string]map[string]int{}},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -99,6 +100,15 @@ func (d *delivery) object() map[string]any { return d.activity["object"].(map[st
 
 // send signs and sends; it returns status and code (or outcome).
 func (p *peer) send(d *delivery) (int, string) {
+	p.w.t.Helper()
+	status, body := p.request(d)
+	var answer struct{ Code, Outcome string }
+	require.NoError(p.w.t, json.Unmarshal(body, &answer))
+	return status, answer.Code + answer.Outcome
+}
+
+// request is send for who reads the answer.
+func (p *peer) request(d *delivery) (int, []byte) {
 	t := p.w.t
 	t.Helper()
 	body := d.raw
@@ -138,12 +148,12 @@ func (p *peer) send(d *delivery) (int, string) {
 	res, err := http.DefaultClient.Do(req)
 	require.NoError(t, err)
 	defer res.Body.Close()
-	var answer struct{ Code, Outcome string }
-	require.NoError(t, json.NewDecoder(res.Body).Decode(&answer))
+	answer, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
 	if res.StatusCode/100 != 2 {
 		require.Equal(t, "application/problem+json", res.Header.Get("Content-Type"))
 	}
-	return res.StatusCode, answer.Code + answer.Outcome
+	return res.StatusCode, answer
 }
 
 func TestInboxTakesWhatIsRight(t *testing.T) {

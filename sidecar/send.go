@@ -141,7 +141,7 @@ func (s *Sidecar) record(r *http.Request, d store.Device, id string, body, answe
 	now := s.now()
 	sending := store.Sending{
 		Actor: d.Actor, Device: d.ID, ID: id, BodyHash: hash[:], Answer: answer, At: now.UnixMilli(), Granted: parcels[0].receipt != nil,
-		Acquaints: acquaintances(d, parcels),
+		Acquaints: acquaintances(d, parcels), Talks: parcels[0].conversation,
 	}
 	for _, p := range parcels {
 		if err := s.address(&sending, d, p, now); err != nil {
@@ -162,14 +162,17 @@ func (s *Sidecar) record(r *http.Request, d store.Device, id string, body, answe
 	return answer, nil
 }
 
-// acquaintances are whom somebody knows who has sent these.
-func acquaintances(d store.Device, parcels []parcel) []string {
-	known := []string{parcels[0].conversation}
+// acquaintances are whom somebody knows who has sent these: whom they have asked into a conversation, and to whom alone they write. Of the
+// others in a conversation they only know what is said there.
+func acquaintances(d store.Device, parcels []parcel) (known []string) {
 	for _, p := range parcels {
-		known = append(known, p.to...)
+		others := slices.DeleteFunc(slices.Clone(p.to), func(who string) bool { return who == d.Actor })
+		slices.Sort(others)
+		if others = slices.Compact(others); p.kind == federation.KindWelcome || len(others) == 1 {
+			known = append(known, others...)
+		}
 	}
-	slices.Sort(known)
-	return slices.DeleteFunc(slices.Compact(known), func(who string) bool { return who == d.Actor })
+	return known
 }
 
 // address turns a parcel into an item for each local actor and one activity for each remote server.
@@ -226,7 +229,7 @@ func portions(actors []string) (all [][]string) {
 }
 
 func (s *Sidecar) drop(d store.Device, p parcel, actor string, now time.Time) store.Drop {
-	drop := store.Drop{Actor: actor, Item: store.Item{
+	drop := store.Drop{Actor: actor, Welcome: p.kind == federation.KindWelcome, Item: store.Item{
 		Activity: s.newActivityID(), Sender: d.Actor, Conversation: p.conversation,
 		Message: p.message, Receipt: p.receipt, Received: now.UnixMilli(),
 	}}

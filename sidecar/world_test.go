@@ -215,8 +215,15 @@ func (b *box) login(name, code string) *device {
 	}
 }
 
-// person makes an account with one device that is in the directory.
+// person makes an account with one device that is in the directory, and that lets everybody in.
 func (b *box) person(name string) *device {
+	d := b.careful(name)
+	require.NoError(b.w.t, d.AskStrangers(ctx, clientapi.FromEverybody))
+	return d
+}
+
+// careful is person for one that asks of strangers what everybody asks who says nothing else.
+func (b *box) careful(name string) *device {
 	code, err := b.AddAccount(name)
 	require.NoError(b.w.t, err)
 	d := b.login(name, code)

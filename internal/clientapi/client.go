@@ -108,14 +108,14 @@ func (c *Client) PutKeyPackages(ctx context.Context, k KeyPackages) (oneTime int
 // Claim one key package of each device of an actor. They are unverified.
 func (c *Client) Claim(ctx context.Context, actor string) ([]ClaimedPackage, error) {
 	var claimed Claimed
-	err := c.call(ctx, http.MethodPost, "/claims", Claim{actor}, &claimed)
+	err := c.call(ctx, http.MethodPost, "/claims", Claim{Actor: actor}, &claimed)
 	return claimed.Packages, err
 }
 
 // PlainClaim asks for the key packages of an actor whose instance has no directory. They are unverified, and nothing can verify them.
 func (c *Client) PlainClaim(ctx context.Context, actor string) ([]PlainPackage, error) {
 	var claimed PlainClaimed
-	err := c.call(ctx, http.MethodPost, "/plain-claims", Claim{actor}, &claimed)
+	err := c.call(ctx, http.MethodPost, "/plain-claims", Claim{Actor: actor}, &claimed)
 	return claimed.Packages, err
 }
 
@@ -123,6 +123,22 @@ func (c *Client) PlainClaim(ctx context.Context, actor string) ([]PlainPackage, 
 // calls it, and may be empty.
 func (c *Client) SendPlain(ctx context.Context, m Message) error {
 	return c.call(ctx, http.MethodPost, "/plain-messages", m, new(Accepted))
+}
+
+// Consents are what the account asks of strangers, and who waits.
+func (c *Client) Consents(ctx context.Context) (all Consents, err error) {
+	err = c.call(ctx, http.MethodGet, "/consents", nil, &all)
+	return all, err
+}
+
+// AskStrangers sets what the account asks of strangers.
+func (c *Client) AskStrangers(ctx context.Context, policy string) error {
+	return c.call(ctx, http.MethodPut, "/consents/policy", Policy{policy}, nil)
+}
+
+// Decide about somebody. The decision is in force when Decide returns nil.
+func (c *Client) Decide(ctx context.Context, d Decision) error {
+	return c.call(ctx, http.MethodPost, "/consents", d, nil)
 }
 
 // OpenConversation at the own sidecar's hub.

@@ -116,6 +116,7 @@ type KeyPackagesKept struct {
 // Claim is the body of POST /claims, and of the claim between sidecars.
 type Claim struct {
 	Actor string `json:"actor"`
+	For   string `json:"for,omitempty"` // between sidecars: who wants to write to them
 }
 
 // Claimed is its answer.
@@ -140,6 +141,46 @@ type PlainPackage struct {
 	ID         string `json:"id,omitempty"`        // URL
 	Generator  string `json:"generator,omitempty"` // the program that made it
 	KeyPackage Bytes  `json:"key_package"`         // raw
+}
+
+// What an account asks of who it has neither written to nor accepted.
+const (
+	FromEverybody = "everybody" // nothing
+	FromRequests  = "requests"  // that they wait until they are accepted
+	FromNobody    = "nobody"    // that they do not write
+)
+
+// Policy is the body of PUT /consents/policy, and a part of Consents.
+type Policy struct {
+	Policy string `json:"policy"`
+}
+
+// Consents is the answer of GET /consents.
+type Consents struct {
+	Policy
+	Waiting []Request `json:"waiting"`
+}
+
+// Request is somebody who waits to be accepted.
+type Request struct {
+	Actor        string `json:"actor"`
+	Conversation string `json:"conversation"` // URL, as they named it
+	Since        uint64 `json:"since"`        // milliseconds
+}
+
+// What may be decided about somebody.
+const (
+	Accept  = "accept"
+	Delete  = "delete" // what waits, and what comes after it for a month
+	Block   = "block"
+	Unblock = "unblock"
+)
+
+// Decision is the body of POST /consents.
+type Decision struct {
+	Actor        string `json:"actor"`
+	Conversation string `json:"conversation,omitempty"` // with accept: the URL of the one that they opened
+	Decision     string `json:"decision"`
 }
 
 // Open is the body of POST /conversations.

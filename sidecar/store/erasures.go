@@ -107,6 +107,8 @@ var forget = []string{
 	"DELETE FROM device WHERE actor = ?",
 	"DELETE FROM sent WHERE actor = ?",
 	"DELETE FROM acquaintance WHERE actor = ?",
+	"DELETE FROM request WHERE actor = ?",
+	"DELETE FROM blocked WHERE actor = ?",
 	"DELETE FROM blob_also WHERE actor = ?",
 	"UPDATE blob SET actor = (SELECT min(actor) FROM blob_also WHERE hash = blob.hash) WHERE actor = ? AND EXISTS (SELECT 1 FROM blob_also WHERE hash = blob.hash)",
 	"INSERT INTO blob_gone (hash) SELECT hash FROM blob WHERE actor = ? ON CONFLICT DO NOTHING",

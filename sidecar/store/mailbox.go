@@ -45,7 +45,7 @@ type Drop struct {
 	Except string // device; the sending one's own
 	Item   Item
 
-	Introduces bool // everybody in its conversation is no stranger any more
+	Welcome bool // it asks its reader into a conversation
 }
 
 // put writes the item for each device that is logged in and has room. refused says that all of them are full.

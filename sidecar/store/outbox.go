@@ -90,7 +90,7 @@ func weigh(tx *sql.Tx, host, sender string, bytes int) error {
 	return nil
 }
 
-const dueHeads = `SELECT o.id, o.host, o.sender, o.recipients, l.failures, o.created, o.body FROM (
+const dueHeads = `SELECT o.id, o.host, o.sender, o.recipients, l.failures, o.created, o.lane <> o.host, o.body FROM (
 		SELECT lane, due, failures FROM outbox_lane WHERE due <= ?1 UNION ALL
 		SELECT lane, due, failures FROM outbox_lane WHERE due > ?2 ORDER BY due LIMIT ?3) l
 	JOIN outbox o ON o.id = (SELECT id FROM outbox WHERE lane = l.lane AND dead IS NULL ORDER BY id LIMIT 1)`
@@ -112,7 +112,7 @@ func (o Outbox) Lease(ctx context.Context, now time.Time, n int) (due []federati
 			if len(due) == n {
 				return nil
 			}
-			if err := rows.Scan(&d.ID, &d.Host, &d.Sender, &recipients, &d.Failures, &created, &d.Body); err != nil {
+			if err := rows.Scan(&d.ID, &d.Host, &d.Sender, &recipients, &d.Failures, &created, &d.Aside, &d.Body); err != nil {
 				return err
 			}
 			d.Created = time.UnixMilli(created)
@@ -180,6 +180,35 @@ func (o Outbox) Aside(ctx context.Context, id int64, at time.Time) error {
 		}
 		return advance(tx, x.lane, true)
 	})
+}
+
+// Hurry makes those deliveries of a sender to a host due that were set aside: somebody there has written, and so may have accepted the sender.
+func (o Outbox) Hurry(ctx context.Context, host, sender string, now time.Time) (some bool, err error) {
+	const aside = "SELECT lane FROM outbox WHERE sender = ? AND host = ? AND lane <> host AND dead IS NULL"
+	var lanes []string
+	if err := o.db.View(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.Query(aside, sender, host)
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
+			var lane string
+			err := rows.Scan(&lane)
+			lanes = append(lanes, lane)
+			return err
+		})
+	}); err != nil || len(lanes) == 0 {
+		return false, err
+	}
+	err = o.db.Update(ctx, func(tx *sql.Tx) error {
+		for _, lane := range lanes {
+			if _, err := tx.Exec("UPDATE outbox_lane SET due = ?1 WHERE lane = ?2 AND due > ?1", now.UnixMilli(), lane); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("store: making deliveries due: %w", err)
+	}
+	return true, nil
 }
 
 // Dead gives a delivery up that its host has refused. It is kept for a while without its content, for the operator to see, and the device

@@ -123,26 +123,3 @@ func TestFailuresAreOfTheLane(t *testing.T) {
 	require.NoError(t, s.Outbox.Done(ctx, next().ID))
 	require.Zero(t, next().Failures)
 }
-
-func TestStrangers(t *testing.T) {
-	s, _ := fresh(t)
-	strangers := func(who, conversation string) []string {
-		t.Helper()
-		list, err := s.Accounts.Strangers(ctx, []string{alice}, who, conversation)
-		require.NoError(t, err)
-		return list
-	}
-	require.Equal(t, []string{alice}, strangers(bobAtB, "http://b.test/c"))
-	x := sending("1", 1, "http://b.test")
-	x.Acquaints = []string{bobAtB, "http://a.test/c"}
-	_, err := s.Sent.Record(ctx, x)
-	require.NoError(t, err)
-	require.Empty(t, strangers(bobAtB, "http://b.test/c"))
-	require.Empty(t, strangers("http://c.test/users/carol", "http://a.test/c"), "she is in a conversation that alice talks in")
-	require.Equal(t, []string{alice}, strangers("http://c.test/users/carol", "http://b.test/c"))
-	_, err = s.Mailboxes.Accept(ctx, store.Arrival{Activity: "w", BodyHash: []byte("h"), At: now.UnixMilli(), Drops: []store.Drop{
-		{Actor: alice, Item: store.Item{Sender: bobAtB, Conversation: "http://b.test/c", Message: []byte("welcome")}, Introduces: true},
-	}})
-	require.NoError(t, err)
-	require.Empty(t, strangers("http://c.test/users/carol", "http://b.test/c"), "bob has introduced her")
-}

@@ -18,7 +18,7 @@ type Arrival struct {
 }
 
 // Accept stores an activity's items together with the row that makes its repetition harmless. duplicate says that it was
-// accepted before, with the same body; with another one the error is ErrConflict. ErrNoRoom.
+// accepted before, with the same body; with another one the error is ErrConflict. ErrNoRoom, ErrNoConsent.
 func (m Mailboxes) Accept(ctx context.Context, a Arrival) (duplicate bool, err error) {
 	err = m.db.Update(ctx, func(tx *sql.Tx) error {
 		var before []byte
@@ -34,21 +34,18 @@ func (m Mailboxes) Accept(ctx context.Context, a Arrival) (duplicate bool, err e
 		if _, err := tx.Exec("INSERT INTO received (activity, body_hash, at) VALUES (?, ?, ?)", a.Activity, a.BodyHash, a.At); err != nil {
 			return err
 		}
-		refused := len(a.Drops) > 0
+		taken, why := len(a.Drops) == 0, ErrNoConsent
 		for _, d := range a.Drops {
-			full, err := put(tx, d)
+			what, err := handOver(tx, d, a.At)
 			if err != nil {
 				return err
 			}
-			refused = refused && full
-			if d.Introduces && !full {
-				if err := acquaint(tx, d.Actor, d.Item.Conversation); err != nil {
-					return err
-				}
+			if taken = taken || what == handedOver; what == noRoom {
+				why = ErrNoRoom
 			}
 		}
-		if refused {
-			return ErrNoRoom
+		if !taken {
+			return why
 		}
 		return nil
 	})
@@ -77,25 +74,4 @@ func (a Accounts) Residents(ctx context.Context, actors []string) (here []string
 		return nil, fmt.Errorf("store: looking for recipients: %w", err)
 	}
 	return here, nil
-}
-
-// Strangers returns those of the actors who have written neither to who nor in the conversation.
-func (a Accounts) Strangers(ctx context.Context, actors []string, who, conversation string) (strangers []string, err error) {
-	err = a.db.View(ctx, func(tx *sql.Tx) error {
-		for _, actor := range actors {
-			var n int
-			known, err := sqlite.One(tx.QueryRow("SELECT 1 FROM acquaintance WHERE actor = ? AND who IN (?, ?)", actor, acquaintance(actor, who), acquaintance(actor, conversation)), &n)
-			if err != nil {
-				return err
-			}
-			if !known {
-				strangers = append(strangers, actor)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("store: looking for acquaintances: %w", err)
-	}
-	return strangers, nil
 }

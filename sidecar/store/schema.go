@@ -264,4 +264,27 @@ CREATE TABLE mirror_event (
 	PRIMARY KEY (group_id, seq, term, hash)
 ) STRICT;
 CREATE INDEX mirror_event_size ON mirror_event (group_id, seq, size);
+-- What an account asks of strangers, and who waits to be accepted by it: since when, with how many bytes of messages. What comes from somebody
+-- dismissed is counted and not kept. Blocked are hashes, as acquaintances are.
+ALTER TABLE account ADD COLUMN consent TEXT NOT NULL DEFAULT 'requests';
+CREATE TABLE request (
+	actor        TEXT NOT NULL REFERENCES account,
+	sender       TEXT NOT NULL,
+	origin       TEXT NOT NULL, -- of the sender
+	conversation TEXT NOT NULL,
+	since        INTEGER NOT NULL,
+	bytes        INTEGER NOT NULL DEFAULT 0,
+	dismissed    INTEGER NOT NULL DEFAULT 0,
+	PRIMARY KEY (actor, sender)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX request_conversation ON request (actor, conversation);
+CREATE INDEX request_open ON request (actor, origin) WHERE dismissed = 0;
+CREATE INDEX request_since ON request (since);
+CREATE TABLE blocked (
+	actor TEXT NOT NULL REFERENCES account,
+	who   BLOB NOT NULL,
+	PRIMARY KEY (actor, who)
+) STRICT, WITHOUT ROWID;
+-- What was set aside, by who has sent it and where to.
+CREATE INDEX outbox_aside ON outbox (sender, host, lane) WHERE lane <> host AND dead IS NULL;
 `}

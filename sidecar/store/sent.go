@@ -23,21 +23,26 @@ type Sending struct {
 	Answer     []byte
 	Drops      []Drop
 	Deliveries []federation.Delivery
-	Acquaints  []string // actors and conversations that the sender knows by this
+	Acquaints  []string // actors whom the sender knows by this
+	Talks      string   // conversation in which everybody is known by this; "" if it has no name
 	Granted    bool     // a commit that has its receipt: it is done whoever can take it
 	At         int64    // milliseconds
 }
 
-// spread writes the items and deliveries. ErrNoRoom or ErrQueueFull if that reaches nobody.
+// spread writes the items and deliveries. ErrNoRoom, ErrNoConsent or ErrQueueFull if that reaches nobody.
 func (r Sending) spread(tx *sql.Tx) error {
 	reached, refused := r.Granted, false
+	var unasked []Drop
 	for _, d := range r.Drops {
-		full, err := put(tx, d)
+		what, err := handOver(tx, d, r.At)
 		if err != nil {
 			return err
 		}
+		if what == noConsent {
+			unasked = append(unasked, d)
+		}
 		if d.Actor != r.Actor { // one's own other devices are not who it is for
-			reached, refused = reached || !full, refused || full
+			reached, refused = reached || what == handedOver, refused || what == noRoom
 		}
 	}
 	missed := 0
@@ -58,11 +63,28 @@ func (r Sending) spread(tx *sql.Tx) error {
 	}
 	switch {
 	case reached:
+		if err := r.tellUnasked(tx, unasked); err != nil {
+			return err
+		}
 		return r.acquaint(tx)
 	case missed > 0:
 		return ErrQueueFull
+	case len(unasked) > 0 && !refused:
+		return ErrNoConsent
 	case refused:
 		return ErrNoRoom
+	}
+	return nil
+}
+
+// tellUnasked tells the sender of people here who miss what others get, since they have not accepted the sender.
+func (r Sending) tellUnasked(tx *sql.Tx, drops []Drop) error {
+	for _, d := range drops {
+		hash := sha256.Sum256(d.Item.Message)
+		missed := []federation.Missed{{Actor: d.Actor, Code: federation.CodeConsent, Detail: "they have to accept you first"}}
+		if err := tell(tx, r.Actor, r.Device, note(r.Actor, d.Item.Conversation, hash[:], missed, r.At)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -82,11 +104,29 @@ func (r Sending) acquaint(tx *sql.Tx) error {
 			return err
 		}
 	}
-	return nil
+	return acquaintAll(tx, r.Actor, r.Talks)
 }
 
 func acquaint(tx *sql.Tx, actor, who string) error {
-	_, err := tx.Exec("INSERT INTO acquaintance (actor, who) VALUES (?, ?) ON CONFLICT DO NOTHING", actor, acquaintance(actor, who))
+	if _, err := tx.Exec("DELETE FROM request WHERE actor = ? AND sender = ?", actor, who); err != nil {
+		return err
+	}
+	return know(tx, actor, acquaintance(actor, who))
+}
+
+// acquaintAll is acquaint for everybody in a conversation.
+func acquaintAll(tx *sql.Tx, actor, conversation string) error {
+	if conversation == "" {
+		return nil
+	}
+	if _, err := tx.Exec("DELETE FROM request WHERE actor = ? AND conversation = ?", actor, conversation); err != nil {
+		return err
+	}
+	return know(tx, actor, conversationKnown(actor, conversation))
+}
+
+func know(tx *sql.Tx, actor string, who []byte) error {
+	_, err := tx.Exec("INSERT INTO acquaintance (actor, who) VALUES (?, ?) ON CONFLICT DO NOTHING", actor, who)
 	return err
 }
 
@@ -94,6 +134,11 @@ func acquaint(tx *sql.Tx, actor, who string) error {
 func acquaintance(actor, who string) []byte {
 	hash := sha256.Sum256([]byte(actor + " " + who))
 	return hash[:16]
+}
+
+// conversationKnown is that of a conversation. It is never an actor's: a sender names the conversation as they like.
+func conversationKnown(actor, conversation string) []byte {
+	return acquaintance(actor, "in "+conversation)
 }
 
 // Answer of a request that was done before; found is false if it was not. ErrConflict if its body was another.
@@ -118,7 +163,7 @@ func sentBefore(tx *sql.Tx, actor, id string, bodyHash []byte) (answer []byte, f
 }
 
 // Record does the request: its answer, its mailbox items and its deliveries become durable together. If it was done before,
-// nothing happens and the first answer is returned. ErrConflict; ErrNoRoom and ErrQueueFull, unless it is Granted.
+// nothing happens and the first answer is returned. ErrConflict; ErrNoRoom, ErrNoConsent and ErrQueueFull, unless it is Granted.
 func (s Sent) Record(ctx context.Context, r Sending) (answer []byte, err error) {
 	err = s.db.Update(ctx, func(tx *sql.Tx) error {
 		var found bool

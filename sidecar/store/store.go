@@ -1,6 +1,6 @@
 // Package store is the sidecar's memory: one SQLite database and a folder of encrypted files.
 //
-// It is split by partition, each a small type of its own: [Log], [Hub], [Mirror], [Accounts], [KeyPackages], [Mailboxes], [Sent],
+// It is split by partition, each a small type of its own: [Log], [Hub], [Mirror], [Accounts], [Consents], [KeyPackages], [Mailboxes], [Sent],
 // [Outbox], [Schemes], [Blobs], [Erasures]. A method takes one partition key (a group, an actor, a host; the log is one) and is one transaction
 // that is durable when it returns. Work that crosses partitions goes through outbox rows written in the first one's transaction; only
 // mailbox rows of actors of this same instance are written along, since a local outbox would be the same disk. So a driver for a
@@ -29,6 +29,7 @@ var (
 	ErrErasing    = errors.New("this account is being erased")
 	ErrTooMany    = errors.New("there are too many already")
 	ErrNoRoom     = errors.New("nobody it is for has room in their mailbox")
+	ErrNoConsent  = errors.New("nobody it is for has accepted its sender")
 	ErrQueueFull  = errors.New("too much waits already to be sent there")
 	ErrNotFound   = errors.New("there is none")
 	errLogForward = errors.New("the log does not end where the entry begins")
@@ -40,6 +41,7 @@ type Store struct {
 	Hub         Hub
 	Mirror      Mirror
 	Accounts    Accounts
+	Consents    Consents
 	KeyPackages KeyPackages
 	Mailboxes   Mailboxes
 	Sent        Sent
@@ -66,7 +68,7 @@ func Open(dir string) (*Store, error) {
 		return nil, fmt.Errorf("store: opening: %w", err)
 	}
 	return &Store{
-		Log: Log{db}, Hub: Hub{db}, Mirror: Mirror{db}, Accounts: Accounts{db}, KeyPackages: KeyPackages{db}, Mailboxes: Mailboxes{db},
+		Log: Log{db}, Hub: Hub{db}, Mirror: Mirror{db}, Accounts: Accounts{db}, Consents: Consents{db}, KeyPackages: KeyPackages{db}, Mailboxes: Mailboxes{db},
 		Sent: Sent{db}, Outbox: Outbox{db, &leases{ids: map[int64]bool{}}}, Schemes: Schemes{db}, Blobs: Blobs{db, blobs}, Erasures: Erasures{db},
 		db: db, dir: dir,
 	}, nil
@@ -101,6 +103,8 @@ const (
 	keepDead   = 30 * 24 * time.Hour
 	keepScheme = 90 * 24 * time.Hour
 	keepGiven  = 10 * time.Minute
+
+	keepRequest = 30 * 24 * time.Hour
 )
 
 // Sweep removes rows that have served their time.
@@ -114,6 +118,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 		{"DELETE FROM sent WHERE at < ?", old},
 		{"DELETE FROM outbox WHERE dead IS NOT NULL AND created < ?", now.Add(-keepDead).UnixMilli()},
 		{"DELETE FROM host_scheme WHERE learnt < ?", now.Add(-keepScheme).UnixMilli()},
+		{"DELETE FROM request WHERE since < ?", now.Add(-keepRequest).UnixMilli()},
 		{"DELETE FROM key_package WHERE not_after < ?", now.Unix()},
 		{"DELETE FROM key_package_given WHERE at < ?", now.Add(-keepGiven).UnixMilli()},
 		{"DELETE FROM key_package_seen WHERE not_after < ?", now.Add(-keepReplay).Unix()}, // an upload that late is refused as expired

@@ -52,6 +52,7 @@ func fresh(t *testing.T) (s *store.Store, dir string) {
 	s = open(t, dir)
 	for _, actor := range []string{alice, bob} {
 		require.NoError(t, s.Accounts.Add(ctx, store.Account{Actor: actor, RSAKey: []byte("key of " + actor), CodeHash: []byte("code of " + actor)}))
+		require.NoError(t, s.Consents.Ask(ctx, actor, store.FromEverybody))
 	}
 	for _, d := range []store.Device{{Actor: alice, ID: "one"}, {Actor: alice, ID: "two"}, {Actor: bob, ID: "three"}} {
 		d.SignatureKey = []byte("key of " + d.ID)
