@@ -37,6 +37,9 @@
 // A commit that the hub ordered and that must not be followed pauses the conversation: talk goes on in the epoch that all had in common,
 // membership waits, and [Device.Resume] tries again.
 //
+// Strangers: who is in no [Consent] of the person and asks into a conversation waits in [Device.Requests] until [Device.AcceptRequest];
+// [Device.LookAt] shows what it is about. Writing to somebody first is consent, too.
+//
 // Logs: with each message members tell each other what they have seen of the logs that their keys come from (spec/gossip.md). What does not fit
 // becomes a ProofJob, and from a log that has signed two histories, or does not prove what it should, [Device.Learn] takes nothing more.
 // [Device.Distrusted] tells.
@@ -46,7 +49,7 @@
 // [Device.Jobs] lists what may be done now; the jobs in one answer are independent and may be done in any order or at once. Ask
 // again after each result. Results: [Device.Opened], [Device.LookedUp] (after Learn or Unknown for each actor of the job),
 // [Device.Claimed], [Device.Committed], [Device.CommitConflict], [Device.Sent], [Device.Uploaded], [Device.KeyPackagesStored],
-// [Device.EventsFetched], [Device.Compared] (after [Device.AdvanceLog], if need be); [Device.Failed] for a refusal that another try will
+// [Device.EventsFetched], [Device.Decided], [Device.Compared] (after [Device.AdvanceLog], if need be); [Device.Failed] for a refusal that another try will
 // not change, and [Device.NotWitnessed] for a lookup that is to be tried again and of which the person should know. A result for a job
 // that no longer exists is ignored. A result that returns an error has changed nothing: the job stays and is to be tried again later.
 //

@@ -22,6 +22,7 @@ const (
 	keyAccount     = "account"
 	keyPublication = "publication"
 	keyCursor      = "cursor"
+	keyConsent     = "consent"
 	keyLookups     = "lookups"
 	keyHub         = "hub"
 	keySupply      = "key packages"

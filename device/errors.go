@@ -18,6 +18,8 @@ var (
 	ErrLogUnproven         = errors.New("device: the log has yet to prove that it shows everybody one history: nothing new in it is believed until then")
 	ErrNoHub               = errors.New("device: the hub key of the own instance is not known yet")
 	ErrNoSuchConversation  = errors.New("device: no such conversation")
+	ErrNoSuchRequest       = errors.New("device: no such request")
+	ErrBlocked             = errors.New("device: this person has blocked them")
 	ErrNoSuchMessage       = errors.New("device: no such message")
 	ErrReceipt             = errors.New("device: the hub's receipt does not hold")
 	ErrNoSuchJob           = errors.New("device: no such job")

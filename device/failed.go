@@ -36,8 +36,8 @@ func (d *Device) Failed(job, code, detail string) error {
 			return t.fetchFor(j.ConversationID)
 		case *GroupInfoJob:
 			return t.resyncFailed(j.ConversationID, detail)
-		case *TermJob, *HubKeysJob:
-			return nil // it is asked again, or another one is
+		case *TermJob, *HubKeysJob, *ConsentJob:
+			return nil // it is asked again, or another one is; what the person has decided holds here all the same
 		case *ProofJob:
 			return t.doubt(j.Instance, j.Claim)
 		}

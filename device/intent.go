@@ -69,7 +69,7 @@ func (t *txn) candidates(account Account, actors []string) ([]string, error) {
 	if err := t.requireAccepted(actors); err != nil {
 		return nil, err
 	}
-	return slices.Clone(actors), nil
+	return slices.Clone(actors), t.acceptAll(actors)
 }
 
 // create makes the group of a new conversation and the job that opens it at the hub.

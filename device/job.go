@@ -9,7 +9,7 @@ import (
 
 // A Job is something the device wants done outside. The set is closed: *OpenJob, *LookupJob, *ClaimJob, *CommitJob, *SendJob,
 // *UploadJob, *KeyPackagesJob, *EventsJob, *ProofJob, *LeaseJob, *DisputeJob,
-// *TermJob, *HubKeysJob, *GroupInfoJob.
+// *TermJob, *HubKeysJob, *GroupInfoJob, *ConsentJob.
 type Job interface {
 	// ID is unique and stays the same when the job is done again; it is the id of POST /commits and POST /messages.
 	ID() string
@@ -144,6 +144,23 @@ type HubKeysJob struct {
 	Instances      []string
 }
 
+// What a ConsentJob says of somebody.
+const (
+	decideAccept  = "accept"
+	decideDelete  = "delete"
+	decideBlock   = "block"
+	decideUnblock = "unblock"
+)
+
+// ConsentJob tells the sidecar what the person has decided: PUT /consents/policy if there is a Policy, else POST /consents. Result: Decided.
+type ConsentJob struct {
+	jobID
+	Policy       Consent
+	Actor        string
+	Conversation string // URL, with accept
+	Decision     string // accept, delete, block or unblock
+}
+
 // ProofJob asks a log what it had at a size, because somebody says it showed them something. If the log as it is known here
 // ([Device.LogHead]) is smaller, its newest checkpoint comes first ([Device.AdvanceLog]). Result: Compared.
 type ProofJob struct {
@@ -166,6 +183,7 @@ func (j *DisputeJob) lane() string     { return "dispute " + j.ConversationID }
 func (j *TermJob) lane() string        { return "term " + j.ConversationID }
 func (j *HubKeysJob) lane() string     { return "hub keys " + j.ConversationID }
 func (j *GroupInfoJob) lane() string   { return "events " + j.ConversationID }
+func (j *ConsentJob) lane() string     { return "consent" }
 func (j *ProofJob) lane() string       { return "proof " + j.Instance }
 
 // jobKinds makes an empty job of each kind.
@@ -183,6 +201,7 @@ var jobKinds = map[string]func() Job{
 	"term":         func() Job { return new(TermJob) },
 	"hub-keys":     func() Job { return new(HubKeysJob) },
 	"group-info":   func() Job { return new(GroupInfoJob) },
+	"consent":      func() Job { return new(ConsentJob) },
 	"proof":        func() Job { return new(ProofJob) },
 }
 
@@ -208,6 +227,8 @@ func kindOf(j Job) string {
 		return "lease"
 	case *DisputeJob:
 		return "dispute"
+	case *ConsentJob:
+		return "consent"
 	case *TermJob:
 		return "term"
 	case *HubKeysJob:

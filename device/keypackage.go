@@ -3,6 +3,7 @@ package device
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -49,7 +50,7 @@ func (d *Device) TopUp(remaining int) error {
 		if err != nil {
 			return err
 		}
-		if err := t.forgetExpired(); err != nil {
+		if err := errors.Join(t.forgetExpired(), t.forgetOldRequests()); err != nil {
 			return err
 		}
 		pending, err := t.hasJob(func(j Job) bool { _, ok := j.(*KeyPackagesJob); return ok })

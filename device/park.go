@@ -277,6 +277,11 @@ func (t *txn) retry(c *conversation, id string, p parkedItem) (*conversation, ve
 			err = t.lookUp(id, v.lookups)
 		}
 		return c, v, err
+	case v.status == asking: // it was accepted when it came
+		if err := t.unpark(id, p.key); err != nil {
+			return c, v, err
+		}
+		return c, v, t.keepRequest(id, p.Item)
 	case v.status == forbidding:
 		return c, v, t.conclude(c, id, p.Item, v) // it keeps its place
 	}

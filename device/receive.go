@@ -32,6 +32,7 @@ const (
 	ignored                  // it had its effect before, or concerns us no more
 	refused                  // never
 	waiting                  // not yet
+	asking                   // a stranger's: the person has to decide
 	forbidding               // the chain cannot be followed over it: the conversation pauses and the item holds its place
 )
 
@@ -94,6 +95,9 @@ func (t *txn) receive(item Incoming) error {
 	c, v, err := t.judge(c, id, m, item, since)
 	if err != nil {
 		return err
+	}
+	if v.status == asking {
+		return t.keepRequest(id, item)
 	}
 	if v.status == waiting || v.status == forbidding {
 		if v, err = t.park(c, id, m, item, since, v); err != nil {
@@ -270,6 +274,9 @@ func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, err
 		return refuse(CodeRejectedForged, "the content names another author than its sender %s", sender.actor), nil
 	}
 	v := verdict{status: accepted}
+	if blocked, err := t.isBlocked(sender.actor); err != nil || blocked {
+		return verdict{status: ignored}, err
+	}
 	if content.shown != nil {
 		v, err = t.shown(c, sender.actor, content.shown)
 	} else {

@@ -76,6 +76,9 @@ func (d *Device) send(x draft, find func(*txn, Account) (*conversation, error)) 
 		if err == nil {
 			err = t.requireAccepted(outline.Expected)
 		}
+		if err == nil {
+			err = t.requireUnblocked(slices.DeleteFunc(slices.Clone(outline.Expected), func(a string) bool { return a == account.Actor }))
+		}
 		if err != nil {
 			return err
 		}

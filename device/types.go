@@ -175,6 +175,7 @@ const (
 	EventConversationCreated EventType = "conversation.created" // by us or by a Welcome
 	EventConversationUpdated EventType = "conversation.updated" // epoch, state or room changed
 	EventConversationPaused  EventType = "conversation.paused"  // Code, Detail
+	EventRequestReceived     EventType = "request.received"     // Actor, a stranger, has opened Conversation and waits to be accepted
 	EventMemberAdded         EventType = "member.added"         // Actor; By
 	EventMemberRemoved       EventType = "member.removed"       // Actor; By
 	EventMemberUnlisted      EventType = "member.unlisted"      // a device of Actor is not in their list any more and still reads: Code, Detail

@@ -88,6 +88,9 @@ func (t *txn) judgeJoin(w *joining, id string, since uint64) (verdict, error) {
 	if err := w.checkAdder(rm, account, members); err != nil {
 		return refuse(CodeNotAllowed, "%v", err), nil
 	}
+	if s, err := t.welcomed(w.item.Actor, account); err != nil || s != accepted {
+		return verdict{status: s}, err
+	}
 	missing, unlogged, err := t.bindLeaves(without(members, account), since)
 	switch {
 	case err != nil:

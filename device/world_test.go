@@ -139,7 +139,20 @@ func (w *world) unlisted(actor string) *person {
 	require.NoError(w.t, in.pin(p, origin))
 	require.NoError(w.t, p.PinHub(in.hubKey.Public().(ed25519.PublicKey)))
 	w.people[actor] = p
+	p.asks(device.FromEverybody)
 	return p
+}
+
+// asks sets what somebody asks of strangers.
+func (p *person) asks(c device.Consent) {
+	require.NoError(p.w.t, p.SetConsent(c))
+	jobs, err := p.Jobs()
+	require.NoError(p.w.t, err)
+	for _, j := range jobs {
+		if _, ok := j.(*device.ConsentJob); ok {
+			require.NoError(p.w.t, p.do(j))
+		}
+	}
 }
 
 func (w *world) enrol(actor string) *person {
@@ -298,6 +311,8 @@ func (p *person) do(j device.Job) error {
 		r := p.w.registerAt(j.Conversation, j.Hub)
 		events := r.events[min(len(r.events), int(j.After)+1):]
 		return p.EventsFetched(j.ID(), events[:min(len(events), 100)])
+	case *device.ConsentJob:
+		return p.Decided(j.ID())
 	case *device.ProofJob:
 		return p.prove(j)
 	case *device.LeaseJob:
