@@ -52,7 +52,7 @@ type discovery struct {
 func (a *Agent) discover(ctx context.Context, instance string) (d discovery, err error) {
 	body, err := a.fetch(ctx, instance+"/.well-known/waxwing")
 	if errors.Is(err, errNotThere) {
-		return d, fmt.Errorf("agent: asking %s: %w", instance, ErrNotCapable)
+		return d, fmt.Errorf("agent: asking %s: %w", instance, errNoDirectory)
 	}
 	if err != nil {
 		return d, err
@@ -67,6 +67,10 @@ func (a *Agent) discover(ctx context.Context, instance string) (d discovery, err
 }
 
 var errNotThere = errors.New("not found")
+
+// errNoDirectory is for an instance that says itself that it has no discovery document. Any other answer may be that of one whose directory is out
+// of order, and is no reason to do without it.
+var errNoDirectory = fmt.Errorf("%w: it has no directory", ErrNotCapable)
 
 // fetch asks for a public document.
 func (a *Agent) fetch(ctx context.Context, u string) ([]byte, error) {
@@ -185,6 +189,9 @@ func (a *Agent) lookup(ctx context.Context, actor string) error {
 	}
 	if !pinned {
 		err := a.pin(ctx, actor)
+		if errors.Is(err, errNoDirectory) {
+			return a.device.NoDirectory(actor)
+		}
 		if errors.Is(err, ErrNotCapable) {
 			return a.device.Unknown(actor)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -199,7 +200,11 @@ func (a *Agent) do(ctx context.Context, j device.Job, before int) error {
 	case *device.CommitJob:
 		return a.commit(ctx, sidecar, j)
 	case *device.SendJob:
-		if err := sidecar.Send(ctx, clientapi.Message{ID: j.ID(), Conversation: j.Conversation, Message: j.Message, To: j.To}); err != nil {
+		send := sidecar.Send
+		if j.Plain {
+			send = sidecar.SendPlain
+		}
+		if err := send(ctx, clientapi.Message{ID: j.ID(), Conversation: j.Conversation, Message: j.Message, To: j.To}); err != nil {
 			return err
 		}
 		return a.device.Sent(j.ID())
@@ -289,13 +294,11 @@ func (a *Agent) claim(ctx context.Context, sidecar *clientapi.Client, j *device.
 		if len(packages[actor]) > 0 {
 			continue
 		}
-		claimed, err := sidecar.Claim(ctx, actor)
+		claimed, err := claimOf(ctx, sidecar, actor, slices.Contains(j.Plain, actor))
 		if _, _, final := verdict(err, 0); err != nil && !final {
 			return err
 		}
-		for _, c := range claimed {
-			packages[actor] = append(packages[actor], device.ClaimedPackage{Device: c.Device, KeyPackage: c.KeyPackage, LastResort: c.LastResort})
-		}
+		packages[actor] = claimed
 	}
 	if err := a.device.Claimed(j.ID(), packages); err != nil {
 		return err
@@ -304,6 +307,22 @@ func (a *Agent) claim(ctx context.Context, sidecar *clientapi.Client, j *device.
 	defer a.mu.Unlock()
 	delete(a.claims, j.Conversation)
 	return nil
+}
+
+// claimOf asks for an actor's packages, at their directory or, if they have none, at their collection.
+func claimOf(ctx context.Context, sidecar *clientapi.Client, actor string, plain bool) (packages []device.ClaimedPackage, err error) {
+	if plain {
+		shown, err := sidecar.PlainClaim(ctx, actor)
+		for _, p := range shown {
+			packages = append(packages, device.ClaimedPackage{KeyPackage: p.KeyPackage})
+		}
+		return packages, err
+	}
+	claimed, err := sidecar.Claim(ctx, actor)
+	for _, c := range claimed {
+		packages = append(packages, device.ClaimedPackage{Device: c.Device, KeyPackage: c.KeyPackage, LastResort: c.LastResort})
+	}
+	return packages, err
 }
 
 func (a *Agent) commit(ctx context.Context, sidecar *clientapi.Client, j *device.CommitJob) error {

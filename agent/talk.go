@@ -89,6 +89,24 @@ func (a *Agent) SendTo(ctx context.Context, actors []string, text string, files 
 	return a.device.SendTo(actors, text, files, key)
 }
 
+// StartPlain is StartConversation of a person who knows that nobody vouches for the keys of who is on an instance without a directory.
+func (a *Agent) StartPlain(ctx context.Context, actors []string) (id string, err error) {
+	if err := a.meet(ctx, actors); err != nil {
+		return "", err
+	}
+	defer a.touch()
+	return a.device.StartPlain(actors)
+}
+
+// SendToPlain is SendTo with the same knowledge.
+func (a *Agent) SendToPlain(ctx context.Context, actors []string, text string, files []device.File, key string) (device.Message, error) {
+	if err := a.meet(ctx, actors); err != nil {
+		return device.Message{}, err
+	}
+	defer a.touch()
+	return a.device.SendToPlain(actors, text, files, key)
+}
+
 // Send sends in a conversation.
 func (a *Agent) Send(id, text string, files []device.File, key string) (device.Message, error) {
 	defer a.touch()

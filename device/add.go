@@ -26,7 +26,7 @@ func (t *txn) workAdd(c *conversation, s *step) (done bool, err error) {
 		case len(s.Actors) == 0:
 			return true, nil
 		}
-		return false, t.claim(c.id, s.Actors)
+		return false, t.claim(c.id, s.Actors, nil)
 	}
 	proposals, added, missing, err := t.checkPackages(c, s)
 	switch {
@@ -55,7 +55,13 @@ func (t *txn) withoutKeys(c *conversation, s *step) (missing []string, err error
 		case unproven:
 			missing = append(missing, actor)
 		case unbound:
-			if err := t.intentFailed(c, []string{actor}, CodeRecipientNotReady, "the directory has no keys for "+actor); err != nil {
+			why := "the directory has no keys for " + actor
+			if plain, err := t.isPlain(actor); err != nil {
+				return nil, err
+			} else if plain {
+				why = "nobody vouches for the keys of " + actor + ", whose instance has no directory: they can be written to in a plain conversation only"
+			}
+			if err := t.intentFailed(c, []string{actor}, CodeRecipientNotReady, why); err != nil {
 				return nil, err
 			}
 			continue
@@ -78,7 +84,7 @@ func (t *txn) lookUp(id string, actors []string) error {
 	return t.addJob(&LookupJob{Actors: actors, For: id})
 }
 
-func (t *txn) claim(id string, actors []string) error {
+func (t *txn) claim(id string, actors, plain []string) error {
 	pending, err := t.hasJob(func(j Job) bool {
 		l, ok := j.(*ClaimJob)
 		return ok && l.Conversation == id
@@ -86,7 +92,7 @@ func (t *txn) claim(id string, actors []string) error {
 	if err != nil || pending {
 		return err
 	}
-	return t.addJob(&ClaimJob{Conversation: id, Actors: actors})
+	return t.addJob(&ClaimJob{Conversation: id, Actors: actors, Plain: plain})
 }
 
 // LookedUp reports that every actor of the job was learned or found unknown.

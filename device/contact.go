@@ -28,6 +28,10 @@ type contactRow struct {
 	First   time.Time `json:"first,omitzero"` // of the first lookup that proved a list, or showed a reset
 	// NotWitnessed is when a lookup last failed for want of witnesses, unless another has succeeded since.
 	NotWitnessed time.Time `json:"not_witnessed,omitzero"`
+	// Plain is when the instance was last found to have no directory, unless something was proven since.
+	Plain time.Time `json:"plain,omitzero"`
+	// PlainKeys are the keys that the actor was met with without a directory, the oldest first.
+	PlainKeys []plainKey `json:"plain_keys,omitempty"`
 }
 
 type contact struct {
@@ -178,7 +182,7 @@ func (t *txn) learned(actor string, c contact, record *keydir.Record) error {
 		if c.record == nil {
 			c.First = t.now
 		}
-		c.Record = record.Marshal()
+		c.Record, c.Plain = record.Marshal(), time.Time{}
 		if err := t.judgeListing(actor, record); err != nil {
 			return err
 		}
@@ -223,7 +227,7 @@ func (t *txn) unproven(actor string) error {
 	if err != nil {
 		return err
 	}
-	c.Checked, c.NotWitnessed = time.Time{}, time.Time{}
+	c.Checked, c.NotWitnessed, c.Plain = time.Time{}, time.Time{}, time.Time{}
 	return t.lookedUp(actor, c)
 }
 
@@ -251,6 +255,11 @@ func (d *Device) Contact(actor string) (result Contact, ok bool, err error) {
 				return err
 			}
 		}
+		if result.State == ContactPlain {
+			for _, k := range c.PlainKeys {
+				result.Devices = append(result.Devices, keydir.DeviceID(k.Key))
+			}
+		}
 		ok = c.Lookup > 0
 		return nil
 	})
@@ -270,6 +279,8 @@ func (c contact) state() ContactState {
 	switch {
 	case c.Lookup == 0:
 		return ContactUnknown
+	case !c.Plain.IsZero():
+		return ContactPlain
 	case c.record == nil || len(c.record.List.Devices) == 0:
 		return ContactNone
 	}

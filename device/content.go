@@ -59,7 +59,10 @@ func (c content) marshal(activityID string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("device: writing a message: %w", err)
 	}
-	extra := map[string]any{"frankingSalt": c.salt}
+	extra := map[string]any{}
+	if c.salt != nil {
+		extra["frankingSalt"] = c.salt
+	}
 	object := map[string]any{
 		"content": htmlOf(c.text),
 		"source":  map[string]string{"mediaType": plainText, "content": c.text},

@@ -64,6 +64,8 @@ type conversationRow struct {
 	Missed *missed `json:"missed,omitempty"`
 	// Authenticator is that of the current epoch.
 	Authenticator []byte `json:"authenticator,omitempty"`
+	// Plain is what a plain conversation has instead of all that has to do with hubs; nil in all others.
+	Plain *plainRow `json:"plain,omitempty"`
 }
 
 // A conversation is a row and its group inside a transaction. What is changed in it counts when it is saved.
@@ -216,6 +218,10 @@ func receiptKey(id string, seq uint64) string { return fmt.Sprintf("%s/%d", id, 
 
 // refresh derives the row from the group and the chain.
 func (c *conversation) refresh() error {
+	if c.Plain != nil {
+		c.refreshPlain()
+		return nil
+	}
 	r, err := c.room()
 	if err != nil {
 		return err
@@ -343,7 +349,7 @@ func (t *txn) outline(id string, row conversationRow) (Conversation, error) {
 	}
 	c := Conversation{
 		ID: id, URL: row.URL, State: row.State, Reason: row.Reason, Created: row.Created,
-		EpochAuthenticator: bytes.Clone(row.Authenticator), Members: members,
+		EpochAuthenticator: bytes.Clone(row.Authenticator), Members: members, Plain: row.Plain != nil,
 	}
 	if len(row.Places) > 0 {
 		c.Epoch = row.Places[0].Epoch

@@ -32,6 +32,7 @@ var (
 	ErrContent             = errors.New("device: not something that can be sent")
 	ErrActor               = errors.New("device: not usable as a member")
 	ErrFile                = errors.New("device: the file is not what the message promised")
+	ErrPlainFile           = errors.New("device: plain conversations carry text only")
 )
 
 // NotReadyError names recipients that have no keys to encrypt to.
@@ -41,6 +42,15 @@ type NotReadyError struct {
 
 func (e *NotReadyError) Error() string {
 	return "device: no keys in the directory for " + strings.Join(e.Actors, ", ")
+}
+
+// PlainOnlyError names people whose instances have no directory: they can be written to in a plain conversation only, and nobody asked for one.
+type PlainOnlyError struct {
+	Actors []string
+}
+
+func (e *PlainOnlyError) Error() string {
+	return "device: nobody vouches for the keys of " + strings.Join(e.Actors, ", ")
 }
 
 // CheckError names the numbered check of spec/conversation.md or spec/receipt.md that failed.

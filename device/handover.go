@@ -262,7 +262,7 @@ func (d *Device) NameHubs(id string) error {
 			return err
 		}
 		c, err := t.mustOpen(id)
-		if err != nil {
+		if err != nil || c.Plain != nil {
 			return err
 		}
 		rm, err := c.room()

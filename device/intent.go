@@ -12,13 +12,18 @@ import (
 
 // StartConversation makes a conversation with the actors (own actor left out) and returns its id. It exists at once; its hub is asked and its
 // members are added by jobs. Actors known to have no keys are named in a NotReadyError; who was never looked up is found out on the way.
+// Who can be met in a plain conversation only is named in a PlainOnlyError.
 func (d *Device) StartConversation(members []string) (id string, err error) {
+	return d.startConversation(members, false)
+}
+
+func (d *Device) startConversation(members []string, plain bool) (id string, err error) {
 	err = d.update(func(t *txn) error {
 		account, err := t.speaker()
 		if err != nil {
 			return err
 		}
-		c, err := t.start(account, members)
+		c, err := t.start(account, members, plain)
 		if err == nil {
 			id = c.id
 		}
@@ -27,10 +32,19 @@ func (d *Device) StartConversation(members []string) (id string, err error) {
 	return id, err
 }
 
-func (t *txn) start(account Account, members []string) (*conversation, error) {
+func (t *txn) start(account Account, members []string, plain bool) (*conversation, error) {
 	members, err := t.candidates(account, members)
 	if err != nil {
 		return nil, err
+	}
+	if are, err := t.plainAmong(members); err != nil || len(are) > 0 {
+		switch {
+		case err != nil:
+			return nil, err
+		case !plain:
+			return nil, &PlainOnlyError{are}
+		}
+		return t.startPlain(account, members)
 	}
 	c, err := t.create(account)
 	if err != nil {
@@ -134,6 +148,9 @@ func (d *Device) AddMembers(id string, actors []string) error {
 		if err != nil {
 			return err
 		}
+		if are, err := t.plainAmong(actors); err != nil || len(are) > 0 && c.Plain == nil {
+			return orElse(err, &PlainOnlyError{are}) // a conversation never becomes another kind
+		}
 		return t.intend(c, step{Kind: stepAdd, Actors: actors})
 	})
 }
@@ -170,6 +187,9 @@ func (t *txn) mayIntend(id string, account Account, check string) (*conversation
 	}
 	if leaving, err := t.isLeaving(id); err != nil || leaving {
 		return nil, orElse(err, ErrLeaving)
+	}
+	if c.Plain != nil {
+		return c, nil // there are no admins
 	}
 	r, err := c.room()
 	if err != nil {

@@ -44,6 +44,7 @@ type ClaimJob struct {
 	jobID
 	Conversation string // id, not URL
 	Actors       []string
+	Plain        []string `json:",omitempty"` // those of Actors for whom it is POST /plain-claims
 }
 
 // CommitJob is POST /commits. Result: Committed or CommitConflict.
@@ -95,7 +96,7 @@ type DisputeJob struct {
 	Dispute        []byte
 }
 
-// SendJob is POST /messages. Result: Sent.
+// SendJob is POST /messages, or if it is Plain POST /plain-messages. Result: Sent.
 type SendJob struct {
 	jobID
 	ConversationID string
@@ -104,6 +105,7 @@ type SendJob struct {
 	To             []string
 	Seq            uint64 // of the Message, in its conversation; 0 if it is none that a person wrote
 	Epoch          uint64 // that it is encrypted in
+	Plain          bool   `json:",omitempty"` // of a plain conversation, which also sends its commits and welcomes in this way
 }
 
 // UploadJob is PUT /blobs/<Hash> of what [Device.Blob] returns. Result: Uploaded.

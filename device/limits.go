@@ -28,6 +28,16 @@ const (
 	maxParkedUnknown = 256      // items for conversations this device is not in
 	parkedFor        = 14 * 24 * time.Hour
 
+	maxPlainDevices = 64               // leaves of a plain conversation
+	maxPlainActor   = 8                // devices of one actor that are added to one at a time
+	maxPlainKeys    = 64               // remembered of an actor
+	maxPlainGroupID = 255              // bytes
+	maxBranches     = 4                // other states of a plain group that are kept
+	maxPlainSent    = 64               // messages of ours whose epoch is remembered
+	branchKept      = 24 * time.Hour   // how long, at the most
+	plainWait       = 10 * time.Minute // for what a message of a plain group needs
+	plainAgain      = 10 * time.Minute // between two groups of one plain conversation
+
 	maxSightings     = 8        // of logs, in one message
 	maxShownNote     = 16 << 10 // bytes of a signed checkpoint that a member shows
 	maxShownEvidence = 48 << 10 // bytes of evidence that a member shows

@@ -269,9 +269,19 @@ func (t *txn) retry(c *conversation, id string, p parkedItem) (*conversation, ve
 	if err != nil {
 		return c, v, err
 	}
+	limit := parkedFor
+	if c != nil && c.Plain != nil && len(v.lookups) == 0 {
+		limit = plainWait
+	}
 	switch {
-	case v.status == waiting && t.now.Sub(p.At) > parkedFor:
-		v = refuse(CodeCannotDecrypt, "what it needs did not come within %v", parkedFor)
+	case v.status == waiting && t.now.Sub(p.At) >= limit:
+		v = refuse(CodeCannotDecrypt, "what it needs did not come within %v", limit)
+		if c != nil && c.Plain != nil {
+			err = t.strayed(c, p.Item.Actor)
+		}
+		if err != nil {
+			return c, v, err
+		}
 	case v.status == waiting:
 		if len(v.lookups) > 0 {
 			err = t.lookUp(id, v.lookups)

@@ -87,6 +87,9 @@ func (t *txn) prune(id string, account Account, actor string, changed bool) erro
 	if err != nil {
 		return err
 	}
+	if conversation.Plain != nil {
+		return t.prunePlain(conversation, account, actor)
+	}
 	r, err := conversation.room()
 	if err != nil {
 		return err

@@ -104,7 +104,11 @@ func (t *txn) advance(c *conversation) error {
 		return nil
 	}
 	for {
-		if err := t.partFirst(c); err != nil {
+		before := t.partFirst
+		if c.Plain != nil {
+			before = t.plainFirst
+		}
+		if err := before(c); err != nil {
 			return err
 		}
 		key, s, ok, err := t.firstStep(c.id)
@@ -130,6 +134,8 @@ func (t *txn) advance(c *conversation) error {
 // work does what can be done of a step and tells whether that was all of it.
 func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 	switch {
+	case c.Plain != nil && c.State != StateLeft:
+		return t.workPlain(c, s)
 	case s.Kind == stepSend && c.State == StateLeft:
 		return true, t.messageFailed(c.id, s.Message, CodeRemoved, "this device is no longer in the conversation")
 	case s.Kind == stepSend && c.Resync != nil && t.now.Sub(c.Resync.Since) < hubPatience:

@@ -81,6 +81,15 @@ func (t *txn) receive(item Incoming) error {
 	if err != nil {
 		return t.emit(Event{Type: EventMessageRefused, Actor: item.Actor, Code: CodeRejectedForged, Detail: err.Error()})
 	}
+	if id == "" {
+		var refused *verdict
+		if id, refused, err = t.nameOf(m); err != nil || refused != nil {
+			if err == nil {
+				err = t.conclude(nil, "", item, *refused)
+			}
+			return err
+		}
+	}
 	c, err := t.open(id)
 	if errors.Is(err, ErrStateLost) {
 		return t.receiveLost(id, m, item)
@@ -138,7 +147,7 @@ func (t *txn) receiveLost(id string, m *mls.Message, item Incoming) error {
 	return err
 }
 
-// address finds out which conversation an item is for, without believing anything else of it.
+// address finds out which conversation an item is for, without believing anything else of it. The id is empty if it has to do with no hub.
 func address(item Incoming) (id string, m *mls.Message, err error) {
 	if len(item.Message) > maxMessage || len(item.Receipt) > maxReceipt || len(item.Conversation) > maxURL {
 		return "", nil, fmt.Errorf("device: an item of %d bytes", len(item.Message))
@@ -148,24 +157,37 @@ func address(item Incoming) (id string, m *mls.Message, err error) {
 	}
 	switch m.WireFormat() {
 	case mls.WireWelcome:
+		if len(item.Receipt) == 0 {
+			return "", m, nil
+		}
 		id, err = conversationOf(item.Conversation)
 		return id, m, err
 	case mls.WirePrivateMessage, mls.WirePublicMessage:
-		if len(m.GroupID()) != groupIDSize {
-			return "", nil, errors.New("device: an item for a group of another make")
+		switch {
+		case len(m.GroupID()) == groupIDSize:
+			return hex.EncodeToString(m.GroupID()), m, nil
+		case isPlainGroupID(m.GroupID()):
+			return "", m, nil
 		}
-		return hex.EncodeToString(m.GroupID()), m, nil
+		return "", nil, fmt.Errorf("device: an item for a group whose id has %d bytes", len(m.GroupID()))
 	}
 	return "", nil, fmt.Errorf("device: an item of wire format %d, which this room does not use", m.WireFormat())
 }
 
 // judge decides on an item as things stand. c is nil if there is no such conversation; a Welcome may bring one about.
 func (t *txn) judge(c *conversation, id string, m *mls.Message, item Incoming, since uint64) (*conversation, verdict, error) {
+	if m.WireFormat() == mls.WireWelcome && len(item.Receipt) == 0 {
+		return t.judgePlainWelcome(c, id, m, item, since)
+	}
 	if m.WireFormat() == mls.WireWelcome {
 		return t.judgeWelcome(c, id, m, item, since)
 	}
 	if c == nil {
 		return nil, verdict{status: waiting}, nil
+	}
+	if c.Plain != nil {
+		v, err := t.judgePlain(c, m, item, since)
+		return c, v, err
 	}
 	if item.Conversation != "" && item.Conversation != c.URL {
 		return c, refuse(CodeRejectedForged, "the item names another conversation than its group's"), nil
@@ -304,7 +326,7 @@ func (t *txn) write(c *conversation, sender leaf, epoch uint64, content content)
 	if err != nil {
 		return err
 	}
-	row.KeysReset = len(changed) > 0
+	row.KeysReset, row.Plain = len(changed) > 0, c.Plain != nil
 	m, err := t.addMessage(row)
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ func (c *conversationRow) renewAt() time.Time {
 		since = c.Renewed
 	}
 	switch {
-	case !c.AwaySince.IsZero():
+	case !c.AwaySince.IsZero() || c.Plain != nil:
 		return time.Time{}
 	case c.Sent >= renewAfterSent:
 		return since

@@ -97,7 +97,7 @@ func (t *txn) active() (ids []string, err error) {
 		if err := json.Unmarshal(value, &row); err != nil {
 			return fmt.Errorf("device: decoding conversation %s: %w", id, err)
 		}
-		if row.hasHub() {
+		if row.goesOn() {
 			ids = append(ids, id)
 		}
 		return nil

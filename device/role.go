@@ -18,6 +18,9 @@ func (d *Device) SetAdmin(id, actor string, admin bool) error {
 		if err != nil {
 			return err
 		}
+		if c.Plain != nil {
+			return failed("P3", "a plain conversation has no admins")
+		}
 		return t.intend(c, step{Kind: stepRole, Actors: []string{actor}, Admin: admin})
 	})
 }

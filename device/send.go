@@ -31,10 +31,15 @@ func (d *Device) Send(id, text string, files []File, clientID string) (m Message
 
 // SendTo is Send to exactly these actors and the own: into the newest conversation that has just these members, or will have once its
 // queue is worked off, else into a new one. The same key finds the same message wherever that went.
+// Who can be written to in a plain conversation only is named in a PlainOnlyError, unless there is one with just these already.
 func (d *Device) SendTo(actors []string, text string, files []File, clientID string) (m Message, err error) {
+	return d.sendTo(actors, text, files, clientID, false)
+}
+
+func (d *Device) sendTo(actors []string, text string, files []File, clientID string, plain bool) (m Message, err error) {
 	to := slices.Sorted(slices.Values(actors))
 	return d.send(draft{to: append([]string{"actors"}, to...), text: text, files: files, clientID: clientID}, func(t *txn, account Account) (*conversation, error) {
-		return t.conversationWith(account, to)
+		return t.conversationWith(account, to, plain)
 	})
 }
 
@@ -79,6 +84,9 @@ func (d *Device) send(x draft, find func(*txn, Account) (*conversation, error)) 
 		if err == nil {
 			err = t.requireUnblocked(slices.DeleteFunc(slices.Clone(outline.Expected), func(a string) bool { return a == account.Actor }))
 		}
+		if err == nil && c.Plain != nil && len(x.files) > 0 {
+			err = ErrPlainFile
+		}
 		if err != nil {
 			return err
 		}
@@ -117,14 +125,18 @@ func (x draft) digest() [32]byte {
 }
 
 // conversationWith finds or starts the conversation of just these actors.
-func (t *txn) conversationWith(account Account, actors []string) (*conversation, error) {
+func (t *txn) conversationWith(account Account, actors []string, plain bool) (*conversation, error) {
+	are, err := t.plainAmong(actors)
+	if err != nil {
+		return nil, err
+	}
 	var found string
 	if err := t.Each(bucketConversation, func(id string, value []byte) error {
 		var row conversationRow
 		if err := json.Unmarshal(value, &row); err != nil {
 			return fmt.Errorf("device: decoding conversation %s: %w", id, err)
 		}
-		if row.State == StateLeft {
+		if row.State == StateLeft || (row.Plain != nil) != (len(are) > 0) {
 			return nil
 		}
 		c, err := t.describe(id, row)
@@ -140,7 +152,7 @@ func (t *txn) conversationWith(account Account, actors []string) (*conversation,
 		return nil, err
 	}
 	if found == "" {
-		return t.start(account, actors)
+		return t.start(account, actors, plain)
 	}
 	return t.mustOpen(found)
 }
@@ -167,7 +179,7 @@ func (t *txn) compose(c *conversation, account Account, x draft) (Message, error
 	s := step{Kind: stepSend}
 	row := messageRow{Message: Message{
 		Conversation: c.id, Sender: account.Actor, Device: account.DeviceID, Mine: true, Time: t.now, Published: t.now,
-		ClientID: x.clientID, Kind: KindText, Text: x.text, State: MessageQueued,
+		ClientID: x.clientID, Kind: KindText, Text: x.text, State: MessageQueued, Plain: c.Plain != nil,
 	}}
 	var err error
 	if row.ID, err = t.uuidIRI(); err != nil {
@@ -278,16 +290,24 @@ func (t *txn) dispatch(c *conversation, self string, seq uint64, content func(sa
 	hash := sha256.Sum256(message)
 	c.Sent++
 	to := c.others(self)
-	if err := t.putRow(bucketSeen, hex.EncodeToString(hash[:]), outgoing{c.id, seq, len(to), c.group.Epoch()}); err != nil {
+	if err := t.putRow(bucketSeen, hex.EncodeToString(hash[:]), outgoing{Conversation: c.id, Seq: seq, To: len(to), Epoch: c.group.Epoch()}); err != nil {
 		return false, err
 	}
 	if len(to) == 0 {
 		return false, nil
 	}
-	return true, t.addJob(&SendJob{ConversationID: c.id, Conversation: c.URL, Message: message, To: to, Seq: seq, Epoch: c.group.Epoch()})
+	j := &SendJob{ConversationID: c.id, Conversation: c.URL, Message: message, To: to, Seq: seq, Epoch: c.group.Epoch()}
+	if c.Plain != nil {
+		j.Plain, j.Conversation = true, contextOf(c.Plain.GroupID)
+		c.Plain.Sent = append(c.Plain.Sent[max(0, len(c.Plain.Sent)+1-maxPlainSent):], sentAt{seq, j.Epoch})
+	}
+	return true, t.addJob(j)
 }
 
 func (t *txn) encrypt(c *conversation, self string, content func(salt []byte, activity string) ([]byte, error)) ([]byte, error) {
+	if c.Plain != nil {
+		return t.encryptPlain(c, content)
+	}
 	salt, err := t.random(saltSize)
 	if err != nil {
 		return nil, err
@@ -314,6 +334,13 @@ func (t *txn) encrypt(c *conversation, self string, content func(salt []byte, ac
 
 // sendFailed gives up a message on its way. What no person wrote, no person misses.
 func (t *txn) sendFailed(j *SendJob, code, detail string) error {
+	if j.Seq == 0 && j.Plain {
+		for _, actor := range j.To {
+			if err := t.tellMissed(j.ConversationID, 0, Missed{Actor: actor, Code: code, Detail: detail}); err != nil {
+				return err
+			}
+		}
+	}
 	if j.Seq == 0 {
 		return nil
 	}

@@ -19,7 +19,9 @@ func (t *txn) fetch(c *conversation) error {
 }
 
 // hasHub tells whether there is something to ask the hub for.
-func (c *conversationRow) hasHub() bool { return c.State != StateLeft && c.State != StateOpening }
+func (c *conversationRow) hasHub() bool { return c.Plain == nil && c.goesOn() }
+
+func (c *conversationRow) goesOn() bool { return c.State != StateLeft && c.State != StateOpening }
 
 // EventsFetched reports what the hub answered to an EventsJob. As long as answers bring something new, the next is asked for.
 func (d *Device) EventsFetched(job string, events []HubEvent) error {
@@ -131,6 +133,9 @@ func (d *Device) Resume(id string) error {
 		c, err := t.mustOpen(id)
 		if err != nil || c.State != StatePaused {
 			return err
+		}
+		if c.Plain != nil {
+			return t.resumePlain(c)
 		}
 		since, err := t.lookups()
 		if err != nil {

@@ -26,6 +26,7 @@ const (
 	ContactUnknown ContactState = "unknown" // never looked up
 	ContactNone    ContactState = "none"    // looked up: no device list, or an empty one
 	ContactReady   ContactState = "ready"   // a proven device list
+	ContactPlain   ContactState = "plain"   // their instance has no directory: nobody vouches for their keys
 )
 
 // Contact is what is known of an actor.
@@ -90,6 +91,8 @@ type Conversation struct {
 	Members            []Member
 	Expected           []string // actors, ascending: the members once all that waits is done
 	Waiting            int      // steps (members to add or remove, messages to encrypt) not yet worked off
+	// Plain is a conversation without a hub, with somebody for whose keys nobody vouches. It stays one.
+	Plain bool
 }
 
 // Member is one actor of a conversation.
@@ -138,6 +141,7 @@ type Message struct {
 	Attachments  []Attachment `json:"attachments,omitempty"`
 	State        MessageState `json:"state"`
 	KeysReset    bool         `json:"keys_reset,omitempty"` // when it came, a reset of the sender's keys was not accepted
+	Plain        bool         `json:"plain,omitempty"`      // of a plain conversation
 	Undelivered  []Missed     `json:"-"`                    // whom a message of ours did not reach
 }
 
@@ -181,6 +185,7 @@ const (
 	EventMemberUnlisted      EventType = "member.unlisted"      // a device of Actor is not in their list any more and still reads: Code, Detail
 	EventMemberFailed        EventType = "member.failed"        // Actor could not be added or removed: Code, Detail
 	EventContactReset        EventType = "contact.reset"        // Actor has new keys that the old ones do not vouch for
+	EventContactPlain        EventType = "contact.plain"        // nobody vouches for the keys that Actor was met with: Code, Detail
 	EventContactWaiting      EventType = "contact.waiting"      // what concerns Actor in Conversation waits: Code, Detail
 	EventDeviceRemoved       EventType = "device.removed"       // this device is not in its account's list any more: Code, Detail
 	EventKeyPackagesRefused  EventType = "key_packages.refused" // Code, Detail
@@ -216,6 +221,8 @@ const (
 	CodeTooLate           = "too_late"
 	CodeNotWitnessed      = "not_witnessed"
 	CodeKeysReset         = "keys_reset"
+	CodePlain             = "plain"
+	CodeBegunAnew         = "begun_anew"
 )
 
 // Event is one entry of the device's history of happenings. Seq is the cursor to ask for more with.

@@ -18,6 +18,7 @@ type outgoing struct {
 	Seq          uint64 `json:"seq"`
 	To           int    `json:"to"` // actors
 	Epoch        uint64 `json:"epoch,omitempty"`
+	Change       bool   `json:"change,omitempty"` // of a plain group: nobody else tells who missed it
 }
 
 // undelivered takes down whom something of ours did not reach, and tells the person. A message that reached nobody has failed.
@@ -27,7 +28,7 @@ func (t *txn) undelivered(item Incoming) error {
 	if err != nil {
 		return err
 	}
-	if known && of.Seq == 0 {
+	if known && of.Seq == 0 && !of.Change {
 		return nil // what no person wrote, no person misses
 	}
 	conversation := of.Conversation
@@ -37,7 +38,8 @@ func (t *txn) undelivered(item Incoming) error {
 		}
 	}
 	var all []Missed
-	if known {
+	written := known && of.Seq != 0
+	if written {
 		if _, err := t.row(bucketMissed, stateKey(of.Conversation, of.Seq), &all); err != nil {
 			return err
 		}
@@ -48,7 +50,7 @@ func (t *txn) undelivered(item Incoming) error {
 			continue
 		}
 		all = append(all, m)
-		if known {
+		if written {
 			if err := t.putRow(bucketMissed, stateKey(of.Conversation, of.Seq), all); err != nil {
 				return err
 			}
@@ -57,7 +59,7 @@ func (t *txn) undelivered(item Incoming) error {
 			return err
 		}
 	}
-	if known && len(all) >= of.To {
+	if written && len(all) >= of.To {
 		last := all[len(all)-1]
 		return t.messageFailed(of.Conversation, of.Seq, last.Code, last.Detail)
 	}

@@ -69,6 +69,9 @@ func (t *txn) wake(id string) error {
 	if !c.PassAt.After(t.now) {
 		c.PassAt = time.Time{} // finish does it
 	}
+	if c.Plain != nil && !c.Plain.LookAt.After(t.now) {
+		c.Plain.LookAt = time.Time{}
+	}
 	if !c.TakeOverAt.IsZero() && !c.TakeOverAt.After(t.now) {
 		if err := t.takeOver(c); err != nil {
 			return err
@@ -103,6 +106,9 @@ func (t *txn) due() (agenda, error) {
 			a.add(id, row.PassAt)
 			a.add(id, row.AskAt)
 			a.add(id, row.TakeOverAt)
+		} else if row.Plain != nil && row.goesOn() {
+			a.add(id, row.PartAt)
+			a.add(id, row.Plain.LookAt)
 		} else if row.State == StateActive {
 			a.add(id, row.PartAt)
 			a.add(id, row.AskAt)

@@ -29,12 +29,13 @@ type world struct {
 	now       time.Time
 	instances map[string]*instance
 	people    map[string]*person
-	packages  map[string]*supply  // by actor
-	blobs     map[string][]byte   // by URL
-	done      map[string]bool     // ids of jobs whose deliveries were made
-	sent      map[string][]string // texts of delivered messages: for whom they were encrypted
-	down      map[string]bool     // origins of hubs that cannot be asked
-	toAll     bool                // messages are delivered to everybody, whether they are members or not
+	packages  map[string]*supply    // by actor
+	blobs     map[string][]byte     // by URL
+	done      map[string]bool       // ids of jobs whose deliveries were made
+	sent      map[string][]string   // texts of delivered messages: for whom they were encrypted
+	down      map[string]bool       // origins of hubs that cannot be asked
+	toAll     bool                  // messages are delivered to everybody, whether they are members or not
+	plain     map[string]*plainPeer // by actor: people on instances without a directory
 }
 
 type instance struct {
@@ -88,6 +89,7 @@ func newWorld(t require.TestingT, seed uint64) *world {
 	return &world{
 		t: t, random: rand.NewChaCha8(s), now: time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC), instances: map[string]*instance{},
 		people: map[string]*person{}, packages: map[string]*supply{}, blobs: map[string][]byte{}, done: map[string]bool{}, sent: map[string][]string{}, down: map[string]bool{},
+		plain: map[string]*plainPeer{},
 	}
 }
 
@@ -250,6 +252,10 @@ func (w *world) quiet() {
 			p.read()
 			p.work()
 		}
+		for _, p := range w.plain {
+			busy = busy || len(p.mail) > 0
+			p.read()
+		}
 		if !busy {
 			return
 		}
@@ -290,7 +296,11 @@ func (p *person) do(j device.Job) error {
 			if p.w.toAll {
 				to = slices.DeleteFunc(p.w.actors(), func(a string) bool { return a == p.actor })
 			}
-			p.w.deliver(to, device.Incoming{Actor: p.actor, Conversation: j.Conversation, Message: j.Message})
+			item := device.Incoming{Actor: p.actor, Conversation: j.Conversation, Message: j.Message}
+			if j.Plain {
+				item.Conversation = "" // it is no URL
+			}
+			p.w.deliver(to, item)
 		}
 		return p.Sent(j.ID())
 	case *device.UploadJob:
@@ -367,11 +377,14 @@ func (p *person) open(j *device.OpenJob) error {
 
 func (p *person) lookUp(actor string) error {
 	origin, _ := originOf(actor)
-	in := p.w.instance(actor).as(p)
 	pinned, size, err := p.LogOf(actor)
 	if err != nil {
 		return err
 	}
+	if !pinned && p.w.isPlain(actor) {
+		return p.NoDirectory(actor)
+	}
+	in := p.w.instance(actor).as(p)
 	if !pinned {
 		if err := in.pin(p, origin); err != nil {
 			return err
@@ -404,6 +417,10 @@ func (w *world) stock(actor string, j *device.KeyPackagesJob) {
 func (w *world) claim(j *device.ClaimJob) map[string][]device.ClaimedPackage {
 	out := map[string][]device.ClaimedPackage{}
 	for _, actor := range j.Actors {
+		if p := w.plain[actor]; p != nil && slices.Contains(j.Plain, actor) {
+			out[actor] = append(out[actor], device.ClaimedPackage{KeyPackage: p.secret.KeyPackage().Marshal()})
+			continue
+		}
 		s, p := w.packages[actor], w.people[actor]
 		if s == nil || p == nil {
 			continue
@@ -421,6 +438,9 @@ func (w *world) claim(j *device.ClaimJob) map[string][]device.ClaimedPackage {
 func (w *world) deliver(to []string, item device.Incoming) {
 	for _, actor := range to {
 		if p, ok := w.people[actor]; ok {
+			p.mail = append(p.mail, item)
+		}
+		if p, ok := w.plain[actor]; ok {
 			p.mail = append(p.mail, item)
 		}
 	}
