@@ -115,6 +115,11 @@ func ParseHandle(handle string) (name, host string, err error) {
 // Resolve finds the actor of a handle by WebFinger (RFC 7033), from the handle's host itself. Somebody whose keys were proven
 // before is known without asking, so that they can be written to while their instance is away.
 func (a *Agent) Resolve(ctx context.Context, handle string) (actor string, err error) {
+	if strings.Contains(handle, "://") { // who has no handle of a common form is shown by their URL, and may be named by it once they are known
+		if _, known, err := a.device.Contact(handle); err == nil && known {
+			return handle, nil
+		}
+	}
 	name, host, err := ParseHandle(handle)
 	if err != nil {
 		return "", err

@@ -106,7 +106,7 @@ func (c *Client) Conversation(ctx context.Context, id string) (x Conversation, e
 
 // Start a conversation.
 func (c *Client) Start(ctx context.Context, to ...string) (x Conversation, err error) {
-	err = c.call(ctx, http.MethodPost, "/conversations", "", Start{to}, &x)
+	err = c.call(ctx, http.MethodPost, "/conversations", "", Start{To: to}, &x)
 	return x, err
 }
 

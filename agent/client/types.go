@@ -37,7 +37,8 @@ type Login struct {
 type Contact struct {
 	Handle  string     `json:"handle"`
 	Actor   string     `json:"actor"`
-	State   string     `json:"state" enum:"ready,none" doc:"ready: has keys that are proven to be in the log of its instance; none: cannot be written to"`
+	State   string     `json:"state" enum:"ready,plain,none" doc:"ready: has keys that are proven to be in the log of its instance; plain: its instance has no directory, so nobody vouches for its keys, if it has any; none: cannot be written to"`
+	Note    string     `json:"note,omitempty" doc:"With plain: what that means, for people"`
 	Devices []string   `json:"devices" doc:"Identifiers of the devices"`
 	Checked *time.Time `json:"checked,omitempty" doc:"Of the newest lookup that proved something"`
 	Resets  int        `json:"resets" doc:"How often the keys were replaced by some that the old ones do not vouch for"`
@@ -97,12 +98,15 @@ type Conversation struct {
 	Members []Member  `json:"members"`
 	Waiting int       `json:"waiting" doc:"Steps that are not done yet: people to add or remove, messages to encrypt"`
 	Epoch   uint64    `json:"epoch"`
+	Plain   bool      `json:"plain,omitempty" doc:"Without a hub, with somebody for whose keys nobody vouches. It stays so"`
+	Note    string    `json:"note,omitempty" doc:"With plain: what is missing, for people"`
 	Safety  string    `json:"safety" doc:"Hex of the epoch authenticator (RFC 9420 section 8.7): the same for all members in one epoch"`
 }
 
 // Start is the body that starts a conversation.
 type Start struct {
-	To []string `json:"to" minItems:"1" maxItems:"255" doc:"Handles" example:"[\"@bob@b.example\"]"`
+	To    []string `json:"to" minItems:"1" maxItems:"255" doc:"Handles" example:"[\"@bob@b.example\"]"`
+	Plain bool     `json:"plain,omitempty" doc:"The person knows that nobody vouches for the keys of those whose instance has no directory. If all have one it changes nothing"`
 }
 
 // Handles is a body that names people.
@@ -120,6 +124,7 @@ type Outgoing struct {
 	To           []string `json:"to,omitempty" maxItems:"255" doc:"Handles; the conversation with exactly these people is found or started"`
 	Conversation string   `json:"conversation,omitempty" maxLength:"128" doc:"Instead of to: id of a conversation"`
 	Text         string   `json:"text" minLength:"1" maxLength:"65536"`
+	Plain        bool     `json:"plain,omitempty" doc:"With to: as when a conversation is started. Only the first message needs it"`
 }
 
 // Attachment is a file of a message.
@@ -145,6 +150,7 @@ type Message struct {
 	Attachments  []Attachment `json:"attachments"`
 	State        string       `json:"state" enum:"received,queued,sending,sent,failed" doc:"sent: the own sidecar has it and will deliver it"`
 	KeysReset    bool         `json:"keys_reset,omitempty" doc:"When it came, a reset of the sender's keys was not accepted: it may be from somebody else"`
+	Plain        bool         `json:"plain,omitempty" doc:"Of a plain conversation"`
 	Undelivered  []Missed     `json:"undelivered,omitempty" doc:"Whom it did not reach, for good"`
 }
 

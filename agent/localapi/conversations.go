@@ -60,7 +60,11 @@ func (s *service) start(ctx context.Context, in *struct{ Body client.Start }) (*
 	if err != nil {
 		return nil, refuse(err)
 	}
-	id, err := s.agent.StartConversation(ctx, actors)
+	begin := s.agent.StartConversation
+	if in.Body.Plain {
+		begin = s.agent.StartPlain
+	}
+	id, err := begin(ctx, actors)
 	if err != nil {
 		return nil, refuse(err)
 	}

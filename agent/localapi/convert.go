@@ -9,6 +9,14 @@ import (
 	"github.com/waxwing-dm/waxwing/device"
 )
 
+// What a person has to know about what is plain.
+const (
+	plainContact = "their instance has no directory: nobody vouches for their keys. The first that are met are believed, and you are told when there are others; " +
+		"their instance, or yours, could give out its own instead and read along"
+	plainConversation = "plain: nobody vouches for the keys of who is on an instance without a directory; nobody keeps the order of changes, " +
+		"so that messages can become unreadable; anybody in it can add others"
+)
+
 func accountOf(a device.Account, needsLogin bool) client.Account {
 	state := "ready"
 	switch {
@@ -25,6 +33,9 @@ func contactOf(c device.Contact, problem string) client.Contact {
 		Handle: agent.HandleOf(c.Actor), Actor: c.Actor, State: string(c.State), Devices: orEmpty(c.Devices), Checked: timeOf(c.Checked), Resets: c.Resets,
 		Changed: c.Changed, Believed: believedOf(c, problem, time.Now()), Proven: c.Moved,
 	}
+	if c.State == device.ContactPlain {
+		out.Note = plainContact
+	}
 	if c.MovedTo != "" {
 		out.MovedTo = agent.HandleOf(c.MovedTo)
 	}
@@ -35,6 +46,9 @@ func conversationOf(c device.Conversation, me string) client.Conversation {
 	out := client.Conversation{
 		ID: c.ID, State: string(c.State), Reason: c.Reason, Created: c.Created, Waiting: c.Waiting, Epoch: c.Epoch,
 		Safety: hex.EncodeToString(c.EpochAuthenticator), Members: []client.Member{},
+	}
+	if out.Plain = c.Plain; c.Plain {
+		out.Note = plainConversation
 	}
 	for _, m := range c.Members {
 		out.Members = append(out.Members, client.Member{
@@ -47,7 +61,7 @@ func conversationOf(c device.Conversation, me string) client.Conversation {
 func messageOf(m device.Message) client.Message {
 	out := client.Message{
 		Seq: m.Seq, ID: m.ID, Conversation: m.Conversation, Sender: agent.HandleOf(m.Sender), Actor: m.Sender, Mine: m.Mine, Time: m.Time,
-		Published: timeOf(m.Published), Kind: string(m.Kind), Text: m.Text, State: string(m.State), KeysReset: m.KeysReset, Attachments: []client.Attachment{},
+		Published: timeOf(m.Published), Kind: string(m.Kind), Text: m.Text, State: string(m.State), KeysReset: m.KeysReset, Plain: m.Plain, Attachments: []client.Attachment{},
 	}
 	for n, a := range m.Attachments {
 		out.Attachments = append(out.Attachments, client.Attachment{N: n, Name: a.Name, MediaType: a.MediaType, Size: a.Size})

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -100,6 +101,7 @@ var answers = []struct {
 	{device.ErrContent, http.StatusUnprocessableEntity, "content_invalid", "that cannot be sent as a message", "send UTF-8 text that is not empty"},
 	{device.ErrActor, http.StatusUnprocessableEntity, "member_invalid", "somebody named cannot be a member here", "name each person once, and not yourself"},
 	{device.ErrFile, http.StatusBadGateway, "file_mismatch", "what came is not the file that the message promised", "ask the sender to send it again"},
+	{device.ErrPlainFile, http.StatusUnprocessableEntity, "plain_file", "a plain conversation carries text only", "send them the text, or a link"},
 	{device.ErrLogKeyChanged, http.StatusConflict, "log_key_changed", "the instance shows another log key than the one this device remembers", "do not go on: ask the instance's admin what happened"},
 	{device.ErrLogSplit, http.StatusConflict, "log_split", "the log of their instance has shown two different histories: no new keys from there are believed any more", "see the proof: waxwing log evidence; ask the instance's admin what happened"},
 	{device.ErrLogUnproven, http.StatusConflict, "log_unproven", "the log of their instance has yet to prove that it shows everybody the same history: no new keys from there are believed until it does", "it is asked again by itself; try later"},
@@ -127,6 +129,7 @@ func refuse(err error) error {
 	var p *problem.Problem
 	var unready *device.NotReadyError
 	var reset *device.KeysResetError
+	var plain *device.PlainOnlyError
 	var unwitnessed *device.NotWitnessedError
 	var check *device.CheckError
 	var unseen *agent.NotVisibleError
@@ -137,6 +140,10 @@ func refuse(err error) error {
 	case errors.As(err, &unready):
 		return failure{problem.New(http.StatusConflict, "recipient_not_ready", "somebody has no device to encrypt to; nothing was sent").
 			With("who", handlesOf(unready.Actors)).With("help", "they have to log in with Waxwing once")}
+	case errors.As(err, &plain):
+		return failure{problem.New(http.StatusConflict, "plain_only",
+			"the instance of %s has no directory, so nobody vouches for their keys: they can be written to in a plain conversation only; nothing was sent", strings.Join(handlesOf(plain.Actors), ", ")).
+			With("who", handlesOf(plain.Actors)).With("help", "to do so knowingly, send it to them with --plain (plain: true)")}
 	case errors.As(err, &reset):
 		who := handlesOf(reset.Actors)
 		return failure{problem.New(http.StatusConflict, "keys_reset",

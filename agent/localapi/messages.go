@@ -59,7 +59,11 @@ func (s *service) send(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, refuse(err)
 	}
-	m, err := s.agent.SendTo(ctx, actors, in.Body.Text, nil, in.Key)
+	sendTo := s.agent.SendTo
+	if in.Body.Plain {
+		sendTo = s.agent.SendToPlain
+	}
+	m, err := sendTo(ctx, actors, in.Body.Text, nil, in.Key)
 	return answer(messageOf(m), err)
 }
 

@@ -16,7 +16,7 @@ func TestCodesAreWrittenDown(t *testing.T) {
 	codes := []string{
 		"host_refused", "origin_refused", "token_in_url", "token_required", "unsupported_media_type", "not_found", "method_not_allowed",
 		"not_visible",
-		"recipient_not_ready", "keys_reset", "not_witnessed", "not_allowed", "login_refused", "login_required", "internal", "request_invalid", "timeout", "not_acceptable",
+		"recipient_not_ready", "keys_reset", "plain_only", device.CodeBegunAnew, "not_witnessed", "not_allowed", "login_refused", "login_required", "internal", "request_invalid", "timeout", "not_acceptable",
 	}
 	for _, a := range answers {
 		require.NotEmpty(t, a.help, a.code)
@@ -25,7 +25,7 @@ func TestCodesAreWrittenDown(t *testing.T) {
 	for _, e := range []device.EventType{
 		device.EventMessageReceived, device.EventMessageState, device.EventMessageWaiting, device.EventMessageRefused, device.EventConversationCreated,
 		device.EventConversationUpdated, device.EventConversationPaused, device.EventMemberAdded, device.EventMemberRemoved, device.EventMemberFailed,
-		device.EventContactReset, device.EventContactWaiting, device.EventKeyPackagesRefused, device.EventAccountAlarm,
+		device.EventContactReset, device.EventContactPlain, device.EventContactWaiting, device.EventKeyPackagesRefused, device.EventAccountAlarm,
 		device.EventLogDiffers, device.EventLogUnproven, device.EventLogProven, device.EventLogSplit,
 		device.EventMemberUnlisted, device.EventDeviceRemoved, device.EventDeliveryFailed,
 	} {

@@ -129,6 +129,8 @@ func printContact(w io.Writer, x client.Contact) error {
 		text = fmt.Sprintf(`%[1]s has new keys, or none, and the old ones do not vouch for that: nothing is sent
 ask them by another way whether it was they, and only then: waxwing contact accept %[1]s --resets %[2]d
 `, plain(x.Handle), x.Resets)
+	case x.State == "plain":
+		text = plain(x.Handle) + " can be written to in a plain conversation only: waxwing send --plain\n" + plain(x.Note) + "\n"
 	case x.State != "ready":
 		text = plain(x.Handle) + " has no device to encrypt to yet\n"
 	}

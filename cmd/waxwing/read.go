@@ -107,6 +107,9 @@ func (r *reader) follow(ctx context.Context) error {
 					return err
 				}
 			}
+			if err := r.plainNews(e); err != nil {
+				return err
+			}
 			if e.Type == "delivery.failed" && e.Conversation == r.id && e.Time.After(r.began) {
 				if err := r.missed(e); err != nil {
 					return err
@@ -154,6 +157,9 @@ func (r *reader) show(m client.Message) error {
 	if m.Mine && m.State != "sent" {
 		note = "  [" + m.State + "]"
 	}
+	if m.Plain {
+		note = "  [plain]" + note
+	}
 	if m.KeysReset {
 		who += " (new keys, not accepted: waxwing contact " + who + ")"
 	}
@@ -178,6 +184,20 @@ func (r *reader) show(m client.Message) error {
 		}
 	}
 	return nil
+}
+
+// plainNews tells what a person in a plain conversation has to know: other keys, and what could not be read.
+func (r *reader) plainNews(e client.Event) error {
+	news := e.Type == "contact.plain" || e.Type == "contact.reset" || e.Conversation == r.id && (e.Type == "conversation.paused" || e.Code == "begun_anew")
+	if !news || !e.Time.After(r.began) {
+		return nil
+	}
+	text := plain(e.Detail)
+	if e.Type == "contact.reset" {
+		text = plain(e.Handle) + " has new keys that the old ones do not vouch for: waxwing contact " + plain(e.Handle)
+	}
+	_, err := fmt.Fprintf(r.warnings, "! %s\n", text)
+	return err
 }
 
 // missed tells of somebody whom something shown before has not reached.

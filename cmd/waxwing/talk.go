@@ -23,17 +23,20 @@ const poll = 200 * time.Millisecond
 
 func (c *cli) send() *cobra.Command {
 	var file string
-	var noWait bool
+	var noWait, unproven bool
 	cmd := &cobra.Command{
 		Use: "send TO [TEXT...]", Short: "Send a message or a file", Args: cobra.MinimumNArgs(1),
 		Long: `TO is a handle, several with commas between them, or the id of a conversation
 (its beginning is enough). Without TEXT and --file, the text is read from
-standard input. The command ends when your instance has taken the message.`,
+standard input. The command ends when your instance has taken the message.
+
+Some instances have encrypted messages and no directory of keys: nobody vouches
+for the keys of their people. The first message to them needs --plain.`,
 		Example: `  waxwing send @bob@elsewhere.example "see you at nine"
   waxwing send @bob@elsewhere.example,@carol@chat.example "both of you"
   waxwing send 4b1f --file map.pdf`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m, err := c.sendOne(cmd, args[0], strings.Join(args[1:], " "), file)
+			m, err := c.sendOne(cmd, args[0], strings.Join(args[1:], " "), file, unproven)
 			if err != nil {
 				return err
 			}
@@ -46,17 +49,18 @@ standard input. The command ends when your instance has taken the message.`,
 				}
 			}
 			return c.print(cmd.OutOrStdout(), m, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "%s (conversation %.8s)\n", m.State, plain(m.Conversation))
+				_, err := fmt.Fprintf(w, "%s (conversation %.8s%s)\n", m.State, plain(m.Conversation), plainly(m.Plain))
 				return err
 			})
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "send this file")
+	cmd.Flags().BoolVar(&unproven, "plain", false, "write to them even if nobody vouches for their keys")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "end as soon as the message is written down on this device")
 	return cmd
 }
 
-func (c *cli) sendOne(cmd *cobra.Command, to, text, file string) (client.Message, error) {
+func (c *cli) sendOne(cmd *cobra.Command, to, text, file string, unproven bool) (client.Message, error) {
 	ctx, agent, key := cmd.Context(), c.dial(), uuid.NewString()
 	if file != "" {
 		if text != "" {
@@ -75,7 +79,7 @@ func (c *cli) sendOne(cmd *cobra.Command, to, text, file string) (client.Message
 		text = strings.TrimSuffix(string(data), "\n")
 	}
 	if strings.Contains(to, "@") {
-		return agent.Send(ctx, key, client.Outgoing{To: strings.Split(to, ","), Text: text})
+		return agent.Send(ctx, key, client.Outgoing{To: strings.Split(to, ","), Text: text, Plain: unproven})
 	}
 	conversation, err := find(ctx, agent, to)
 	if err != nil {
@@ -214,6 +218,9 @@ func find(ctx context.Context, agent *client.Client, what string) (found client.
 			matches = append(matches, c)
 		}
 	}
+	if len(matches) == 0 && strings.Contains(what, "@") {
+		matches = withActors(ctx, agent, list, strings.Split(what, ","))
+	}
 	switch {
 	case len(matches) == 0:
 		return found, errNone
@@ -230,8 +237,29 @@ func find(ctx context.Context, agent *client.Client, what string) (found client.
 	return matches[len(matches)-1], nil
 }
 
+// withActors looks the people up: not everybody's handle can be told from their URL.
+func withActors(ctx context.Context, agent *client.Client, list []client.Conversation, handles []string) (matches []client.Conversation) {
+	var known []string
+	for _, h := range handles {
+		x, err := agent.Contact(ctx, h)
+		if err != nil {
+			return nil
+		}
+		known = append(known, x.Handle)
+	}
+	for _, c := range list {
+		if isWith(c, known) {
+			matches = append(matches, c)
+		}
+	}
+	return matches
+}
+
 // normal is a handle as the agent writes it.
 func normal(handle string) string {
+	if strings.Contains(handle, "://") {
+		return handle
+	}
 	name, host, _ := strings.Cut(strings.TrimPrefix(handle, "@"), "@")
 	return "@" + name + "@" + strings.ToLower(host)
 }
@@ -277,6 +305,14 @@ func (c *cli) conversations() *cobra.Command {
 	}
 }
 
+// plainly is what stands behind everything that is plain.
+func plainly(is bool) string {
+	if is {
+		return ", plain: nobody vouches for all keys"
+	}
+	return ""
+}
+
 func printConversation(w io.Writer, c client.Conversation) error {
 	var who []string
 	for _, m := range c.Members {
@@ -297,6 +333,9 @@ func printConversation(w io.Writer, c client.Conversation) error {
 		state = "  [" + strings.TrimSpace(c.State+" "+plain(c.Reason)) + "]"
 	case c.Reason != "":
 		state = "  [" + plain(c.Reason) + "]"
+	}
+	if c.Plain {
+		state = "  [plain: nobody vouches for all keys]" + state
 	}
 	_, err := fmt.Fprintf(w, "%.8s  %s%s\n", plain(c.ID), strings.Join(who, ", "), state)
 	return err
