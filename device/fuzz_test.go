@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"testing"
 
 	"github.com/waxwing-dm/waxwing/transparency"
@@ -85,6 +86,25 @@ func FuzzOpenBlob(f *testing.F) {
 		a := attachment{Key: make([]byte, blobKeySize), Digest: make([]byte, blobDigestSize), URL: "/" + hex.EncodeToString(name[:]), Size: 1}
 		if _, err := a.open(b); err == nil {
 			t.Fatal("a blob nobody made opens")
+		}
+	})
+}
+
+func FuzzParsePlainContent(f *testing.F) {
+	const sender = "https://e.example/@erin"
+	f.Add([]byte(`{"type":"Create","actor":"https://e.example/@erin","object":{"type":"Note","id":"uri:uuid:1","content":"<p>hi</p>","published":"2026-11-21T08:00:00Z"}}`))
+	f.Add([]byte(`{"type":"Note","content":"x","source":{"mediaType":"text/plain","content":"x"}}`))
+	f.Add([]byte(`{"type":"Acknowledge","object":"uri:uuid:1"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, _, err := parsePlainContent(b, sender)
+		if err != nil {
+			return
+		}
+		if c.actor != sender || len(c.text) > maxText || len(c.id) > maxURL {
+			t.Fatal("a message of another's, or too long")
+		}
+		if _, err := json.Marshal(Message{ID: c.id, Text: c.text, Published: c.published}); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

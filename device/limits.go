@@ -36,7 +36,7 @@ const (
 	maxPlainSent    = 64               // messages of ours whose epoch is remembered
 	branchKept      = 24 * time.Hour   // how long, at the most
 	plainWait       = 10 * time.Minute // for what a message of a plain group needs
-	plainAgain      = 10 * time.Minute // between two groups of one plain conversation
+	plainAgain      = 5 * time.Minute  // between two groups of one plain conversation
 
 	maxSightings     = 8        // of logs, in one message
 	maxShownNote     = 16 << 10 // bytes of a signed checkpoint that a member shows

@@ -179,7 +179,15 @@ func (t *txn) responsible(c *conversation, account Account) (bool, error) {
 
 // strayed notes that a member's program has gone another way: what it writes there cannot be read, nor can it read us. The person is told once.
 func (t *txn) strayed(c *conversation, actor string) error {
-	if c.Plain.Forked != "" || !c.has(actor) || c.State == StateLeft {
+	if !c.has(actor) {
+		return nil
+	}
+	return t.fallApart(c, actor)
+}
+
+// fallApart is strayed for somebody who may not even be in the present group.
+func (t *txn) fallApart(c *conversation, actor string) error {
+	if c.Plain.Forked != "" || c.State == StateLeft {
 		return nil
 	}
 	c.Plain.Forked, c.State, c.queued = actor, StatePaused, true

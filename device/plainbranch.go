@@ -164,12 +164,33 @@ func (t *txn) turnTo(c *conversation, b branch, next *mls.Group, hash [32]byte, 
 	if err := t.notRead(c, b.Epoch, by); err != nil {
 		return err
 	}
-	for i := range again {
-		if _, err := t.queueFirst(c.id, again[len(again)-1-i]); err != nil {
+	if err := t.plainMoved(c, by); err != nil {
+		return err
+	}
+	return t.askAnew(c, again)
+}
+
+// askAnew queues what our commits that do not count were for. Whom one of them added is in a group that only they and we ever had; if their program is
+// plain it takes no Welcome to another of that name.
+func (t *txn) askAnew(c *conversation, steps []step) error {
+	for _, s := range slices.Backward(steps) {
+		if _, err := t.queueFirst(c.id, s); err != nil {
 			return err
 		}
+		if s.Kind != stepAdd {
+			continue
+		}
+		stranded, err := t.plainAmong(s.Actors)
+		if err != nil {
+			return err
+		}
+		for _, actor := range stranded {
+			if err := t.fallApart(c, actor); err != nil {
+				return err
+			}
+		}
 	}
-	return t.plainMoved(c, by)
+	return nil
 }
 
 // notRead tells the person which messages somebody cannot read: they were encrypted after a commit that does not count. They are not encrypted again

@@ -89,6 +89,7 @@ func (t *txn) bindPlainLeaves(leaves []leaf, since uint64) (missing []string, re
 
 // meet notes the keys of plain actors (P5). The first are believed; each that comes later makes its actor a new contact.
 func (t *txn) meet(leaves []leaf) (changed bool, err error) {
+	fresh := map[string]bool{} // who is met for the first time: all their keys of this moment are as good or bad as each other
 	for _, l := range leaves {
 		plain, err := t.isPlain(l.actor)
 		if err != nil {
@@ -104,15 +105,14 @@ func (t *txn) meet(leaves []leaf) (changed bool, err error) {
 		if c.met(l.key) {
 			continue
 		}
-		// What came with the first key, in the same moment, is as good or bad as that.
 		first := len(c.PlainKeys) == 0
-		together := !first && c.Resets == 0 && c.PlainKeys[0].First.Equal(t.now)
 		c.PlainKeys = append(c.PlainKeys[max(0, len(c.PlainKeys)+1-maxPlainKeys):], plainKey{bytes.Clone(l.key), t.now})
 		switch {
 		case first:
+			fresh[l.actor] = true
 			err = t.emit(Event{Type: EventContactPlain, Actor: l.actor, Code: CodePlain,
 				Detail: "nobody vouches for the keys of " + l.actor + ": their instance has no directory, and they are believed because they were the first"})
-		case !together:
+		case !fresh[l.actor]:
 			changed = true
 			err = t.wasReset(l.actor, &c)
 		}

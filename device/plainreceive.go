@@ -153,6 +153,9 @@ func (t *txn) judgePlainCommit(c *conversation, m *mls.Message, item Incoming, s
 	}
 	before := c.group.Clone()
 	next, staged, v, err := t.stagePlain(c, c.group, m, item, since)
+	if err == nil && v.status == waiting && len(v.lookups) == 0 {
+		return t.followLost(c, m, item, v)
+	}
 	if err != nil || v.status != accepted {
 		return v, err
 	}
@@ -170,6 +173,33 @@ func (t *txn) judgePlainCommit(c *conversation, m *mls.Message, item Incoming, s
 		return verdict{}, err
 	}
 	return verdict{status: stepped}, t.plainMoved(c, by)
+}
+
+// followLost goes along with who goes on where nobody else is, to read what they write. otherwise is for what is not of there.
+func (t *txn) followLost(c *conversation, m *mls.Message, item Incoming, otherwise verdict) (verdict, error) {
+	for _, b := range c.lost(m.GroupID()) {
+		g, err := t.loadBranch(c.id, b)
+		if err != nil {
+			return verdict{}, err
+		}
+		saved := g.Clone()
+		p, err := g.Process(m, t.now)
+		staged, ok := p.(*mls.StagedCommit)
+		if err != nil || !ok || leafOf(staged.Committer()).actor != item.Actor || staged.RemovesUs() {
+			continue
+		}
+		if err := g.Apply(staged); err != nil {
+			return verdict{}, fmt.Errorf("device: merging a commit in %s: %w", c.id, err)
+		}
+		if err := t.saveBranch(c.id, b, g, saved); err != nil {
+			return verdict{}, err
+		}
+		i := slices.IndexFunc(c.Plain.Branches, func(x branch) bool { return x.Number == b.Number })
+		c.Plain.Branches[i].Epoch = g.Epoch()
+		c.queued = true // messages may wait for it
+		return verdict{status: accepted}, t.strayedIfPlain(c, item.Actor)
+	}
+	return otherwise, nil
 }
 
 // stagePlain verifies a commit in a copy of a state, holds it to the rules of plain conversations (P3 to P6) and applies it there. What is accepted is
