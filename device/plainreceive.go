@@ -271,8 +271,9 @@ func (t *txn) contest(c *conversation, m *mls.Message, item Incoming, since uint
 	i := slices.IndexFunc(c.Plain.Branches, func(b branch) bool {
 		return !b.Lost && b.Epoch == m.Epoch() && bytes.Equal(b.Group, m.GroupID())
 	})
+	gone := refuse(CodeCannotDecrypt, "a change of members in epoch %d, whose keys are gone", m.Epoch())
 	if i < 0 {
-		return refuse(CodeCannotDecrypt, "a change of members in epoch %d, whose keys are gone", m.Epoch()), nil
+		return t.followLost(c, m, item, gone)
 	}
 	b := c.Plain.Branches[i]
 	g, err := t.loadBranch(c.id, b)
@@ -280,10 +281,10 @@ func (t *txn) contest(c *conversation, m *mls.Message, item Incoming, since uint
 		return verdict{}, err
 	}
 	next, staged, v, err := t.stagePlain(c, g, m, item, since)
+	if err == nil && v.status == waiting && len(v.lookups) == 0 { // it will not become readable
+		return t.followLost(c, m, item, gone)
+	}
 	if err != nil || v.status != accepted {
-		if v.status == waiting && len(v.lookups) == 0 { // it will not become readable
-			v = refuse(CodeCannotDecrypt, "a change of members that cannot be read")
-		}
 		return v, err
 	}
 	by, hash := leafOf(staged.Committer()).actor, sha256.Sum256(item.Message)
