@@ -39,13 +39,14 @@ type Missed struct {
 }
 
 // Outbox keeps the deliveries. Lease hands out at most one delivery of a host, the oldest, if it is due and not handed out
-// already; it is given back by Done, Retry, Aside, Dead or Expire, once that returns nil. Retry is a failure of the host, and the others wait
-// with it, until its time or until Hasten;
+// already; it is given back by one of the others, once that returns nil. Next is Done, and hands out the one behind it, if that is due.
+// Retry is a failure of the host, and the others wait with it, until its time or until Hasten;
 // Aside is one of a delivery that the others of its host do not wait for. Dead and Expire end it and tell its sender whom it has not
 // reached: Dead after the host has answered, Expire after it has not for too long, so that its failures stand.
 type Outbox interface {
 	Lease(ctx context.Context, now time.Time, n int) ([]Delivery, error)
 	Done(ctx context.Context, id int64) error
+	Next(ctx context.Context, id int64, now time.Time) (*Delivery, error)
 	Retry(ctx context.Context, id int64, at time.Time) error
 	Hasten(ctx context.Context, host string, now time.Time) error
 	Aside(ctx context.Context, id int64, at time.Time) error
@@ -61,6 +62,7 @@ const (
 	lastRetry  = time.Hour
 	giveUp     = 14 * 24 * time.Hour // as long as a device keeps what it cannot read yet, and less than its receiver knows it again
 	poll       = time.Second
+	inRow      = 64              // deliveries to one host before others are looked for
 	tryTime    = 5 * time.Minute // for all recipients of a delivery; a host that takes longer must not keep a slot
 )
 
@@ -157,7 +159,7 @@ func (d *Deliverer) Run(ctx context.Context) {
 		for _, x := range due {
 			slots <- struct{}{}
 			flying.Go(func() {
-				d.try(ctx, x)
+				d.tryRow(ctx, x)
 				<-slots
 				d.Wake() // the next one for that host
 			})
@@ -171,25 +173,42 @@ func (d *Deliverer) Run(ctx context.Context) {
 	}
 }
 
-func (d *Deliverer) try(ctx context.Context, x Delivery) {
+// tryRow tries a delivery, and as long as they arrive those behind it: what says that one has arrived hands out the next.
+func (d *Deliverer) tryRow(ctx context.Context, x Delivery) {
+	next := &x
+	for n := 1; next != nil; n++ {
+		next = d.try(ctx, *next, n < inRow)
+	}
+}
+
+func (d *Deliverer) try(ctx context.Context, x Delivery, more bool) (next *Delivery) {
 	end := d.attempt(ctx, x)
+	if end == nil {
+		end = func(keep context.Context) (err error) {
+			if !more || d.draining() || ctx.Err() != nil {
+				return d.outbox.Done(keep, x.ID)
+			}
+			next, err = d.outbox.Next(keep, x.ID, d.now())
+			return err
+		}
+	}
 	keep := context.WithoutCancel(ctx)
 	// What cannot be written down, on a full disk say, must not be sent again and again meanwhile.
 	for wait := firstRetry; ; wait = min(2*wait, time.Minute) {
 		err := end(keep)
 		if err == nil {
-			return
+			return next
 		}
 		d.log.Error("ending a delivery", "error", err)
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-time.After(wait):
 		}
 	}
 }
 
-// attempt tries a delivery and says how that ends. One that has waited too long for a host that failed at its last try is not tried: of
+// attempt tries a delivery and says how that ends; nil: it has arrived. One that has waited too long for a host that failed at its last try is not tried: of
 // all that waits there, only what is still worth something is a probe.
 func (d *Deliverer) attempt(ctx context.Context, x Delivery) func(context.Context) error {
 	if x.Failures > 0 && d.expired(x) && !x.Aside {
@@ -206,7 +225,7 @@ func (d *Deliverer) attempt(ctx context.Context, x Delivery) func(context.Contex
 		d.log.Warn("delivery refused", "host", x.Host, "code", missed[0].Code, "recipients", len(missed))
 		return func(ctx context.Context) error { return d.outbox.Dead(ctx, x, missed) }
 	}
-	return func(ctx context.Context) error { return d.outbox.Done(ctx, x.ID) }
+	return nil
 }
 
 func (d *Deliverer) expired(x Delivery) bool { return d.now().Sub(x.Created) > giveUp }

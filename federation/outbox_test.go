@@ -93,6 +93,27 @@ func (o *outbox) end(e event) error {
 
 func (o *outbox) Done(_ context.Context, id int64) error { return o.end(event{id: id, what: "done"}) }
 
+func (o *outbox) Next(ctx context.Context, id int64, now time.Time) (*federation.Delivery, error) {
+	o.mu.Lock()
+	host := ""
+	if i := slices.IndexFunc(o.waits, func(d federation.Delivery) bool { return d.ID == id }); i >= 0 {
+		host = o.waits[i].Host
+	}
+	o.mu.Unlock()
+	if err := o.Done(ctx, id); err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := slices.IndexFunc(o.waits, func(d federation.Delivery) bool { return d.Host == host })
+	if i < 0 || o.leased[o.waits[i].ID] || o.due[o.waits[i].ID].After(now) {
+		return nil, nil
+	}
+	next := o.waits[i]
+	o.leased[next.ID] = true
+	return &next, nil
+}
+
 func (o *outbox) Retry(_ context.Context, id int64, at time.Time) error {
 	return o.end(event{id: id, what: "retry", at: at})
 }

@@ -201,6 +201,7 @@ func (s *Sidecar) erase(ctx context.Context, e store.Erasure) error {
 func (s *Sidecar) forget(ctx context.Context, actor string) error {
 	s.speaking.Lock()
 	err := s.store.Erasures.Forget(ctx, actor)
+	s.signers.forget()
 	s.speaking.Unlock()
 	if err != nil {
 		return err

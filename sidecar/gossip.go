@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/waxwing-dm/waxwing/transparency"
@@ -8,15 +9,36 @@ import (
 
 // seen is what goes with each request to another instance: how far this log is served, and what was cosigned here of theirs.
 func (s *Sidecar) seen(ctx context.Context, instance string) (all []transparency.Sighting) {
-	if note, err := s.log.Checkpoint(); err == nil {
-		if c, err := transparency.OpenCheckpoint(note, s.log.Verifier()); err == nil {
-			all = append(all, transparency.Sighting{Origin: transparency.OriginHash(c.Origin), Size: c.Size, Root: c.Root})
-		}
+	if ours, ok := s.seenOfOwn(); ok {
+		all = append(all, ours)
 	}
 	if theirs, ok := s.witness.Seen(ctx, instance); ok {
 		all = append(all, theirs)
 	}
 	return all
+}
+
+// sighted is what a checkpoint of the own log says, kept: it goes with every request, and to open it is to verify a signature.
+type sighted struct {
+	note     []byte
+	sighting transparency.Sighting
+}
+
+func (s *Sidecar) seenOfOwn() (transparency.Sighting, bool) {
+	note, err := s.log.Checkpoint()
+	if err != nil {
+		return transparency.Sighting{}, false
+	}
+	if before := s.sighted.Load(); before != nil && bytes.Equal(before.note, note) {
+		return before.sighting, true
+	}
+	c, err := transparency.OpenCheckpoint(note, s.log.Verifier())
+	if err != nil {
+		return transparency.Sighting{}, false
+	}
+	now := &sighted{note, transparency.Sighting{Origin: transparency.OriginHash(c.Origin), Size: c.Size, Root: c.Root}}
+	s.sighted.Store(now)
+	return now.sighting, true
 }
 
 // heard takes what a request of another instance brought, whose signature has held.

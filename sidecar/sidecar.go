@@ -21,6 +21,8 @@ package sidecar
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -81,6 +83,8 @@ type Sidecar struct {
 	http      *safehttp.Client
 	notify    *notifier
 	limit     budgets
+	signers   signers
+	sighted   atomic.Pointer[sighted]
 	connected *connections
 	refusals  refusals
 	calls     atomic.Int64 // that are being answered
@@ -240,6 +244,39 @@ func (s *Sidecar) signerOf(ctx context.Context, actor string) (federation.Signer
 	if err != nil {
 		return federation.Signer{}, err
 	}
-	key, err := parseRSA(account.RSAKey)
+	key, err := s.signers.parse(account.RSAKey)
 	return federation.Signer{Actor: actor, Key: key}, err
+}
+
+// signers keeps some keys in the form that signs: to parse one takes as long as all else that a delivery computes.
+type signers struct {
+	mu   sync.Mutex
+	keys map[[32]byte]*rsa.PrivateKey // by the hash of what was parsed
+}
+
+const maxSigners = 1000
+
+func (k *signers) parse(der []byte) (*rsa.PrivateKey, error) {
+	hash := sha256.Sum256(der)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if key, ok := k.keys[hash]; ok {
+		return key, nil
+	}
+	key, err := parseRSA(der)
+	if err != nil {
+		return nil, err
+	}
+	if k.keys == nil || len(k.keys) >= maxSigners {
+		k.keys = map[[32]byte]*rsa.PrivateKey{}
+	}
+	k.keys[hash] = key
+	return key, nil
+}
+
+// forget drops them all; those that are needed are parsed anew.
+func (k *signers) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.keys = nil
 }

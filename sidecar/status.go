@@ -184,6 +184,11 @@ func (o observed) Done(ctx context.Context, id int64) error {
 	return o.tell("delivered", o.Outbox.Done(ctx, id))
 }
 
+func (o observed) Next(ctx context.Context, id int64, now time.Time) (*federation.Delivery, error) {
+	next, err := o.Outbox.Next(ctx, id, now)
+	return next, o.tell("delivered", err)
+}
+
 func (o observed) Retry(ctx context.Context, id int64, at time.Time) error {
 	return o.tell("retried", o.Outbox.Retry(ctx, id, at))
 }

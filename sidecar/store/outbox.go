@@ -90,13 +90,13 @@ func weigh(tx *sql.Tx, host, sender string, bytes int) error {
 	return nil
 }
 
-const dueHeads = `SELECT o.id, o.host, o.sender, o.recipients, l.failures, o.created, o.lane <> o.host, o.body FROM (
+const dueHeads = `SELECT o.id, l.failures, o.lane <> o.host FROM (
 		SELECT lane, due, failures FROM outbox_lane WHERE due <= ?1 UNION ALL
 		SELECT lane, due, failures FROM outbox_lane WHERE due > ?2 ORDER BY due LIMIT ?3) l
 	JOIN outbox o ON o.id = (SELECT id FROM outbox WHERE lane = l.lane AND dead IS NULL ORDER BY id LIMIT 1)`
 
 // Lease hands out at most n deliveries that are due, one of a lane, none that is handed out already. Each is given back by
-// Done, Retry, Aside, Dead or Expire.
+// Done, Next, Retry, Aside, Dead or Expire.
 func (o Outbox) Lease(ctx context.Context, now time.Time, n int) (due []federation.Delivery, err error) {
 	if n <= 0 {
 		return nil, nil
@@ -105,25 +105,22 @@ func (o Outbox) Lease(ctx context.Context, now time.Time, n int) (due []federati
 	defer o.leased.mu.Unlock()
 	err = o.db.View(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query(dueHeads, now.UnixMilli(), now.Add(wrongClock).UnixMilli(), n+len(o.leased.ids))
-		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
+		if err := sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var d federation.Delivery
-			var recipients string
-			var created int64
-			if len(due) == n {
-				return nil
-			}
-			if err := rows.Scan(&d.ID, &d.Host, &d.Sender, &recipients, &d.Failures, &created, &d.Aside, &d.Body); err != nil {
-				return err
-			}
-			d.Created = time.UnixMilli(created)
-			if err := json.Unmarshal([]byte(recipients), &d.Recipients); err != nil {
-				return err
-			}
-			if !o.leased.ids[d.ID] {
+			err := rows.Scan(&d.ID, &d.Failures, &d.Aside)
+			if !o.leased.ids[d.ID] && len(due) < n {
 				due = append(due, d)
 			}
-			return nil
-		})
+			return err
+		}); err != nil {
+			return err
+		}
+		for i := range due {
+			if err := read(tx, &due[i]); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store: looking for deliveries: %w", err)
@@ -134,6 +131,18 @@ func (o Outbox) Lease(ctx context.Context, now time.Time, n int) (due []federati
 	return due, nil
 }
 
+// read fills in all of a delivery but its failures, which are its lane's.
+func read(tx *sql.Tx, d *federation.Delivery) error {
+	var recipients string
+	var created int64
+	if err := tx.QueryRow("SELECT host, sender, recipients, created, body FROM outbox WHERE id = ?", d.ID).
+		Scan(&d.Host, &d.Sender, &recipients, &created, &d.Body); err != nil {
+		return err
+	}
+	d.Created = time.UnixMilli(created)
+	return json.Unmarshal([]byte(recipients), &d.Recipients)
+}
+
 // Done removes a delivery that has arrived.
 func (o Outbox) Done(ctx context.Context, id int64) error {
 	return o.end(ctx, id, func(tx *sql.Tx, x waiting) error {
@@ -142,6 +151,40 @@ func (o Outbox) Done(ctx context.Context, id int64) error {
 		}
 		return x.leave(tx, true)
 	})
+}
+
+// Next is Done, and hands out the delivery that is at the head of the lane then, if it is due; nil if not.
+func (o Outbox) Next(ctx context.Context, id int64, now time.Time) (next *federation.Delivery, err error) {
+	err = o.end(ctx, id, func(tx *sql.Tx, x waiting) error {
+		if _, err := tx.Exec("DELETE FROM outbox WHERE id = ?", id); err != nil {
+			return err
+		}
+		if err := x.leave(tx, true); err != nil {
+			return err
+		}
+		var d federation.Delivery
+		var due int64
+		more, err := sqlite.One(tx.QueryRow(`SELECT l.due, (SELECT id FROM outbox WHERE lane = l.lane AND dead IS NULL ORDER BY id LIMIT 1)
+			FROM outbox_lane l WHERE l.lane = ?`, x.lane), &due, &d.ID)
+		if err != nil || !more || due > now.UnixMilli() && due <= now.Add(wrongClock).UnixMilli() {
+			return err
+		}
+		if err := read(tx, &d); err != nil {
+			return err
+		}
+		o.leased.mu.Lock()
+		o.leased.ids[d.ID] = true // before anybody else can see that it is the head
+		o.leased.mu.Unlock()
+		next = &d
+		return nil
+	})
+	if err != nil && next != nil {
+		o.leased.mu.Lock()
+		delete(o.leased.ids, next.ID)
+		o.leased.mu.Unlock()
+		return nil, err
+	}
+	return next, err
 }
 
 // Retry lets a delivery, and with it its lane, wait until a time.

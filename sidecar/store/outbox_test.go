@@ -148,3 +148,40 @@ func TestDeliveryThatCannotBeEndedStaysLeased(t *testing.T) {
 	require.Empty(t, again)
 	require.NoError(t, s.Outbox.Done(ctx, due[0].ID))
 }
+
+// TestNext: what says that one has arrived hands out the one behind it, and to nobody else.
+func TestNext(t *testing.T) {
+	s, _ := fresh(t)
+	send := func(i int, host string, at time.Time) {
+		_, err := s.Sent.Record(ctx, store.Sending{Actor: alice, ID: fmt.Sprint(i), BodyHash: []byte("h"), Answer: []byte("a"), At: at.UnixMilli(),
+			Deliveries: []federation.Delivery{{Host: host, Sender: alice, Recipients: []string{"r"}, Body: fmt.Append(nil, i)}}})
+		require.NoError(t, err)
+	}
+	lease := func(at time.Time) (bodies string) {
+		due, err := s.Outbox.Lease(ctx, at, 10)
+		require.NoError(t, err)
+		for _, d := range due {
+			bodies += string(d.Body)
+		}
+		return bodies
+	}
+	send(0, "b.test", now)
+	send(1, "b.test", now)
+	send(2, "c.test", now)
+	send(3, "b.test", now.Add(time.Hour))
+	due, err := s.Outbox.Lease(ctx, now, 1)
+	require.NoError(t, err)
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err = s.Outbox.Next(gone, due[0].ID, now)
+	require.Error(t, err)
+	require.Equal(t, "2", lease(now), "what cannot be ended holds its lane")
+	next, err := s.Outbox.Next(ctx, due[0].ID, now)
+	require.NoError(t, err)
+	require.Equal(t, []any{"b.test", "1", []string{"r"}, now, 0}, []any{next.Host, string(next.Body), next.Recipients, next.Created, next.Failures})
+	require.Empty(t, lease(now), "it is handed out")
+	last, err := s.Outbox.Next(ctx, next.ID, now)
+	require.NoError(t, err)
+	require.Nil(t, last, "it is not due")
+	require.Equal(t, "3", lease(now.Add(time.Hour)))
+}
