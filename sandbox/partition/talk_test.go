@@ -50,7 +50,20 @@ type talk struct {
 	said     []utterance
 	changes  int // of membership
 	refused  []string
-	followed map[string][]uint64 // cursors of the events that somebody who follows has been shown, by name
+	followed map[string]*following  // by name
+	read     map[[2]string]*reading // by name and room
+}
+
+// following is what somebody who follows has been shown.
+type following struct {
+	cursors []uint64
+	told    []string // texts of messages
+}
+
+// reading is how far somebody's messages of a room have been read.
+type reading struct {
+	texts []string
+	after uint64
 }
 
 const (
@@ -71,7 +84,7 @@ func (k *talk) round(ctx context.Context, seed uint64) {
 				k.turn(r.name, rng)
 				select {
 				case <-ctx.Done():
-				case <-time.After(time.Duration(rng.Int64N(int64(4 * breath)))):
+				case <-time.After(time.Duration(rng.Int64N(int64(2 * *pause)))):
 				}
 			}
 		})
@@ -171,22 +184,33 @@ func (k *talk) insist(call func(context.Context) error) error {
 
 // follow reads somebody's events as an app would, with a new connection whenever one breaks, until the context ends.
 func (k *talk) follow(ctx context.Context, who string) {
+	shown := k.followed[who]
 	var cursor uint64
 	for ctx.Err() == nil {
 		_ = k.w.people[who].Follow(ctx, cursor, func(e client.Event) error {
 			k.mu.Lock()
 			defer k.mu.Unlock()
 			cursor = e.Cursor
-			k.followed[who] = append(k.followed[who], cursor)
+			shown.take(e)
 			return nil
 		})
 		time.Sleep(breath)
 	}
 }
 
-// look asks an agent for all it has.
-func (k *talk) look(who string) (v view, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+func (f *following) take(e client.Event) {
+	f.cursors = append(f.cursors, e.Cursor)
+	if e.Type == "message.received" && e.Message != nil {
+		f.told = append(f.told, e.Message.Text)
+	}
+}
+
+// lookTime is for all calls that it takes to see what an agent has.
+const lookTime = 20 * time.Second
+
+// look asks an agent for what it has. Unless it is to be all, what was read before is not read again.
+func (k *talk) look(who string, all bool) (v view, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
 	defer cancel()
 	v = view{conversations: map[string]standing{}, texts: map[string][]string{}}
 	for _, r := range k.rooms {
@@ -198,11 +222,20 @@ func (k *talk) look(who string) (v view, err error) {
 			return v, err
 		}
 		v.conversations[r.id] = standing{c.State, c.Epoch, c.Safety, handles(c), c.Waiting}
-		if v.texts[r.id], err = k.texts(ctx, who, r.id); err != nil {
+		if v.texts[r.id], err = k.texts(ctx, who, r.id, all); err != nil {
 			return v, err
 		}
 	}
-	return v, k.events(ctx, who, &v)
+	k.mu.Lock()
+	shown := following{slices.Clone(k.followed[who].cursors), slices.Clone(k.followed[who].told)}
+	k.mu.Unlock()
+	v.followed, v.events, v.told = shown.cursors, shown.cursors, shown.told
+	if !all {
+		return v, nil
+	}
+	again, err := k.events(ctx, who)
+	v.events, v.told = again.cursors, again.told
+	return v, err
 }
 
 func isUnknown(err error) bool {
@@ -219,56 +252,59 @@ func handles(c client.Conversation) string {
 	return strings.Join(list, " ")
 }
 
-func (k *talk) texts(ctx context.Context, who, id string) (texts []string, err error) {
-	for after := uint64(0); ; {
-		page, err := k.w.people[who].Messages(ctx, id, after, client.MaxPage)
+func (k *talk) texts(ctx context.Context, who, id string, all bool) (texts []string, err error) {
+	k.mu.Lock()
+	before := k.read[[2]string{who, id}]
+	if before == nil || all {
+		before = new(reading)
+	}
+	k.mu.Unlock()
+	for r := *before; ; {
+		page, err := k.w.people[who].Messages(ctx, id, r.after, client.MaxPage)
 		if err != nil {
 			return nil, err
 		}
 		for _, m := range page.Messages {
-			texts = append(texts, m.Text)
+			r.texts = append(r.texts[:len(r.texts):len(r.texts)], m.Text)
+			r.after = m.Seq
 		}
 		if len(page.Messages) < client.MaxPage {
-			return texts, nil
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.read[[2]string{who, id}] = &r
+			return r.texts, nil
 		}
-		after = page.Next
 	}
 }
 
 // quiet is how long nothing comes at the end of a list of events.
-const quiet = 300 * time.Millisecond
+const quiet = time.Second
 
 // events reads all events there are.
-func (k *talk) events(ctx context.Context, who string, v *view) error {
+func (k *talk) events(ctx context.Context, who string) (shown following, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	idle := time.AfterFunc(quiet*3, cancel)
+	idle := time.AfterFunc(3*quiet, cancel)
 	defer idle.Stop()
-	err := k.w.people[who].Follow(ctx, 0, func(e client.Event) error {
+	err = k.w.people[who].Follow(ctx, 0, func(e client.Event) error {
 		idle.Reset(quiet)
-		v.events = append(v.events, e.Cursor)
-		if e.Type == "message.received" && e.Message != nil {
-			v.told = append(v.told, e.Message.Text)
-		}
+		shown.take(e)
 		return nil
 	})
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	v.followed = slices.Clone(k.followed[who])
-	if !errors.Is(err, context.Canceled) {
-		return err
+	if errors.Is(err, context.Canceled) {
+		err = nil
 	}
-	return nil
+	return shown, err
 }
 
 // faults is what keeps the instances from having converged.
-func (k *talk) faults() (faults []string, views map[string]view) {
+func (k *talk) faults(everything bool) (faults []string, views map[string]view) {
 	views = map[string]view{}
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for _, r := range residents {
 		all.Go(func() {
-			v, err := k.look(r.name)
+			v, err := k.look(r.name, everything)
 			mu.Lock()
 			defer mu.Unlock()
 			views[r.name] = v
