@@ -123,9 +123,50 @@ func note(actor, conversation string, messageHash []byte, missed []federation.Mi
 	return Item{Sender: actor, Conversation: conversation, Undelivered: text, Received: at}
 }
 
+// maxCursor is more than any mailbox counts, and JSON can carry it.
+const maxCursor = 1 << 52
+
+// isBehind tells that a device has read further than its mailbox has counted: the folder came from a backup.
+func isBehind(tx *sql.Tx, actor, device string, known uint64) (bool, error) {
+	var cursor uint64
+	here, err := sqlite.One(tx.QueryRow("SELECT cursor FROM device WHERE actor = ? AND device = ?", actor, device), &cursor)
+	return here && cursor < known && known <= maxCursor, err
+}
+
+// catchUp counts on from what the device knows. What waits is moved behind that: some of it may have come since the backup.
+func (m Mailboxes) catchUp(ctx context.Context, actor, device string, known uint64) error {
+	return m.db.Update(ctx, func(tx *sql.Tx) error {
+		behind, err := isBehind(tx, actor, device, known)
+		if err != nil || !behind {
+			return err
+		}
+		if _, err := tx.Exec("UPDATE mailbox SET cursor = cursor + ? WHERE actor = ? AND device = ?", int64(known), actor, device); err != nil {
+			return err
+		}
+		_, err = tx.Exec("UPDATE device SET cursor = cursor + ? WHERE actor = ? AND device = ?", int64(known), actor, device)
+		return err
+	})
+}
+
 // Read lists a device's items after a cursor, ascending: at most limit, and no more after maxBytes of what they take.
 func (m Mailboxes) Read(ctx context.Context, actor, device string, after uint64, limit, maxBytes int) (items []Item, err error) {
+	items, behind, err := m.read(ctx, actor, device, after, limit, maxBytes)
+	if err == nil && behind {
+		if err = m.catchUp(ctx, actor, device, after); err == nil {
+			items, _, err = m.read(ctx, actor, device, after, limit, maxBytes)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: reading a mailbox: %w", err)
+	}
+	return items, nil
+}
+
+func (m Mailboxes) read(ctx context.Context, actor, device string, after uint64, limit, maxBytes int) (items []Item, behind bool, err error) {
 	err = m.db.View(ctx, func(tx *sql.Tx) error {
+		if behind, err = isBehind(tx, actor, device, after); err != nil || behind {
+			return err
+		}
 		rows, err := tx.Query(`SELECT cursor, activity, sender, conversation, message, receipt, received, undelivered FROM mailbox
 			WHERE actor = ? AND device = ? AND cursor > ? ORDER BY cursor LIMIT ?`, actor, device, int64(after), limit)
 		size := 0
@@ -143,15 +184,15 @@ func (m Mailboxes) Read(ctx context.Context, actor, device string, after uint64,
 			return nil
 		})
 	})
-	if err != nil {
-		return nil, fmt.Errorf("store: reading a mailbox: %w", err)
-	}
-	return items, nil
+	return items, behind, err
 }
 
-// Delete removes a device's items up to a cursor, and that one.
+// Delete removes a device's items up to a cursor, and that one. Nothing is removed that the device cannot have read.
 func (m Mailboxes) Delete(ctx context.Context, actor, device string, upto uint64) error {
 	err := m.db.Update(ctx, func(tx *sql.Tx) error {
+		if behind, err := isBehind(tx, actor, device, upto); err != nil || behind {
+			return err
+		}
 		var freed int64
 		if err := tx.QueryRow("SELECT coalesce(sum(size), 0) FROM mailbox WHERE actor = ? AND device = ? AND cursor <= ?",
 			actor, device, int64(upto)).Scan(&freed); err != nil {

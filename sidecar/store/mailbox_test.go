@@ -12,6 +12,39 @@ import (
 	"github.com/waxwing-dm/waxwing/sidecar/store"
 )
 
+// TestMailboxFromABackup: a device that has read further than the mailbox counts misses nothing that comes.
+func TestMailboxFromABackup(t *testing.T) {
+	s, _ := fresh(t)
+	arrive := func(activity string) {
+		hash := sha256.Sum256([]byte(activity))
+		_, err := s.Mailboxes.Accept(ctx, store.Arrival{Activity: activity, BodyHash: hash[:], At: now.UnixMilli(), Drops: []store.Drop{
+			{Actor: alice, Item: store.Item{Activity: activity, Sender: bob, Conversation: "c", Message: []byte(activity)}},
+		}})
+		require.NoError(t, err)
+	}
+	read := func(after uint64) (got []string) {
+		items, err := s.Mailboxes.Read(ctx, alice, "one", after, 10, 1<<20)
+		require.NoError(t, err)
+		for _, i := range items {
+			require.Greater(t, i.Cursor, after)
+			got = append(got, i.Activity)
+			after = i.Cursor
+		}
+		return got
+	}
+	arrive("before")
+	arrive("since")
+	require.NoError(t, s.Mailboxes.Delete(ctx, alice, "one", 40), "what the device has read is not what is there")
+	require.Equal(t, []string{"before", "since"}, read(40))
+	require.Equal(t, []string{"since"}, read(41))
+	arrive("later")
+	require.Equal(t, []string{"later"}, read(42))
+	require.NoError(t, s.Mailboxes.Delete(ctx, alice, "one", 42))
+	require.Equal(t, []string{"later"}, read(0))
+	require.Empty(t, read(1<<60))
+	require.Equal(t, []string{"later"}, read(0), "no number moves it out of reach")
+}
+
 func TestMailbox(t *testing.T) {
 	s, dir := fresh(t)
 	hash := sha256.Sum256([]byte("body"))
