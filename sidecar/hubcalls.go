@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/waxwing-dm/waxwing/federation"
@@ -55,6 +56,7 @@ func (s *Sidecar) submit(ctx context.Context, instance string, groupID []byte, c
 		return nil, err
 	}
 	if instance == s.instance {
+		submission.Others = s.otherInstances(c.To)
 		return s.hub.Submit(ctx, groupID, submission)
 	}
 	var granted clientapi.Committed
@@ -66,6 +68,16 @@ func (s *Sidecar) submit(ctx context.Context, instance string, groupID []byte, c
 	}
 	s.mirrorOf(ctx, instance, groupID, hub.Event{Receipt: granted.Receipt, Commit: c.Commit})
 	return granted.Receipt, nil
+}
+
+// otherInstances are those of actors, each once.
+func (s *Sidecar) otherInstances(actors []string) (all []string) {
+	for _, actor := range actors {
+		if instance, err := federation.Origin(actor); err == nil && instance != s.instance && !slices.Contains(all, instance) {
+			all = append(all, instance)
+		}
+	}
+	return all
 }
 
 // events is GET /events, from the hub wherever it is, or else from the mirror.

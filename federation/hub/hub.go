@@ -123,6 +123,12 @@ type Submission struct {
 	Move      *Move
 	Despite   [32]byte // hash of a claim that the submitter found wrong
 	From      string   // origin of the instance that brings it
+	Others    []string // instances that may have the chain, too, where who brings it says so
+}
+
+// mirrors are the instances to ask for what a backup has forgotten.
+func (s Submission) mirrors() []string {
+	return append([]string{s.From}, s.Others[:min(len(s.Others), askWriters)]...)
 }
 
 // Place is a receipt in a chain.
@@ -157,7 +163,7 @@ func (h *Hub) Submit(ctx context.Context, groupID []byte, s Submission) ([]byte,
 }
 
 func (h *Hub) try(ctx context.Context, groupID []byte, s Submission) ([]byte, error) {
-	state, err := h.current(ctx, groupID)
+	state, err := h.current(ctx, groupID, s.mirrors()...)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +229,7 @@ func (h *Hub) place(ctx context.Context, groupID []byte, state State, s Submissi
 		return state, nil
 	}
 	if s.Place.Seq > state.Seq || s.Term > state.Term {
-		after, err := h.catchUp(ctx, groupID, state, s.From)
+		after, err := h.catchUp(ctx, groupID, state, s.mirrors())
 		if err != nil {
 			return state, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,12 +21,13 @@ const (
 // Ask reads what another instance has of a conversation after a seq. What it says is checked.
 type Ask func(ctx context.Context, instance string, groupID []byte, after uint64) ([]Event, error)
 
-// current reads a register. The first time after a start, it asks who wrote to it what a backup may have forgotten (B1).
-func (h *Hub) current(ctx context.Context, groupID []byte) (State, error) {
+// current reads a register. The first time after a start, it asks who wrote to it what a backup may have forgotten, and the mirrors that are
+// named (B1).
+func (h *Hub) current(ctx context.Context, groupID []byte, mirrors ...string) (State, error) {
 	state, ok, err := h.store.Group(ctx, groupID)
 	if err == nil && ok && h.ask != nil {
 		if mine, done := h.checked.begin(groupID); mine {
-			h.askAll(ctx, groupID, state)
+			h.askAll(ctx, groupID, state, mirrors)
 			h.checked.done(groupID)
 			state, ok, err = h.store.Group(ctx, groupID)
 		} else if done != nil {
@@ -48,28 +50,32 @@ func (h *Hub) current(ctx context.Context, groupID []byte) (State, error) {
 
 // askAll asks those who wrote, at the same time. Nobody's silence keeps the hub from working: then it is on the submitters, who say where
 // they are (B2).
-func (h *Hub) askAll(ctx context.Context, groupID []byte, state State) {
+func (h *Hub) askAll(ctx context.Context, groupID []byte, state State, mirrors []string) {
 	writers, err := h.store.Writers(ctx, groupID, askWriters)
 	if err != nil {
 		return
 	}
+	writers = append(writers, mirrors...)
+	slices.Sort(writers)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
 	defer cancel()
 	var asking sync.WaitGroup
-	for _, instance := range writers {
+	for _, instance := range slices.Compact(writers) {
 		asking.Go(func() { h.takeFrom(ctx, groupID, state.Seq, instance) })
 	}
 	asking.Wait()
 }
 
 // catchUp is B2.
-func (h *Hub) catchUp(ctx context.Context, groupID []byte, state State, instance string) (State, error) {
-	if h.ask == nil || instance == "" {
+func (h *Hub) catchUp(ctx context.Context, groupID []byte, state State, mirrors []string) (State, error) {
+	if h.ask == nil {
 		return state, nil
 	}
 	asking, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	h.takeFrom(asking, groupID, state.Seq, instance)
+	for _, instance := range mirrors {
+		h.takeFrom(asking, groupID, state.Seq, instance)
+	}
 	after, _, err := h.store.Group(ctx, groupID)
 	if err == nil && after.Moved != state.Moved {
 		err = h.here(ctx, groupID, after, [32]byte{})
@@ -78,6 +84,9 @@ func (h *Hub) catchUp(ctx context.Context, groupID []byte, state State, instance
 }
 
 func (h *Hub) takeFrom(ctx context.Context, groupID []byte, after uint64, instance string) {
+	if instance == "" {
+		return
+	}
 	for range askRounds {
 		events, err := h.ask(ctx, instance, groupID, after)
 		if err != nil || len(events) == 0 {

@@ -158,6 +158,35 @@ func TestOpenTermRefuses(t *testing.T) {
 	require.ErrorAs(t, err, &stale, "T3")
 }
 
+// TestB1WhoSubmitsNamesMirrors: of the instances that got what was granted to the hub's own users, none has written to it. The next submission
+// says who they are.
+func TestB1WhoSubmitsNamesMirrors(t *testing.T) {
+	for _, s := range []hub.Submission{submission(0, "another"), submission(1, "next")} {
+		b, backup := newBench(t), newBench(t)
+		b.submit(submission(0, "x"))
+		backup.peers = func(_ context.Context, instance string, id []byte, after uint64) ([]hub.Event, error) {
+			if instance != there {
+				return nil, nil
+			}
+			events, _, err := b.Events(ctx, id, after)
+			return events, err
+		}
+		backup.restart()
+		s.Others = []string{there}
+		if s.Epoch == 1 {
+			s.Place = &hub.Place{Seq: b.state().Seq, Head: b.state().Head}
+		}
+		_, err := backup.Submit(ctx, group, s)
+		if s.Epoch == 0 {
+			var stale *hub.StaleError
+			require.ErrorAs(t, err, &stale, "epoch 0 is not granted twice")
+			require.Equal(t, b.all(), backup.all())
+			continue
+		}
+		require.NoError(t, err)
+	}
+}
+
 // TestB1RestoredHubAsksFirst: what it has signed before, it finds again at those who brought it.
 func TestB1RestoredHubAsksFirst(t *testing.T) {
 	b := newBench(t)
