@@ -30,15 +30,17 @@ var ctx = context.Background()
 // A world has one sidecar at a.test and agents that reach it through a front that tests can bend.
 type world struct {
 	t      *testing.T
+	host   string
 	hosts  map[string]string
 	server *sidecar.Sidecar
+	now    func() time.Time // of the agents; nil: the machine's clock
 
 	mu   sync.Mutex
 	bend func(w http.ResponseWriter, r *http.Request) (done bool)
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, hosts: map[string]string{}}
+	w := &world{t: t, host: "a.test", hosts: map[string]string{}}
 	var err error
 	w.server, err = sidecar.Open(sidecar.Config{Instance: "http://a.test", DataDir: t.TempDir(), Hosts: w.hosts})
 	require.NoError(t, err)
@@ -81,14 +83,14 @@ type person struct {
 func (w *world) person(name string) *person {
 	code, err := w.server.AddAccount(name)
 	require.NoError(w.t, err)
-	p := &person{w: w, home: filepath.Join(w.t.TempDir(), name), handle: "@" + name + "@a.test", code: code, log: new(bytes.Buffer)}
+	p := &person{w: w, home: filepath.Join(w.t.TempDir(), name), handle: "@" + name + "@" + w.host, code: code, log: new(bytes.Buffer)}
 	p.start()
 	return p
 }
 
 func (p *person) start() {
 	var err error
-	p.Agent, err = agent.Open(agent.Config{Home: p.home, Passphrase: []byte("pass"), Hosts: p.w.hosts, Log: slog.New(slog.NewTextHandler(p.log, nil))})
+	p.Agent, err = agent.Open(agent.Config{Home: p.home, Passphrase: []byte("pass"), Hosts: p.w.hosts, Now: p.w.now, Log: slog.New(slog.NewTextHandler(p.log, nil))})
 	require.NoError(p.w.t, err)
 	p.run()
 }
@@ -118,7 +120,8 @@ func (p *person) login() *person {
 }
 
 func (p *person) actor() string {
-	return "http://a.test/users/" + p.handle[1:strings.LastIndex(p.handle, "@")]
+	name, host, _ := strings.Cut(p.handle[1:], "@")
+	return "http://" + host + "/users/" + name
 }
 
 func (p *person) texts(id string) (out []string) {

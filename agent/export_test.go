@@ -1,6 +1,15 @@
 package agent
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Patience is how long a login waits for the directory.
 func (a *Agent) Patience(d time.Duration) { a.patience = d }
+
+// LookAfter is what the agent does every ten minutes.
+func (a *Agent) LookAfter(ctx context.Context) error { return a.lookAfter(ctx) }
+
+// Look has it see what time it is.
+func (a *Agent) Look() { a.touch() }

@@ -205,7 +205,7 @@ func TestRevokeDeviceWithoutToken(t *testing.T) {
 
 // newServedWorld has a sidecar that serves, for what only happens then.
 func newServedWorld(t *testing.T) (w *world, dir string) {
-	w, dir = &world{t: t, hosts: map[string]string{}}, t.TempDir()
+	w, dir = &world{t: t, host: "a.test", hosts: map[string]string{}}, t.TempDir()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	w.hosts["a.test"] = l.Addr().String()

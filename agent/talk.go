@@ -128,6 +128,12 @@ func (a *Agent) RemoveMembers(id string, actors []string) error {
 	return a.device.RemoveMembers(id, actors)
 }
 
+// SetAdmin makes a member an admin of a conversation, or takes that back.
+func (a *Agent) SetAdmin(id, actor string, admin bool) error {
+	defer a.touch()
+	return a.device.SetAdmin(id, actor, admin)
+}
+
 // Leave a conversation with all devices. heir, if not empty, is made an admin first.
 func (a *Agent) Leave(id, heir string) error {
 	defer a.touch()
