@@ -19,7 +19,8 @@ func (t *txn) judgeCommit(c *conversation, m *mls.Message, item Incoming, since 
 	}
 	switch {
 	case r.Term < c.term():
-		return verdict{status: ignored}, nil // R6
+		_, err := t.contradicted(c, item.Receipt)
+		return verdict{status: ignored}, err // R6
 	case r.Term > c.term() && c.mayFollow(r):
 		return verdict{status: waiting, fetch: true}, nil // for the claim
 	case r.Term > c.term() || !r.Verify(c.HubKey):
@@ -34,7 +35,7 @@ func (t *txn) judgeCommit(c *conversation, m *mls.Message, item Incoming, since 
 		return verdict{status: waiting, fetch: true}, nil
 	}
 	if err := c.checkChain(item.Receipt); err != nil {
-		return pause(CodeForkDetected, err), t.keepEvidence(c, r, item.Receipt)
+		return pause(CodeForkDetected, err), t.askBehind(c)
 	}
 	if r.MessageHash != sha256.Sum256(item.Message) {
 		v := refuse(CodeRejectedForged, "R3: the receipt is for another commit")
@@ -55,24 +56,11 @@ func (t *txn) judgeCommit(c *conversation, m *mls.Message, item Incoming, since 
 
 // compare holds a receipt against the one that we followed at its place. Two that differ are proof that the hub lied.
 func (t *txn) compare(c *conversation, r receipt.Receipt, raw []byte) (verdict, error) {
-	ours, ok, err := t.Get(bucketReceipt, receiptKey(c.id, r.Seq))
-	if err != nil {
-		return verdict{}, err
+	lied, err := t.contradicted(c, raw)
+	if err != nil || !lied {
+		return verdict{status: ignored}, err
 	}
-	if !ok || !receipt.Contradicts(ours, raw, c.HubKey) { // none: from before we joined
-		return verdict{status: ignored}, nil
-	}
-	return refuse(CodeForkDetected, "R2: the hub signed two different receipts number %d", r.Seq), t.keepEvidence(c, r, raw)
-}
-
-// keepEvidence stores a receipt that contradicts ours, together with ours.
-func (t *txn) keepEvidence(c *conversation, r receipt.Receipt, raw []byte) error {
-	ours, _, err := t.Get(bucketReceipt, receiptKey(c.id, min(r.Seq, c.Seq)))
-	if err != nil {
-		return err
-	}
-	_, err = t.appendRow(logEvidence, map[string]any{"conversation": c.id, "seq": r.Seq, "receipts": [][]byte{ours, raw}})
-	return err
+	return refuse(CodeForkDetected, "R2: the hub signed two different receipts number %d", r.Seq), nil
 }
 
 // judgeNext merges somebody's commit if the rules allow it. It works on a copy of the group: a commit that waits for a lookup is

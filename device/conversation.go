@@ -20,7 +20,6 @@ import (
 const (
 	bucketConversation = "conversation" // by id
 	bucketReceipt      = "receipt"      // by id and seq: the chain as far as we followed it
-	logEvidence        = "evidence"     // receipts that prove a lie
 
 	ticketSize  = 32
 	groupIDSize = 32
@@ -62,6 +61,7 @@ type conversationRow struct {
 	// Resync is there while the thread is lost, and Missed what nobody can read any more here because it was.
 	Resync *resync `json:"resync,omitempty"`
 	Missed *missed `json:"missed,omitempty"`
+	Vote   vote    `json:"vote,omitzero"`
 	// Authenticator is that of the current epoch.
 	Authenticator []byte `json:"authenticator,omitempty"`
 	// Plain is what a plain conversation has instead of all that has to do with hubs; nil in all others.
@@ -74,8 +74,10 @@ type conversation struct {
 	conversationRow
 	Members []Member // by actor; replaced and not changed
 	group   *mls.Group
-	queued  bool   // a step of ours, while something of somebody else's was judged
-	parted  []leaf // whom the commit at hand lets go at their own wish
+	// elsewhere is the hub to ask for what is missing, if it is not the present one.
+	elsewhere string
+	queued    bool   // a step of ours, while something of somebody else's was judged
+	parted    []leaf // whom the commit at hand lets go at their own wish
 }
 
 // open reads a conversation; nil if there is none.

@@ -64,6 +64,11 @@ func (t *txn) followOther(c *conversation, e HubEvent) (other bool, err error) {
 	if err != nil {
 		return false, nil // it is refused with the others
 	}
+	if r.Kind == receipt.KindReopen || r.Kind == receipt.KindTerm {
+		if _, err := t.contradicted(c, e.Receipt); err != nil {
+			return true, err
+		}
+	}
 	switch r.Kind {
 	case receipt.KindReopen:
 		return true, t.reopened(c, r, e)
@@ -103,5 +108,14 @@ func (t *txn) goOn(c *conversation) error {
 // mayFollow tells whether a receipt of a later term is by a hub that the room knows.
 func (c *conversation) mayFollow(r receipt.Receipt) bool {
 	rm, err := c.room()
-	return err == nil && slices.ContainsFunc(rm.hubs(), func(h receipt.NextHub) bool { return r.Verify(h.Key[:]) })
+	if err != nil {
+		return false
+	}
+	for _, h := range rm.hubs() {
+		if r.Verify(h.Key[:]) {
+			c.elsewhere = h.Hub
+			return true
+		}
+	}
+	return false
 }

@@ -32,6 +32,7 @@ func (c *conversationRow) setHub(h receipt.NextHub) {
 
 func (c *conversationRow) hubAnswered() {
 	c.AwaySince, c.PassAt, c.TakeOverAt, c.Tried = time.Time{}, time.Time{}, time.Time{}, 0
+	c.Vote.Heard = nil
 }
 
 // HubAway reports that a job could not be done because the conversation's hub cannot be asked. The job stays.
@@ -63,6 +64,7 @@ func (d *Device) HubAway(job string) error {
 			return err
 		}
 		c.AwaySince, c.PassAt, c.TakeOverAt = t.now, t.now.Add(hubPatience), t.now.Add(hubGivenUp)
+		c.dueToSign()
 		return t.putRowOf(c)
 	})
 }
@@ -71,11 +73,21 @@ func (d *Device) HubAway(job string) error {
 func (t *txn) takeOver(c *conversation) error {
 	c.TakeOverAt = t.now.Add(takeOverAgain)
 	rm, err := c.room()
-	if err != nil || len(rm.fallbacks) == 0 {
+	if err != nil {
 		return err
 	}
-	next := rm.fallbacks[c.Tried%len(rm.fallbacks)]
-	c.Tried++
+	fallbacks, err := t.honest(rm.fallbacks)
+	if err != nil || len(fallbacks) == 0 {
+		return err
+	}
+	if err := t.signHeard(c, rm); err != nil {
+		return err
+	}
+	if again := c.AwaySince.Add(hubGivenUp); t.now.Before(again) { // it was for another's claim alone
+		c.TakeOverAt = again
+		return nil
+	}
+	next := fallbacks[c.Tried%len(fallbacks)]
 	if err := t.dropJobs(func(j Job) bool { // of the hub that does not answer
 		_, events := j.(*EventsJob)
 		_, term := j.(*TermJob)
@@ -83,40 +95,17 @@ func (t *txn) takeOver(c *conversation) error {
 	}); err != nil {
 		return err
 	}
-	claim, enough, err := t.claimOf(c, rm, next)
+	claim, enough, err := t.agreeOn(c, rm, next)
 	if err != nil {
 		return err
 	}
 	if enough {
-		return t.addJob(&TermJob{ConversationID: c.id, Conversation: c.URL, Claim: claim.Marshal()})
+		err = t.addJob(&TermJob{ConversationID: c.id, Conversation: c.URL, Claim: claim.Marshal()})
+	} else {
+		err = t.askMirror(c)
 	}
-	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: next.Hub, After: c.Seq})
-}
-
-// claimOf is our claim for a hub, and whether it is enough without others.
-func (t *txn) claimOf(c *conversation, rm room, next receipt.NextHub) (claim receipt.SignedClaim, enough bool, err error) {
-	account, err := t.account()
-	if err != nil {
-		return claim, false, err
-	}
-	ticket, err := ticketOf(c.group)
-	if err != nil {
-		return claim, false, err
-	}
-	claim.Claim = receipt.Claim{
-		GroupID: c.group.GroupID(), Term: c.term() + 1, Seq: c.Seq, Head: c.Head, Epoch: c.group.Epoch(), Ticket: [32]byte(ticket), Next: next, Time: millis(t.now),
-	}
-	keys, err := t.keys()
-	if err != nil {
-		return claim, false, err
-	}
-	claim.Signatures = []receipt.ClaimSignature{claim.Sign(account.Actor, ed25519.NewKeyFromSeed(keys.Signature))}
-	key, err := ticketKey(c.group)
-	if err != nil {
-		return claim, false, err
-	}
-	claim.SignMember(key)
-	return claim, checkSigners(rm, c.Members, claim) == nil, nil
+	c.Tried++
+	return err
 }
 
 // TermOpened reports the receipt by which a hub has opened the term of a claim.
@@ -126,7 +115,7 @@ func (d *Device) TermOpened(job string, raw []byte) error {
 		if err != nil || !ok {
 			return err
 		}
-		return t.termOf(j, HubEvent{Receipt: raw, Commit: j.Claim})
+		return t.termOf(j, raw, HubEvent{Receipt: raw, Commit: j.Claim})
 	})
 }
 
@@ -137,17 +126,22 @@ func (d *Device) TermConflict(job string, events []HubEvent) error {
 		if err != nil || !ok {
 			return err
 		}
-		return t.termOf(j, events...)
+		return t.termOf(j, nil, events...)
 	})
 }
 
-func (t *txn) termOf(j *TermJob, events ...HubEvent) error {
+func (t *txn) termOf(j *TermJob, opened []byte, events ...HubEvent) error {
 	c, err := t.mustOpen(j.ConversationID)
 	if err != nil {
 		return err
 	}
 	if err := t.follow(c, events); err != nil {
 		return err
+	}
+	if opened != nil {
+		if err := t.announce(c, j, opened); err != nil {
+			return err
+		}
 	}
 	return t.finish(c)
 }
@@ -192,9 +186,13 @@ func (t *txn) newTerm(c *conversation, e HubEvent) error {
 	if err := t.step(c, r, e.Receipt); err != nil {
 		return err
 	}
+	before := c.term()
 	c.Term, c.Disputed, c.AskAt = chain.Term, 0, time.Time{}
 	if c.State == StateActive {
 		c.Reason = ""
+	}
+	if err := t.putRow(termBucket(c.id), fmt.Sprint(before), c.presentHub()); err != nil {
+		return err
 	}
 	c.setHub(claim.Next)
 	c.hubAnswered()
@@ -269,7 +267,10 @@ func (d *Device) NameHubs(id string) error {
 		if err != nil || c.State != StateActive || rm.version < formatVersion || !rm.admin(account.Actor) {
 			return err
 		}
-		wanted := c.wantedHubs()
+		wanted, err := t.honestOrigins(c.wantedHubs())
+		if err != nil {
+			return err
+		}
 		var named []string
 		for _, h := range rm.fallbacks {
 			named = append(named, h.Hub)
@@ -313,6 +314,9 @@ func (d *Device) HubKeys(job string, keys map[string][]byte) error {
 			if key := keys[instance]; len(key) == ed25519.PublicKeySize {
 				s.Hubs = append(s.Hubs, receipt.NextHub{Hub: instance, Key: [32]byte(key)})
 			}
+		}
+		if s.Hubs, err = t.honest(s.Hubs); err != nil {
+			return err
 		}
 		return t.intend(c, s)
 	})

@@ -17,6 +17,7 @@ const (
 	maxMediaType   = 127
 	maxMessage     = 1 << 20 // an MLSMessage, as the sidecars carry it
 	maxReceipt     = 512
+	maxClaim       = 40 << 10
 	maxEvents      = 100 // steps of the chain in one answer
 	maxPackages    = 100 // devices of one actor
 	maxLeaving     = 16  // members that one commit lets go
@@ -66,7 +67,11 @@ const (
 	hubPatience     = 2 * time.Minute    // so long messages wait for a change that the hub keeps
 	hubGivenUp      = 24 * time.Hour     // a hub that was away for so long is replaced by a fallback
 	takeOverAgain   = 20 * time.Second
-	partAfter       = 5 * time.Second // who leaves is let go with the next change or message, or after this and a share of
-	partSpread      = time.Minute     // this that differs from member to member, so that one of them does it
-	listRebuild     = 5 * time.Minute // a first entry the log has not shown back by then is signed anew (check L4)
+	signAfter       = 10 * time.Minute // another's claim is signed if the hub was away for so long from here
+	claimTurn       = 20 * time.Second // between the admins who may make a claim
+	claimPatience   = time.Minute      // for the hub of a claim that is signed by enough
+	maxMirrors      = 8                // instances that are asked in turn while the hub is away
+	partAfter       = 5 * time.Second  // who leaves is let go with the next change or message, or after this and a share of
+	partSpread      = time.Minute      // this that differs from member to member, so that one of them does it
+	listRebuild     = 5 * time.Minute  // a first entry the log has not shown back by then is signed anew (check L4)
 )

@@ -9,8 +9,8 @@ import (
 	"github.com/waxwing-dm/waxwing/device"
 )
 
-// away stops a hub, and has a person notice it.
-func (w *world) away(hub string) {
+// hubDown stops a hub, and has a person notice it.
+func (w *world) hubDown(hub string) {
 	w.down[hub] = true
 	w.quiet()
 }
@@ -20,7 +20,7 @@ func TestMessagesPassACommitThatTheHubKeeps(t *testing.T) {
 	w, id := talk(t, bob)
 	a, b := w.people[alice], w.people[bob]
 	w.enrol(carol)
-	w.away("https://a.example")
+	w.hubDown("https://a.example")
 	require.NoError(t, a.AddMembers(id, []string{carol}))
 	a.say(id, "for carol, too")
 	a.say(id, "and this")
@@ -58,7 +58,7 @@ func TestMessagesWaitForTheNewMember(t *testing.T) {
 	w, id := talk(t, bob)
 	a := w.people[alice]
 	w.enrol(carol)
-	w.away("https://a.example")
+	w.hubDown("https://a.example")
 	require.NoError(t, a.AddMembers(id, []string{carol}))
 	a.say(id, "for carol, too")
 	w.quiet()
@@ -74,7 +74,7 @@ func TestMessagesWaitForTheNewMember(t *testing.T) {
 func TestNoMessagePassesARemoval(t *testing.T) {
 	w, id := talk(t, bob, carol)
 	a := w.people[alice]
-	w.away("https://a.example")
+	w.hubDown("https://a.example")
 	a.say(id, "before")
 	require.NoError(t, a.RemoveMembers(id, []string{carol}))
 	a.say(id, "without carol")

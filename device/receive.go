@@ -283,7 +283,7 @@ func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, err
 		return refuse(CodeRejectedForged, "the message carries proposals"), nil
 	}
 	if err := f.check(c.Places); err != nil {
-		return refuse(CodeForkDetected, "%v", err), nil
+		return refuse(CodeForkDetected, "%v", err), t.otherHead(c, f, sender.actor)
 	}
 	content, err := parseContent(app.Data)
 	if err != nil {

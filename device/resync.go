@@ -188,7 +188,7 @@ func (t *txn) followBlind(c *conversation, e HubEvent) (back bool, err error) {
 		return false, nil
 	}
 	if err := c.checkChain(e.Receipt); err != nil {
-		return false, t.keepEvidence(c, r, e.Receipt)
+		return false, nil // another order than ours: without a group it cannot be judged, and is asked for again
 	}
 	if r.MessageHash != sha256.Sum256(e.Commit) {
 		return false, nil

@@ -30,12 +30,14 @@ type shown struct {
 	Asks         string `json:"asks,omitempty"`     // actor who is to show theirs
 	Evidence     string `json:"evidence,omitempty"` // its text
 	Unread       []byte `json:"unread,omitempty"`   // SHA-256 of an MLSMessage that came too late
+	Claim        []byte `json:"claim,omitempty"`    // receipt.SignedClaim
+	Receipt      []byte `json:"receipt,omitempty"`  // of the term that the claim has opened; or alone
 }
 
 // isShown tells the types of such objects.
 func isShown(kind string) bool {
 	switch kind {
-	case typeCheckpoint, typeEvidence, typeUnread:
+	case typeCheckpoint, typeEvidence, typeUnread, typeClaim, typeReceipt, typeHubEvidence:
 		return true
 	}
 	return false
@@ -49,18 +51,24 @@ func (s shown) whole() bool {
 	case typeCheckpoint:
 		rest.Note, rest.Asks = "", ""
 		return s.Note != "" && rest.empty()
-	case typeEvidence:
+	case typeReceipt:
+		rest.Receipt, rest.Asks = nil, ""
+		return s.Receipt != nil && rest.empty()
+	case typeEvidence, typeHubEvidence:
 		rest.Evidence = ""
 		return s.Evidence != "" && rest.empty()
 	case typeUnread:
 		rest.Unread = nil
 		return len(s.Unread) == sha256.Size && rest.empty()
+	case typeClaim:
+		rest.Claim, rest.Receipt = nil, nil
+		return s.Claim != nil && rest.empty()
 	}
 	return false
 }
 
 func (s shown) empty() bool {
-	return s.Note == "" && s.Asks == "" && s.Evidence == "" && s.Unread == nil
+	return s.Note == "" && s.Asks == "" && s.Evidence == "" && s.Unread == nil && s.Claim == nil && s.Receipt == nil
 }
 
 func (s shown) marshal(salt []byte, activity string) ([]byte, error) {
@@ -75,7 +83,7 @@ func (s shown) marshal(salt []byte, activity string) ([]byte, error) {
 			object[name] = value
 		}
 	}
-	for name, value := range map[string][]byte{"unread": s.Unread} {
+	for name, value := range map[string][]byte{"unread": s.Unread, "claim": s.Claim, "receipt": s.Receipt} {
 		if value != nil {
 			object[name] = value
 		}
@@ -94,7 +102,7 @@ func parseShown(c content, b []byte) (content, error) {
 		return content{}, errors.New("device: reading a checkpoint: it is attributed to somebody other than the activity's actor")
 	case !s.whole():
 		return content{}, errors.New("device: reading a checkpoint: not one thing")
-	case len(s.Note) > maxShownNote || len(s.Evidence) > maxShownEvidence || len(s.Asks) > maxURL:
+	case len(s.Note) > maxShownNote || len(s.Evidence) > maxShownEvidence || len(s.Asks) > maxURL || len(s.Claim) > maxClaim || len(s.Receipt) > maxReceipt:
 		return content{}, errors.New("device: reading a checkpoint: too long")
 	}
 	c.shown = s
@@ -164,6 +172,12 @@ func (t *txn) shown(c *conversation, from string, s *shown) (verdict, error) {
 		return t.evidenceShown(c, s)
 	case typeUnread:
 		return verdict{status: accepted}, t.sendUnread(c, s.Unread)
+	case typeClaim:
+		return t.claimShown(c, s)
+	case typeReceipt:
+		return t.receiptShown(c, s)
+	case typeHubEvidence:
+		return t.hubEvidenceShown(c, s)
 	}
 	seen, err := transparency.UnverifiedCheckpoint([]byte(s.Note))
 	if err != nil {

@@ -37,19 +37,27 @@ func (t *txn) split(instance string, e transparency.Evidence) error {
 
 // keepLogEvidence stores it. If there is too much of it, the oldest goes.
 func (t *txn) keepLogEvidence(instance string, e transparency.Evidence) error {
+	if err := t.makeRoomForEvidence(bucketEvidence); err != nil {
+		return err
+	}
+	return t.putRow(bucketEvidence, instance, evidenceRow{e.Marshal(), t.now})
+}
+
+func (t *txn) makeRoomForEvidence(bucket string) error {
 	var all []string
-	if err := t.Each(bucketEvidence, func(key string, _ []byte) error {
+	if err := t.Each(bucket, func(key string, _ []byte) error {
 		all = append(all, key)
 		return nil
 	}); err != nil {
 		return fmt.Errorf("device: reading evidence: %w", err)
 	}
-	if len(all) >= maxEvidence {
-		if err := t.Delete(bucketEvidence, all[0]); err != nil {
-			return fmt.Errorf("device: removing evidence: %w", err)
-		}
+	if len(all) < maxEvidence {
+		return nil
 	}
-	return t.putRow(bucketEvidence, instance, evidenceRow{e.Marshal(), t.now})
+	if err := t.Delete(bucket, all[0]); err != nil {
+		return fmt.Errorf("device: removing evidence: %w", err)
+	}
+	return nil
 }
 
 // DistrustedLog is a log in which nothing new is believed: until it has proven what it should, or, if it told two histories, any more.

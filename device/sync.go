@@ -8,6 +8,15 @@ import (
 
 // fetch asks the hub for the chain after our place, unless that is under way.
 func (t *txn) fetch(c *conversation) error {
+	if c.elsewhere != "" { // somebody has shown a receipt of another hub that has the next term
+		hub := c.elsewhere
+		c.elsewhere = ""
+		return t.fetchAt(c, hub)
+	}
+	return t.fetchFrom(c, c.Hub)
+}
+
+func (t *txn) fetchFrom(c *conversation, hub string) error {
 	pending, err := t.hasJob(func(j Job) bool {
 		e, ok := j.(*EventsJob)
 		return ok && e.ConversationID == c.id
@@ -15,7 +24,7 @@ func (t *txn) fetch(c *conversation) error {
 	if err != nil || pending || !c.hasHub() {
 		return err
 	}
-	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: c.Hub, After: c.Seq})
+	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: hub, After: c.Seq})
 }
 
 // hasHub tells whether there is something to ask the hub for.

@@ -194,6 +194,7 @@ const (
 	EventLogUnproven         EventType = "log.unproven"         // a log does not prove what it should: Detail; Log
 	EventLogProven           EventType = "log.proven"           // it has by now: Detail; Log
 	EventLogSplit            EventType = "log.split"            // a log signed two histories, and evidence is kept: Detail; Log
+	EventHubSplit            EventType = "hub.split"            // a hub signed two orders of Conversation, and evidence is kept: Code, Detail
 )
 
 // The codes of events: stable, for programs. Codes of the sidecar's problems are passed on as they are.

@@ -29,11 +29,16 @@ type world struct {
 	now       time.Time
 	instances map[string]*instance
 	people    map[string]*person
-	packages  map[string]*supply    // by actor
-	blobs     map[string][]byte     // by URL
-	done      map[string]bool       // ids of jobs whose deliveries were made
-	sent      map[string][]string   // texts of delivered messages: for whom they were encrypted
-	down      map[string]bool       // origins of hubs that cannot be asked
+	packages  map[string]*supply  // by actor
+	blobs     map[string][]byte   // by URL
+	done      map[string]bool     // ids of jobs whose deliveries were made
+	sent      map[string][]string // texts of delivered messages: for whom they were encrypted
+	down      map[string]bool     // origins of hubs that cannot be asked
+	away      map[string]bool     // actors whose devices are off
+	sees      map[string]bool     // actors who reach hubs that are down for others
+	mirrors   map[string]bool     // origins of instances that have what the first hub has
+	cut       bool                // what is delivered is held until it is let go
+	held      []func()
 	toAll     bool                  // messages are delivered to everybody, whether they are members or not
 	plain     map[string]*plainPeer // by actor: people on instances without a directory
 }
@@ -90,6 +95,7 @@ func newWorld(t require.TestingT, seed uint64) *world {
 		t: t, random: rand.NewChaCha8(s), now: time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC), instances: map[string]*instance{},
 		people: map[string]*person{}, packages: map[string]*supply{}, blobs: map[string][]byte{}, done: map[string]bool{}, sent: map[string][]string{}, down: map[string]bool{},
 		plain: map[string]*plainPeer{},
+		away:  map[string]bool{}, sees: map[string]bool{}, mirrors: map[string]bool{},
 	}
 }
 
@@ -212,16 +218,21 @@ func (p *person) doable() []device.Job {
 			conversation, hub = j.Conversation, j.Hub
 		case *device.GroupInfoJob:
 			conversation, hub = j.Conversation, j.Hub
+		case *device.TermJob:
+			claim, err := receipt.ParseClaim(j.Claim)
+			require.NoError(p.w.t, err)
+			hub = claim.Next.Hub
 		default:
 			return false
 		}
 		if hub == "" {
 			hub, _ = originOf(conversation)
 		}
-		if p.w.down[hub] {
-			require.NoError(p.w.t, p.HubAway(j.ID()))
+		if !p.w.down[hub] || p.w.sees[p.actor] {
+			return false
 		}
-		return p.w.down[hub]
+		require.NoError(p.w.t, p.HubAway(j.ID()))
+		return true
 	})
 }
 
@@ -266,7 +277,9 @@ func (w *world) quiet() {
 func (w *world) actors() []string {
 	var actors []string
 	for a := range w.people {
-		actors = append(actors, a)
+		if !w.away[a] {
+			actors = append(actors, a)
+		}
 	}
 	slices.Sort(actors)
 	return actors
@@ -319,6 +332,9 @@ func (p *person) do(j device.Job) error {
 		return p.KeyPackagesStored(j.ID())
 	case *device.EventsJob:
 		r := p.w.registerAt(j.Conversation, j.Hub)
+		if len(r.events) == 0 && p.w.mirrors[j.Hub] {
+			r = p.w.register(j.Conversation)
+		}
 		events := r.events[min(len(r.events), int(j.After)+1):]
 		return p.EventsFetched(j.ID(), events[:min(len(events), 100)])
 	case *device.ConsentJob:
@@ -436,6 +452,10 @@ func (w *world) claim(j *device.ClaimJob) map[string][]device.ClaimedPackage {
 }
 
 func (w *world) deliver(to []string, item device.Incoming) {
+	if w.cut {
+		w.held = append(w.held, func() { w.deliver(to, item) })
+		return
+	}
 	for _, actor := range to {
 		if p, ok := w.people[actor]; ok {
 			p.mail = append(p.mail, item)

@@ -1,0 +1,310 @@
+package device
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/waxwing-dm/waxwing/internal/receipt"
+)
+
+// Where one admin's word is not enough (H3), the admins' programs agree on a claim inside the conversation: who makes one tells all, whoever finds
+// the hub away signs it, and who has enough signatures opens the term. Nobody signs two claims of one term, and terms are dealt out so that no
+// two admins make claims of the same one; of several the highest wins.
+
+const typeClaim = "waxwing:HubClaim"
+
+// A vote is a device's part in agreeing on the next hub.
+type vote struct {
+	Term  uint64    `json:"term,omitempty"`  // the highest of which a claim was signed here
+	Claim []byte    `json:"claim,omitempty"` // that claim, with the signatures that came
+	At    time.Time `json:"at,omitzero"`     // when it was signed
+	Heard []byte    `json:"heard,omitempty"` // another's claim that may be signed once the hub was away for long enough
+}
+
+// voters are whose word counts (H3), in an order that all agree on.
+func (c *conversation) voters(rm room) (actors []string) {
+	for _, m := range c.Members {
+		if rm.admin(m.Actor) || len(c.Members) == 2 {
+			actors = append(actors, m.Actor)
+		}
+	}
+	return actors
+}
+
+// claimFor is a claim of this place, without signatures, in the next of our terms. ok is false if it is not for us to make one.
+func (t *txn) claimFor(c *conversation, rm room, self string, next receipt.NextHub) (claim receipt.SignedClaim, ok bool, err error) {
+	voters := c.voters(rm)
+	turn := slices.Index(voters, self)
+	if turn < 0 {
+		return claim, false, nil
+	}
+	ticket, err := ticketOf(c.group)
+	if err != nil {
+		return claim, false, err
+	}
+	term := max(c.term(), c.Vote.Term) + 1
+	for term%uint64(len(voters)) != uint64(turn) {
+		term++
+	}
+	claim.Claim = receipt.Claim{
+		GroupID: c.group.GroupID(), Term: term, Seq: c.Seq, Head: c.Head, Epoch: c.group.Epoch(), Ticket: [32]byte(ticket), Next: next, Time: millis(t.now),
+	}
+	return claim, true, nil
+}
+
+// sign adds our signature to a claim and remembers it as the one that has our word in its term.
+func (t *txn) sign(c *conversation, self string, claim *receipt.SignedClaim) error {
+	keys, err := t.keys()
+	if err != nil {
+		return err
+	}
+	claim.Signatures = withSignature(claim.Signatures, claim.Sign(self, ed25519.NewKeyFromSeed(keys.Signature)))
+	return t.keepVote(c, claim)
+}
+
+func (t *txn) keepVote(c *conversation, claim *receipt.SignedClaim) error {
+	key, err := ticketKey(c.group)
+	if err != nil {
+		return err
+	}
+	claim.SignMember(key)
+	if claim.Term > c.Vote.Term {
+		c.Vote = vote{Term: claim.Term, At: t.now}
+	}
+	c.Vote.Claim = claim.Marshal()
+	return nil
+}
+
+// withSignature adds one, each actor's first, in order.
+func withSignature(all []receipt.ClaimSignature, s receipt.ClaimSignature) []receipt.ClaimSignature {
+	i, there := slices.BinarySearchFunc(all, s.Actor, func(x receipt.ClaimSignature, actor string) int { return strings.Compare(x.Actor, actor) })
+	if there || len(all) >= receipt.MaxSignatures {
+		return all
+	}
+	return slices.Insert(slices.Clone(all), i, s)
+}
+
+// voted is the claim that has our word, if it still is about where we stand.
+func (c *conversation) voted(rm room) (claim receipt.SignedClaim, ok bool) {
+	claim, err := receipt.ParseClaim(c.Vote.Claim)
+	return claim, err == nil && c.standsAt(claim) && claim.Term > c.term() && slices.Contains(rm.hubs(), claim.Next)
+}
+
+// standsAt tells whether a claim goes on from our place.
+func (c *conversation) standsAt(claim receipt.SignedClaim) bool {
+	return claim.Seq == c.Seq && claim.Head == c.Head && claim.Epoch == c.group.Epoch()
+}
+
+// agreeOn brings the agreement forward: it returns the claim to open a term with, if there is one that is signed by enough.
+func (t *txn) agreeOn(c *conversation, rm room, next receipt.NextHub) (claim receipt.SignedClaim, enough bool, err error) {
+	account, err := t.account()
+	if err != nil {
+		return claim, false, err
+	}
+	claim, ok := c.voted(rm)
+	enough = ok && checkSigners(rm, c.Members, claim) == nil
+	turn := time.Duration(max(0, slices.Index(c.voters(rm), account.Actor))) * claimTurn
+	switch {
+	case ok && !(enough && t.now.Sub(c.Vote.At) >= claimPatience+turn): // its hub may be away, too
+		return claim, enough, nil
+	case !ok && t.now.Before(c.AwaySince.Add(hubGivenUp+turn)) && len(c.voters(rm)) > 2:
+		return claim, false, nil // whose turn is before ours may have asked already
+	}
+	claim, ok, err = t.claimFor(c, rm, account.Actor, next)
+	if err != nil || !ok {
+		return claim, false, err
+	}
+	if err := t.sign(c, account.Actor, &claim); err != nil {
+		return claim, false, err
+	}
+	if checkSigners(rm, c.Members, claim) == nil {
+		return claim, true, nil
+	}
+	return claim, false, t.tell(c, account, shown{Type: typeClaim, Claim: c.Vote.Claim})
+}
+
+// signHeard signs the claim of another admin, once the hub has been away from here, too.
+func (t *txn) signHeard(c *conversation, rm room) error {
+	account, err := t.account()
+	if err != nil || c.Vote.Heard == nil || c.AwaySince.IsZero() || t.now.Sub(c.AwaySince) < signAfter {
+		return err
+	}
+	claim, err := receipt.ParseClaim(c.Vote.Heard)
+	lied, errLied := t.liar(claim.Next)
+	if errLied != nil {
+		return errLied
+	}
+	ours, signed := c.voted(rm)
+	switch {
+	case err != nil || lied || claim.Term <= max(c.term(), c.Vote.Term) || !slices.Contains(rm.hubs(), claim.Next) || !slices.Contains(c.voters(rm), account.Actor):
+		c.Vote.Heard = nil
+		return nil
+	case !c.standsAt(claim): // H4: what we know more of, our instance's mirror shows them; what they do, theirs
+		if claim.Seq < c.Seq {
+			c.Vote.Heard = nil
+		}
+		return nil
+	case signed && checkSigners(rm, c.Members, ours) == nil && t.now.Sub(c.Vote.At) < claimPatience:
+		return nil // it is being opened
+	}
+	c.Vote.Heard = nil
+	if err := t.sign(c, account.Actor, &claim); err != nil {
+		return err
+	}
+	if err := t.tell(c, account, shown{Type: typeClaim, Claim: c.Vote.Claim}); err != nil {
+		return err
+	}
+	return t.openIfEnough(c, rm, claim)
+}
+
+func (t *txn) openIfEnough(c *conversation, rm room, claim receipt.SignedClaim) error {
+	pending, err := t.hasJob(func(j Job) bool { _, term := j.(*TermJob); return term && concerns(j, c.id) })
+	if err != nil || pending || checkSigners(rm, c.Members, claim) != nil {
+		return err
+	}
+	return t.addJob(&TermJob{ConversationID: c.id, Conversation: c.URL, Claim: claim.Marshal()})
+}
+
+// claimShown takes a claim that a member shows, or, with its receipt, the term that it has opened.
+func (t *txn) claimShown(c *conversation, s *shown) (verdict, error) {
+	claim, err := receipt.ParseClaim(s.Claim)
+	if err != nil || !bytes.Equal(claim.GroupID, c.group.GroupID()) {
+		return refuse(CodeRejectedForged, "that is no claim of this conversation"), nil
+	}
+	c.queued = true
+	if len(s.Receipt) > 0 {
+		return verdict{status: accepted}, t.termShown(c, claim, HubEvent{Receipt: s.Receipt, Commit: s.Claim})
+	}
+	rm, err := c.room()
+	if err != nil || claim.Term <= c.term() {
+		return verdict{status: accepted}, err
+	}
+	if err := c.checkSignatures(rm, claim); err != nil {
+		return refuse(CodeRejectedForged, "%v", err), nil
+	}
+	if !slices.Contains(rm.hubs(), claim.Next) {
+		return verdict{status: accepted}, nil
+	}
+	if err := t.placeClaimed(c, s.AttributedTo, claim); err != nil {
+		return verdict{}, err
+	}
+	if ours, ok := c.voted(rm); ok && sameClaim(ours, claim) {
+		for _, x := range claim.Signatures {
+			ours.Signatures = withSignature(ours.Signatures, x)
+		}
+		if err := t.keepVote(c, &ours); err != nil {
+			return verdict{}, err
+		}
+		return verdict{status: accepted}, t.openIfEnough(c, rm, ours)
+	}
+	return verdict{status: accepted}, t.hear(c, rm, claim, s.Claim)
+}
+
+func sameClaim(a, b receipt.SignedClaim) bool {
+	a.Signatures, b.Signatures, a.Member, b.Member = nil, nil, [64]byte{}, [64]byte{}
+	return bytes.Equal(a.Marshal(), b.Marshal())
+}
+
+// checkSignatures is that of each signature: by a device of somebody whose word counts.
+func (c *conversation) checkSignatures(rm room, claim receipt.SignedClaim) error {
+	leaves, voters := leavesOf(c.group.Members()), c.voters(rm)
+	for _, s := range claim.Signatures {
+		if !slices.ContainsFunc(leaves, func(l leaf) bool { return l.actor == s.Actor && bytes.Equal(l.key, s.Key[:]) }) ||
+			!slices.Contains(voters, s.Actor) || !claim.Verify(s) {
+			return failed("H3", "a signature is not of an admin's device")
+		}
+	}
+	if len(claim.Signatures) == 0 {
+		return failed("H3", "nobody has signed the claim")
+	}
+	return nil
+}
+
+// hear keeps a claim to sign it, and finds out whether the hub is away.
+func (t *txn) hear(c *conversation, rm room, claim receipt.SignedClaim, raw []byte) error {
+	if heard, err := receipt.ParseClaim(c.Vote.Heard); err == nil && heard.Term >= claim.Term || claim.Term <= c.Vote.Term {
+		return nil
+	}
+	c.Vote.Heard = raw
+	if c.AwaySince.IsZero() {
+		return t.fetch(c) // its answer ends the matter
+	}
+	c.dueToSign()
+	if claim.Seq > c.Seq {
+		return t.askMirror(c)
+	}
+	return t.signHeard(c, rm)
+}
+
+// dueToSign has the claim that was heard signed in time.
+func (c *conversation) dueToSign() {
+	if due := c.AwaySince.Add(signAfter); c.Vote.Heard != nil && due.Before(c.TakeOverAt) {
+		c.TakeOverAt = due
+	}
+}
+
+// termShown follows a term that a member says is open. Who is behind asks the new hub for what comes before.
+func (t *txn) termShown(c *conversation, claim receipt.SignedClaim, e HubEvent) error {
+	if _, err := t.followOther(c, e); err != nil || c.term() >= claim.Term {
+		return err
+	}
+	rm, err := c.room()
+	if err != nil || c.State == StateLeft || claim.Seq < c.Seq || !slices.Contains(rm.hubs(), claim.Next) {
+		return err
+	}
+	return t.fetchAt(c, claim.Next.Hub)
+}
+
+// announce tells the others that a term is open: those whose hub has died would find out only by asking around.
+func (t *txn) announce(c *conversation, j *TermJob, raw []byte) error {
+	claim, err := receipt.ParseClaim(j.Claim)
+	account, errAccount := t.account()
+	if err != nil || errAccount != nil || c.term() != claim.Term || c.State != StateActive {
+		return errAccount
+	}
+	return t.tell(c, account, shown{Type: typeClaim, Claim: j.Claim, Receipt: raw})
+}
+
+// fetchAt asks another hub than the present one for the chain after our place.
+func (t *txn) fetchAt(c *conversation, hub string) error {
+	if hub == hubOf(c.URL) {
+		hub = ""
+	}
+	if err := t.dropJobs(func(j Job) bool {
+		e, ok := j.(*EventsJob)
+		return ok && e.ConversationID == c.id && e.Hub != hub
+	}); err != nil {
+		return fmt.Errorf("device: asking another hub: %w", err)
+	}
+	return t.fetchFrom(c, hub)
+}
+
+// askMirror asks one member's instance after the other what it has of the chain: the next hub, or what the old one delivered to others alone.
+func (t *txn) askMirror(c *conversation) error {
+	account, err := t.account()
+	if err != nil {
+		return err
+	}
+	rm, err := c.room()
+	if err != nil {
+		return err
+	}
+	var all []string
+	for _, h := range rm.fallbacks {
+		all = append(all, h.Hub)
+	}
+	present := c.presentHub().Hub
+	for _, instance := range c.instances(account.Actor)[1:] {
+		if instance != present && !slices.Contains(all, instance) && isHub(instance) && len(all) < maxMirrors {
+			all = append(all, instance)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return t.fetchAt(c, all[c.Tried%len(all)])
+}
