@@ -77,6 +77,8 @@ var rooms = map[string][]string{
 
 	"threatmodel": nil, // words, and a test that holds them to what there is
 
+	"sandbox/partition": nil, // tests only: the real programs, cut off from each other
+
 	"sandbox":      {"sidecar", "sidecar/witnessing", "transparency", "agent", "agent/client", "agent/localapi", "internal/problem"},
 	"cmd/waxwing":  {"agent", "agent/client", "agent/localapi", "agent/store", "sandbox", "internal/problem", "keydir", "transparency"},
 	"cmd/waxwingd": {"sidecar", "sidecar/admin", "sidecar/settings", "sidecar/witnessing", "internal/sdnotify", "transparency"},

@@ -33,6 +33,8 @@ func (f fault) String() string {
 func (f fault) begin(w *world) error { return f.kind.begin(w, f) }
 func (f fault) end(w *world) error   { return f.kind.end(w, f) }
 
+const silence = "all packets lost"
+
 var (
 	places = append(slices.Clone(hosts), "road")
 	agents = []string{"alice", "bob", "carol", "dora"}
@@ -66,7 +68,7 @@ var kinds = func() []*kind {
 	}
 	return []*kind{
 		of("link down", places)(orders("unplug", "plug in")),
-		of("all packets lost", places)(paths(around, path{loss: 1})),
+		of(silence, places)(paths(around, path{loss: 1})),
 		of("packets lost and late", places)(paths(around, path{loss: 0.3, delay: 50 * time.Millisecond, jitter: 100 * time.Millisecond})),
 		of("one way cut", places)(paths(oneWay, path{loss: 1})),
 		of("sidecar frozen", hosts)(signals(syscall.SIGSTOP, syscall.SIGCONT)),
@@ -76,7 +78,11 @@ var kinds = func() []*kind {
 	}
 }()
 
-// schedule makes rounds of two faults each, at two places, such that every kind has its turn before one comes again.
+// atOnce is how many faults a round has.
+const atOnce = 3
+
+// schedule makes rounds of faults, each at another place, such that every kind has its turn before one comes again. The first has somebody go
+// silent: nothing tells the others but that nothing comes.
 func schedule(seed uint64, n int, only string) (list [][]fault) {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	var chosen []*kind
@@ -98,12 +104,23 @@ func schedule(seed uint64, n int, only string) (list [][]fault) {
 		deck = deck[1:]
 		return k
 	}
-	for range n {
-		first, second := choose(rng, draw()), choose(rng, draw())
-		for second.at == first.at {
-			second = choose(rng, second.kind)
+	for i := range n {
+		var round []fault
+		for len(round) < atOnce {
+			k := draw()
+			if i == 0 && len(round) == 0 && only == "" {
+				i := slices.IndexFunc(deck, func(k *kind) bool { return k.name == silence })
+				if i >= 0 {
+					k, deck[i] = deck[i], k
+				}
+			}
+			f := choose(rng, k)
+			for slices.ContainsFunc(round, func(other fault) bool { return other.at == f.at }) {
+				f = choose(rng, k)
+			}
+			round = append(round, f)
 		}
-		list = append(list, []fault{first, second})
+		list = append(list, round)
 	}
 	return list
 }

@@ -96,7 +96,7 @@ func (k *talk) round(ctx context.Context, seed uint64) {
 func (k *talk) turn(who string, rng *rand.Rand) {
 	r := k.rooms[rng.IntN(len(k.rooms))]
 	switch {
-	case r.guest != "" && r.admin == who && r.changes < *changes && rng.IntN(8) == 0:
+	case r.guest != "" && r.admin == who && r.changes < *changes && rng.IntN(4) == 0:
 		k.change(r)
 	default:
 		k.say(who, r)
