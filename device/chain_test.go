@@ -243,7 +243,7 @@ func TestHubThatEquivocates(t *testing.T) {
 	c.arrives(two)
 	b.arrives(two)
 	require.Equal(t, []string{device.CodeForkDetected}, b.codes(device.EventMessageRefused))
-	require.Len(t, b.store.logs["evidence"], 1)
+	requireCaught(t, w, id, b)
 
 	// The sides of the fork cannot read each other, and say so.
 	b.arrives(c.speak(id, nil, nil))

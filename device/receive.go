@@ -282,9 +282,6 @@ func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, err
 	if len(f.leaving) > 0 {
 		return refuse(CodeRejectedForged, "the message carries proposals"), nil
 	}
-	if err := f.check(c.Places); err != nil {
-		return refuse(CodeForkDetected, "%v", err), t.otherHead(c, f, sender.actor)
-	}
 	content, err := parseContent(app.Data)
 	if err != nil {
 		return refuse(CodeRejectedForged, "the content is malformed"), nil // the error may quote it
@@ -294,6 +291,12 @@ func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, err
 	}
 	if content.actor != sender.actor {
 		return refuse(CodeRejectedForged, "the content names another author than its sender %s", sender.actor), nil
+	}
+	if err := f.check(c.Places); err != nil {
+		if content.shown != nil && content.shown.ofHub() {
+			return t.shown(c, sender.actor, content.shown) // it may be the reason
+		}
+		return refuse(CodeForkDetected, "%v", err), t.otherHead(c, f, sender.actor)
 	}
 	v := verdict{status: accepted}
 	if blocked, err := t.isBlocked(sender.actor); err != nil || blocked {

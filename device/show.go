@@ -43,6 +43,9 @@ func isShown(kind string) bool {
 	return false
 }
 
+// ofHub tells objects that speak of the hub's order, and are read where that differs.
+func (s shown) ofHub() bool { return s.Type == typeReceipt || s.Type == typeHubEvidence }
+
 // whole tells whether it has what its type says, and nothing else.
 func (s shown) whole() bool {
 	rest := s
