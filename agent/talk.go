@@ -146,6 +146,12 @@ func (a *Agent) Resume(id string) error {
 	return a.device.Resume(id)
 }
 
+// Resync has this device come back into a conversation that it seems to have lost the thread of.
+func (a *Agent) Resync(id string) error {
+	defer a.touch()
+	return a.device.Resync(id)
+}
+
 // Conversations lists all of them.
 func (a *Agent) Conversations() ([]device.Conversation, error) { return a.device.Conversations() }
 

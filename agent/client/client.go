@@ -158,6 +158,12 @@ func (c *Client) Resume(ctx context.Context, id string) (x Conversation, err err
 	return x, err
 }
 
+// Resync has the device come back into a conversation with new keys.
+func (c *Client) Resync(ctx context.Context, id string) (x Conversation, err error) {
+	err = c.call(ctx, http.MethodPost, "/conversations/"+url.PathEscape(id)+"/resync", "", nil, &x)
+	return x, err
+}
+
 // Leave a conversation. admin, if not empty, is the handle of who is made an admin first.
 func (c *Client) Leave(ctx context.Context, id, admin string) (x Conversation, err error) {
 	err = c.call(ctx, http.MethodPost, "/conversations/"+url.PathEscape(id)+"/leave", "", Leave{Admin: admin}, &x)

@@ -22,6 +22,8 @@ func (s *service) conversations(api huma.API) {
 	huma.Register(api, operation("leave-conversation", http.MethodPost, "/conversations/{id}/leave",
 		"Leave it, after what was asked for before; nothing is sent from now on", 403, 404, 409, 422, 503), s.leave)
 	huma.Register(api, operation("resume-conversation", http.MethodPost, "/conversations/{id}/resume", "Try again what a conversation is paused for", 404), s.resume)
+	huma.Register(api, operation("resync-conversation", http.MethodPost, "/conversations/{id}/resync",
+		"Come back into it with new keys, if this device seems to have lost the thread", 404, 409), s.resync)
 }
 
 // ConversationPath is the path of what belongs to a conversation. Exported, as Idempotent is, because the library fills in no others.
@@ -116,6 +118,13 @@ func (s *service) leave(ctx context.Context, in *struct {
 		heir = actors[0]
 	}
 	if err := s.agent.Leave(in.ID, heir); err != nil {
+		return nil, refuse(err)
+	}
+	return s.show(in.ID)
+}
+
+func (s *service) resync(_ context.Context, in *ConversationPath) (*body[client.Conversation], error) {
+	if err := s.agent.Resync(in.ID); err != nil {
 		return nil, refuse(err)
 	}
 	return s.show(in.ID)

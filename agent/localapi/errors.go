@@ -96,6 +96,7 @@ var answers = []struct {
 	{device.ErrLeaving, http.StatusConflict, "leaving", "you asked to leave this conversation: nothing is sent there any more", "start a new one, or ask to be added again once you are out"},
 	{device.ErrLastAdmin, http.StatusConflict, "last_admin", "you are the conversation's only admin, and it needs one", "name who is to be one: waxwing leave CONVERSATION --admin @somebody@their.instance"},
 	{device.ErrPaused, http.StatusConflict, "paused", "who is a member is on hold: a step of the conversation's order cannot be followed", "see the conversation's reason; try again with its resume"},
+	{device.ErrStateLost, http.StatusConflict, "state_lost", "what this device had stored of the conversation is damaged, and is being fetched anew", "try again in a moment"},
 	{device.ErrIdempotencyConflict, http.StatusConflict, "idempotency_conflict", "this Idempotency-Key was used for another message", "use a new key for a new message"},
 	{device.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", "that is larger than the limit", "text has at most 64 KiB, a file 25 MiB"},
 	{device.ErrContent, http.StatusUnprocessableEntity, "content_invalid", "that cannot be sent as a message", "send UTF-8 text that is not empty"},
