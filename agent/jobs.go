@@ -141,6 +141,12 @@ func (a *Agent) try(ctx context.Context, j device.Job, before int) (wait time.Du
 	if errors.As(err, &lease) {
 		return max(time.Duration(lease), time.Millisecond)
 	}
+	var moved *clientapi.HubMoved
+	if errors.As(err, &moved) {
+		if err = a.device.HubMoved(j.ID(), device.HubEvent{Receipt: moved.Moved.Event.Receipt, Commit: moved.Moved.Event.Commit}); err == nil {
+			return 0
+		}
+	}
 	if isAway(err) {
 		err = errors.Join(err, a.device.HubAway(j.ID()))
 	}

@@ -2,8 +2,10 @@ package agent_test
 
 import (
 	"bytes"
+	"net/http"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,6 +13,7 @@ import (
 	"github.com/waxwing-dm/waxwing/agent"
 	"github.com/waxwing-dm/waxwing/agent/store"
 	"github.com/waxwing-dm/waxwing/device"
+	"github.com/waxwing-dm/waxwing/internal/problem"
 )
 
 // damage takes a record of a conversation's MLS state out of a person's store.
@@ -95,4 +98,24 @@ func TestResyncOverTwoSidecars(t *testing.T) {
 		})
 	}
 	require.NotContains(t, bob.told(device.EventMessageRefused), device.CodeForkDetected)
+}
+
+// TestHubSaysItHasMoved: a 410 is judged by the device; one that shows nothing that holds does not end what was asked for.
+func TestHubSaysItHasMoved(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.person("alice").login(), w.person("bob").login()
+	var refused atomic.Int32
+	w.bent(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/waxwing/v1/commits" || refused.Add(1) > 2 {
+			return false
+		}
+		event := map[string]string{"receipt": "AAAA", "commit": "AAAA"}
+		problem.Write(rw, problem.New(http.StatusGone, "hub_moved", "elsewhere").With("hub", "http://b.test").With("event", event))
+		return true
+	})
+	m, err := alice.SendTo(ctx, []string{bob.actor()}, "hello", nil, "")
+	require.NoError(t, err)
+	bob.await("it comes", func() bool { return len(bob.texts(m.Conversation)) == 1 })
+	require.GreaterOrEqual(t, refused.Load(), int32(3))
+	require.Empty(t, alice.told(device.EventMemberFailed))
 }

@@ -22,11 +22,7 @@ type SealedGroup struct {
 	Sealed           []byte
 }
 
-const (
-	bucketComeback  = "comeback" // by conversation
-	maxSealedGroups = 4
-	maxLeafKeys     = 4
-)
+const bucketComeback = "comeback" // by conversation
 
 func comebackBucket(id string) string { return "comeback:" + id } // records of the MLS state after it
 
@@ -185,7 +181,7 @@ func (t *txn) look(c *conversation, account Account, life lifeline, s SealedGrou
 	if r.Kind != receipt.KindCommit && r.Kind != receipt.KindMove || r.Term != s.Term || r.Epoch+1 != s.Epoch {
 		return nil, failed("G1", "the group of epoch %d is not what receipt %d opened", s.Epoch, s.Seq), nil
 	}
-	if v.inside, bad = openSealed(s.Sealed, c.groupID(), s.Epoch, life.Keys); bad != nil {
+	if v.inside, bad = openSealed(s.Sealed, c.groupID(), s.Epoch, life.all()); bad != nil {
 		return nil, bad, nil
 	}
 	if ticket := receipt.TicketKey(v.ticket).Public().(ed25519.PublicKey); !bytes.Equal(ticket, r.Ticket[:]) {
@@ -268,7 +264,7 @@ func (t *txn) enter(c *conversation, account Account, v *view) error {
 	}
 	next := join.Group()
 	j := &CommitJob{
-		ConversationID: c.id, Conversation: c.URL, Hub: c.Hub, Term: c.term(), Epoch: v.Epoch, Seq: c.Seq, Head: c.Head[:], Commit: join.Message(),
+		ConversationID: c.id, Conversation: c.URL, Hub: c.Hub, Term: c.term(), Epoch: v.Epoch, Seq: c.Seq, Head: c.Head[:], Commit: join.Message(), Despite: c.Despite,
 		To: slices.DeleteFunc(actorsOf(v.members), func(actor string) bool { return actor == account.Actor }),
 	}
 	if j.Ticket, err = ticketOf(next); err != nil {
@@ -344,10 +340,9 @@ func (t *txn) rejoin(c *conversation, b *comeback, r receipt.Receipt, raw []byte
 	if err := t.dropComeback(c.id); err != nil {
 		return err
 	}
-	last, lost := c.Places[0].Epoch, *c.Resync
+	lost := *c.Resync
 	c.Resync, c.State, c.Reason = nil, StateActive, ""
 	c.AskAt, c.PassAt = time.Time{}, time.Time{}
-	c.Missed = &missed{From: last + 1, To: next.Epoch() - 1}
 	c.Renewed, c.Sent = t.now, 0
 	if err := t.adopt(c, c.group, r, raw, account.Actor); err != nil {
 		return err
@@ -385,9 +380,13 @@ func (t *txn) afterComeback(id string) (*mls.Group, error) {
 // movedTo is the group after our return, with what the old state can still read, if that is whole. Else the damaged rows go.
 func (t *txn) movedTo(c *conversation, next *mls.Group) (*mls.Group, error) {
 	old, err := t.current(c.id, c.conversationRow)
+	c.Missed = &missed{From: c.Places[0].Epoch + 1, To: next.Epoch() - 1}
 	if err == nil {
 		g := old.group.Clone()
-		err = g.Rejoin(next)
+		if err = g.Rejoin(next); errors.Is(err, mls.ErrStale) { // the epochs that we had are not those of the others
+			c.Places, c.Missed.From = nil, 0
+			return next, nil
+		}
 		return g, err
 	}
 	if !errors.Is(err, mls.ErrDamaged) {

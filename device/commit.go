@@ -82,7 +82,7 @@ func (t *txn) submit(c *conversation, account Account, s *step, pending *mls.Pen
 		return err
 	}
 	j := &CommitJob{
-		ConversationID: c.id, Conversation: c.URL, Term: c.term(), Epoch: c.group.Epoch(), Hub: c.Hub, Seq: c.Seq, Head: c.Head[:], Commit: pending.Message(), Ticket: next,
+		ConversationID: c.id, Conversation: c.URL, Term: c.term(), Epoch: c.group.Epoch(), Hub: c.Hub, Seq: c.Seq, Head: c.Head[:], Commit: pending.Message(), Ticket: next, Despite: c.Despite,
 		To: c.others(account.Actor), Welcome: pending.Welcome(), WelcomeTo: actorsOf(ch.added),
 	}
 	if j.GroupInfo, err = sealFor(t.rand, pending.Next(), len(j.Commit)); err != nil {

@@ -58,6 +58,8 @@ type conversationRow struct {
 	PassAt     time.Time `json:"pass_at,omitzero"`
 	TakeOverAt time.Time `json:"take_over_at,omitzero"`
 	Tried      int       `json:"tried,omitempty"`
+	// Despite is the hash of a claim that the hub believes and that is wrong.
+	Despite []byte `json:"despite,omitempty"`
 	// Resync is there while the thread is lost, and Missed what nobody can read any more here because it was.
 	Resync *resync `json:"resync,omitempty"`
 	Missed *missed `json:"missed,omitempty"`

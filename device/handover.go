@@ -3,6 +3,7 @@ package device
 import (
 	"bytes"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -155,15 +156,15 @@ func (t *txn) newTerm(c *conversation, e HubEvent) error {
 	if claim.Seq < c.Seq { // the others have gone on from an earlier place than ours
 		ok, err := t.otherTerm(c, e)
 		if err == nil && !ok {
-			err = t.emit(Event{Type: EventMessageRefused, Conversation: c.id, Code: CodeForkDetected, Detail: "another hub was claimed, from an earlier place than ours"})
+			err = t.wrongClaim(c, e, errors.New("it goes on from an earlier place than ours, and not rightly"))
 		}
 		if err != nil || !ok {
 			return err
 		}
-		return t.loseThread(c, CodeOtherBranch, "the others went on under another hub from an earlier point than this device")
+		return t.loseThread(c, CodeOtherBranch, "the others went on under another hub from an earlier point than this device, and may not have read what it sent since")
 	}
 	if err := t.checkClaim(c, claim); err != nil {
-		return t.emit(Event{Type: EventMessageRefused, Conversation: c.id, Code: CodeForkDetected, Detail: "another hub was claimed: " + err.Error()})
+		return t.wrongClaim(c, e, err)
 	}
 	if c.group.Pending() != nil {
 		if err := t.raceLost(c); err != nil {
@@ -187,7 +188,7 @@ func (t *txn) newTerm(c *conversation, e HubEvent) error {
 		return err
 	}
 	before := c.term()
-	c.Term, c.Disputed, c.AskAt = chain.Term, 0, time.Time{}
+	c.Term, c.Disputed, c.AskAt, c.Despite = chain.Term, 0, time.Time{}, nil
 	if c.State == StateActive {
 		c.Reason = ""
 	}
@@ -205,6 +206,16 @@ func (t *txn) newTerm(c *conversation, e HubEvent) error {
 func (c *conversation) hubMoved(next receipt.NextHub) Event {
 	return Event{Type: EventConversationUpdated, Conversation: c.id, Code: CodeHubMoved,
 		Detail: "the order of changes is now kept by " + hostOf(next.Hub) + ": the instance that kept it was away too long"}
+}
+
+// wrongClaim tells the person once, and the hub with each commit from now on (S9).
+func (t *txn) wrongClaim(c *conversation, e HubEvent, why error) error {
+	hash := receipt.BodyHash(e.Commit)
+	if bytes.Equal(c.Despite, hash[:]) {
+		return nil
+	}
+	c.Despite = hash[:]
+	return t.emit(Event{Type: EventMessageRefused, Conversation: c.id, Code: CodeForkDetected, Detail: "another hub was claimed: " + why.Error()})
 }
 
 // checkClaim is H2 to H4.

@@ -23,6 +23,9 @@ const (
 	maxLeaving     = 16  // members that one commit lets go
 	maxProposal    = 1 << 10
 
+	maxSealedGroups = 4 // group infos in one answer
+	maxLeafKeys     = 4
+
 	maxParked        = 256      // places of one conversation for items that wait
 	parkedPlace      = 64 << 10 // bytes of a place: a longer item takes several
 	maxParkedOutside = 32       // of a conversation's places, for everybody who is not a member together
@@ -66,6 +69,8 @@ const (
 	renewAfterSent  = 1000               // or after so many messages
 	hubPatience     = 2 * time.Minute    // so long messages wait for a change that the hub keeps
 	hubGivenUp      = 24 * time.Hour     // a hub that was away for so long is replaced by a fallback
+	oldLeafKeys     = 2 * hubGivenUp     // so long a replaced key of our leaf may still open what is sealed for it
+	askedBack       = 16                 // receipts before our place that a fallback is asked for, since its term may begin there
 	takeOverAgain   = 20 * time.Second
 	signAfter       = 10 * time.Minute // another's claim is signed if the hub was away for so long from here
 	claimTurn       = 20 * time.Second // between the admins who may make a claim

@@ -21,6 +21,8 @@ func (p *person) signer() *mls.SignatureKey {
 	return s
 }
 
+func (p *person) ed25519() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(p.signer().Private()) }
+
 // leafAt is the place of a person's device in a group.
 func (p *person) leafAt(g *mls.Group) *uint32 {
 	for _, m := range g.Members() {

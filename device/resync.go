@@ -218,7 +218,7 @@ func (t *txn) otherTerm(c *conversation, e HubEvent) (ok bool, err error) {
 	if err := t.step(c, r, e.Receipt); err != nil {
 		return false, err
 	}
-	c.Term = chain.Term
+	c.Term, c.Despite = chain.Term, nil
 	c.setHub(claim.Next)
 	c.hubAnswered()
 	return true, t.emit(c.hubMoved(claim.Next))
@@ -301,13 +301,42 @@ func (t *txn) askFallback(c *conversation) error {
 	if err := t.dropJobs(func(j Job) bool { _, events := j.(*EventsJob); return events && concerns(j, c.id) }); err != nil {
 		return err
 	}
-	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: next.Hub, After: c.Seq})
+	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: next.Hub, After: c.Seq - min(c.Seq, askedBack)})
 }
 
 // A lifeline is what is kept of a conversation apart from its MLS state: enough to come back without it.
 type lifeline struct {
-	Keys [][]byte `json:"keys"` // private keys of our leaf: of this epoch, and of the one that a commit of ours would open
-	Room []byte   `json:"room"`
+	Keys [][]byte  `json:"keys"`          // private keys of our leaf: of this epoch, and of the one that a commit of ours would open
+	Old  []leafKey `json:"old,omitempty"` // those that they have replaced: under another hub, the others may go on with one
+	Room []byte    `json:"room"`
+}
+
+type leafKey struct {
+	Key   []byte    `json:"key"`
+	Until time.Time `json:"until"`
+}
+
+// all are the keys that may open something, the likeliest first.
+func (l lifeline) all() (keys [][]byte) {
+	keys = slices.Clone(l.Keys)
+	for _, old := range l.Old {
+		keys = append(keys, old.Key)
+	}
+	return keys
+}
+
+// replaces takes over what is to be kept of the lifeline before.
+func (l *lifeline) replaces(was lifeline, now time.Time) {
+	for _, key := range was.Keys {
+		if !slices.ContainsFunc(l.Keys, func(k []byte) bool { return string(k) == string(key) }) {
+			l.Old = append(l.Old, leafKey{key, now.Add(oldLeafKeys)})
+		}
+	}
+	for _, old := range was.Old {
+		if old.Until.After(now) && len(l.Old) < maxLeafKeys {
+			l.Old = append(l.Old, old)
+		}
+	}
 }
 
 const bucketLifeline = "lifeline" // by conversation
@@ -342,6 +371,11 @@ func (t *txn) keepLifeline(c *conversation) error {
 	if err != nil {
 		return fmt.Errorf("device: keeping the keys of our leaf in %s: %w", c.id, err)
 	}
+	var was lifeline
+	if _, err := t.row(bucketLifeline, c.id, &was); err != nil {
+		return err
+	}
+	life.replaces(was, t.now)
 	return t.putRow(bucketLifeline, c.id, life)
 }
 

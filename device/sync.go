@@ -24,7 +24,11 @@ func (t *txn) fetchFrom(c *conversation, hub string) error {
 	if err != nil || pending || !c.hasHub() {
 		return err
 	}
-	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: hub, After: c.Seq})
+	after := c.Seq
+	if hub != c.Hub {
+		after -= min(after, askedBack)
+	}
+	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: hub, After: after})
 }
 
 // hasHub tells whether there is something to ask the hub for.

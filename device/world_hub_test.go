@@ -64,6 +64,9 @@ func (p *person) commit(j *device.CommitJob) error {
 	}
 	r := w.registerAt(j.Conversation, j.Hub)
 	raw := r.granted(j)
+	if raw == nil && !r.serves(j.Despite) {
+		return p.HubMoved(j.ID(), *r.moved)
+	}
 	if raw == nil {
 		if !r.accepts(groupID, j) || r.lease != nil && string(r.lease) != string(j.LeaseKey) {
 			return p.CommitConflict(j.ID(), r.events[min(len(r.events), int(j.Seq)+1):])
@@ -78,6 +81,15 @@ func (p *person) commit(j *device.CommitJob) error {
 		}
 	}
 	return p.Committed(j.ID(), raw)
+}
+
+// serves is S9.
+func (r *register) serves(despite []byte) bool {
+	if r.moved == nil {
+		return true
+	}
+	hash := receipt.BodyHash(r.moved.Commit)
+	return string(despite) == string(hash[:])
 }
 
 // granted is S3: the receipt that the same commit got before.
@@ -134,6 +146,9 @@ func (p *person) lease(j *device.LeaseJob) error {
 	_, groupID, err := receipt.ParseConversationURL(j.Conversation)
 	require.NoError(w.t, err)
 	b := r.branches[len(r.branches)-1]
+	if !r.serves(nil) {
+		return p.HubMoved(j.ID(), *r.moved)
+	}
 	if b.epoch != j.Epoch {
 		return p.LeaseConflict(j.ID(), r.events)
 	}

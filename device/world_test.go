@@ -63,6 +63,7 @@ type register struct {
 	disputed map[uint64]bool
 	term     uint64
 	infos    []device.SealedGroup // newest first
+	moved    *device.HubEvent     // what another hub has told it
 }
 
 type branch struct {
@@ -336,7 +337,11 @@ func (p *person) do(j device.Job) error {
 			r = p.w.register(j.Conversation)
 		}
 		events := r.events[min(len(r.events), int(j.After)+1):]
-		return p.EventsFetched(j.ID(), events[:min(len(events), 100)])
+		events = slices.Clone(events[:min(len(events), 100)])
+		if r.moved != nil {
+			events = append(events, *r.moved)
+		}
+		return p.EventsFetched(j.ID(), events)
 	case *device.ConsentJob:
 		return p.Decided(j.ID())
 	case *device.ProofJob:

@@ -1,0 +1,227 @@
+package device_test
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/waxwing-dm/waxwing/device"
+	"github.com/waxwing-dm/waxwing/internal/receipt"
+	"github.com/waxwing-dm/waxwing/mls"
+)
+
+// sealFor seals a group info for a leaf of a group as spec/conversation.md has it.
+func (w *world) sealFor(g *mls.Group, leaf uint32, ticket, authenticator, info []byte) []byte {
+	context := binary.BigEndian.AppendUint64(g.GroupID(), g.Epoch())
+	key := make([]byte, 32)
+	_, _ = w.random.Read(key)
+	kem, ct, err := g.SafeEncrypt(w.random, leaf, 0xF7A1, "waxwing group info", context, key)
+	require.NoError(w.t, err)
+	out := append(append([]byte{1, 0, 1}, kem...), ct...)
+	plain := append(slices.Concat(ticket, authenticator[:8]), binary.BigEndian.AppendUint32(nil, uint32(len(info)))...)
+	block, err := aes.NewCipher(key)
+	require.NoError(w.t, err)
+	aead, err := cipher.NewGCM(block)
+	require.NoError(w.t, err)
+	return aead.Seal(out, make([]byte, 12), append(plain, info...), context)
+}
+
+// later has a person's program try again.
+func (w *world) later() {
+	w.now = w.now.Add(time.Hour)
+	w.wake()
+}
+
+// TestSealedGroupsThatAreRefused: what a hub makes of what it was given lets nobody in, and what is right does, afterwards.
+func TestSealedGroupsThatAreRefused(t *testing.T) {
+	sealed := func(r *register, f func([]byte) []byte) {
+		for i := range r.infos {
+			r.infos[i].Sealed = f(slices.Clone(r.infos[i].Sealed))
+		}
+	}
+	for name, lie := range map[string]func(r, other *register){
+		"nothing":        func(r, _ *register) { r.infos = nil },
+		"empty":          func(r, _ *register) { sealed(r, func([]byte) []byte { return nil }) },
+		"a changed byte": func(r, _ *register) { sealed(r, func(b []byte) []byte { return flip(b, len(b)-1) }) },
+		"a changed key": func(r, _ *register) {
+			sealed(r, func(b []byte) []byte { return append(b[:3], append(make([]byte, 320), b[323:]...)...) })
+		},
+		"a version":       func(r, _ *register) { sealed(r, func(b []byte) []byte { return flip(b, 0) }) },
+		"cut off":         func(r, _ *register) { sealed(r, func(b []byte) []byte { return b[:len(b)-16] }) },
+		"a MiB":           func(r, _ *register) { sealed(r, func([]byte) []byte { return make([]byte, 1<<20) }) },
+		"another group's": func(r, o *register) { r.infos[0].Sealed = o.infos[0].Sealed; r.infos = r.infos[:1] },
+		"an older epoch's": func(r, _ *register) {
+			r.infos[0].Sealed = r.infos[1].Sealed
+			r.infos = r.infos[:1]
+		},
+		"another seq":   func(r, _ *register) { r.infos = r.infos[:1]; r.infos[0].Seq-- },
+		"a seq to come": func(r, _ *register) { r.infos = r.infos[:1]; r.infos[0].Seq++ },
+		"another epoch": func(r, _ *register) { r.infos = r.infos[:1]; r.infos[0].Epoch++ },
+		"another term":  func(r, _ *register) { r.infos = r.infos[:1]; r.infos[0].Term++ },
+		"a thousand": func(r, _ *register) {
+			r.infos = slices.Repeat([]device.SealedGroup{{Term: 1, Seq: 1, Epoch: 1, Sealed: []byte{1}}}, 1000)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, id := talk(t, bob, carol)
+			a, b, c := w.people[alice], w.people[bob], w.people[carol]
+			second, err := a.StartConversation([]string{bob})
+			require.NoError(t, err)
+			w.quiet()
+			r, other := w.register(a.conversation(id).URL), w.register(a.conversation(second).URL)
+			b.deafen(id)
+			require.NoError(t, a.SetAdmin(id, carol, true))
+			a.work()
+			right := slices.Clone(r.infos)
+			lie(r, other)
+			w.quiet()
+			require.Equal(t, device.StatePaused, b.conversation(id).State)
+			require.Equal(t, []string{device.CodeCommitInvalid}, b.codes(device.EventConversationPaused))
+			w.later()
+			w.later()
+			require.Equal(t, device.StatePaused, b.conversation(id).State)
+			require.Len(t, b.codes(device.EventConversationPaused), 1, "the person is told once")
+			require.EqualValues(t, 2, a.conversation(id).Epoch)
+
+			r.infos = right
+			w.later()
+			requireAgreement(t, id, a, b, c)
+			require.Len(t, b.back(), 1)
+		})
+	}
+}
+
+// TestLyingCommitters: a member who is no admin shows nobody a room that is not there, with a true ticket and a good signature (G3).
+func TestLyingCommitters(t *testing.T) {
+	room := func(g *mls.Group, change func([]byte) []byte) mls.Proposal {
+		e := g.Extensions()
+		return mls.GroupContextExtensionsProposal([]mls.Extension{{Type: e[0].Type, Data: change(slices.Clone(e[0].Data))}})
+	}
+	for name, c := range map[string]struct {
+		who    string
+		passes bool
+		lie    func(w *world, g *mls.Group) []mls.Proposal
+	}{
+		"somebody new": {carol, false, func(w *world, _ *mls.Group) []mls.Proposal {
+			return []mls.Proposal{mls.AddProposal(w.enrol(dave).keyPackage(nil))}
+		}},
+		"somebody new, by an admin": {alice, true, func(w *world, _ *mls.Group) []mls.Proposal {
+			return []mls.Proposal{mls.AddProposal(w.enrol(dave).keyPackage(nil))}
+		}},
+		"somebody who is not in the log, by an admin": {alice, false, func(w *world, _ *mls.Group) []mls.Proposal {
+			return []mls.Proposal{mls.AddProposal(w.unlisted(dave).keyPackage(nil))}
+		}},
+		"another room": {carol, false, func(_ *world, g *mls.Group) []mls.Proposal {
+			return []mls.Proposal{room(g, func(b []byte) []byte { return flip(b, len(b)-30) })}
+		}},
+		"another conversation, by an admin": {alice, false, func(_ *world, g *mls.Group) []mls.Proposal {
+			return []mls.Proposal{room(g, func(b []byte) []byte { return flip(b, 20) })}
+		}},
+		"no room, by an admin": {alice, false, func(_ *world, g *mls.Group) []mls.Proposal {
+			return []mls.Proposal{room(g, func([]byte) []byte { return []byte{9} })}
+		}},
+		"bob is out": {carol, false, func(w *world, g *mls.Group) []mls.Proposal {
+			return []mls.Proposal{mls.RemoveProposal(*w.people[bob].leafAt(g))}
+		}},
+		"the truth": {carol, true, func(*world, *mls.Group) []mls.Proposal { return nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, id := talk(t, bob, carol)
+			b, liar := w.people[bob], w.people[c.who]
+			b.deafen(id)
+			r := w.register(b.conversation(id).URL)
+			g := liar.group(id)
+			true_ := g.Clone()
+			pending, err := true_.Commit(w.random, mls.CommitParams{AuthenticatedData: liar.fence(id, g, nil), Now: w.now})
+			require.NoError(t, err)
+			commit := liar.ordered(id, g, pending)
+			ticket, err := pending.Export(receipt.TicketLabel, nil, 32)
+			require.NoError(t, err)
+			lie, err := g.Commit(w.random, mls.CommitParams{Proposals: c.lie(w, g), Now: w.now})
+			require.NoError(t, err)
+			shown := lie.Next()
+			info, err := shown.GroupInfo(true)
+			require.NoError(t, err)
+			leaf := *b.leafAt(g)
+			sealed := w.sealFor(pending.Next(), leaf, ticket, pending.Next().EpochAuthenticator(), info)
+			r.infos = []device.SealedGroup{{Term: 1, Seq: uint64(len(r.events)) - 1, Epoch: g.Epoch() + 1, Sealed: sealed}}
+			before := len(r.events)
+			b.arrives(commit)
+			if c.passes {
+				require.Greater(t, len(r.events), before, "it came back")
+				return
+			}
+			require.Len(t, r.events, before, "it did not")
+			require.Equal(t, device.StatePaused, b.conversation(id).State)
+		})
+	}
+}
+
+// TestRemovedWhileAstray: an admin's word that one is out ends it.
+func TestRemovedWhileAstray(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b := w.people[alice], w.people[bob]
+	b.deafen(id)
+	require.NoError(t, a.SetAdmin(id, carol, true))
+	a.work()
+	b.read() // it has lost the thread, and has not asked yet
+	require.NoError(t, a.RemoveMembers(id, []string{bob}))
+	a.work()
+	w.quiet()
+	require.NotEqual(t, device.StateActive, b.conversation(id).State)
+	require.Len(t, a.conversation(id).Members, 2)
+	a.say(id, "without bob")
+	w.quiet()
+	w.later()
+	require.Empty(t, b.texts(id))
+}
+
+// TestOtherBranchComesBack: bob and the old hub have gone on where the others have not followed; they go on under another hub, and he comes back.
+func TestOtherBranchComesBack(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	require.NoError(t, a.NameHubs(id))
+	w.quiet()
+	for range 2 {
+		require.NoError(t, b.Resync(id))
+		b.work()
+		a.mail, c.mail = nil, nil // nobody else has it
+	}
+	require.EqualValues(t, 4, b.conversation(id).Epoch)
+	require.EqualValues(t, 2, a.conversation(id).Epoch)
+	b.say(id, "nobody can read this yet")
+	b.work()
+
+	w.down["https://a.example"] = true
+	for _, p := range []*person{a, b, c} {
+		require.NoError(t, p.Sync())
+	}
+	w.quiet()
+	w.now = w.now.Add(24*time.Hour + time.Minute)
+	w.wake()
+	for range 30 {
+		w.now = w.now.Add(time.Minute)
+		w.wake()
+	}
+	if a.conversation(id).Epoch == 2 { // a commit in the new term, after which somebody can come back
+		require.NoError(t, a.NameHubs(id))
+	}
+	w.quiet()
+	for range 4 {
+		w.later()
+	}
+	require.Contains(t, b.codes(device.EventConversationUpdated), device.CodeHubMoved)
+	require.Len(t, b.back(), 3)
+	require.Contains(t, b.back()[2], "another hub")
+	b.say(id, "I am back")
+	a.say(id, "welcome")
+	w.quiet()
+	requireAgreement(t, id, a, b, c)
+	require.Contains(t, c.texts(id), "I am back")
+	require.Contains(t, b.texts(id), "welcome")
+}
