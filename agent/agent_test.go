@@ -116,6 +116,7 @@ func (p *person) stop() {
 func (p *person) login() *person {
 	_, err := p.Login(ctx, p.handle, p.code)
 	require.NoError(p.w.t, err)
+	require.NoError(p.w.t, p.SetConsent(ctx, device.FromEverybody))
 	return p
 }
 

@@ -151,7 +151,8 @@ func (a *Agent) try(ctx context.Context, j device.Job, before int) (wait time.Du
 		err = errors.Join(err, a.device.HubAway(j.ID()))
 	}
 	a.noteRefusal(err)
-	if code, detail, final := verdict(err, before); final {
+	var p *problem.Problem
+	if code, detail, final := verdict(err, before); final && !(errors.As(err, &p) && waitsForConsent(j, p, before)) {
 		if err = a.device.Failed(j.ID(), code, detail); err == nil {
 			return 0
 		}
@@ -161,7 +162,6 @@ func (a *Agent) try(ctx context.Context, j device.Job, before int) (wait time.Du
 	if isUnanswered(err) || isAway(err) && before < reachTries {
 		wait = reachAgain(before)
 	}
-	var p *problem.Problem
 	if errors.As(err, &p) {
 		wait = max(wait, min(time.Duration(p.RetryAfter)*time.Second, longestWait))
 	}
@@ -241,6 +241,8 @@ func (a *Agent) do(ctx context.Context, j device.Job, before int) error {
 		return a.device.Disputed(j.ID(), answer.Reopened)
 	case *device.GroupInfoJob:
 		return a.groupInfos(ctx, sidecar, j)
+	case *device.ConsentJob:
+		return a.tell(ctx, sidecar, j)
 	case *device.ProofJob:
 		return ofLog(a.prove(ctx, sidecar, j), before)
 	}
@@ -301,6 +303,12 @@ func (a *Agent) claim(ctx context.Context, sidecar *clientapi.Client, j *device.
 			continue
 		}
 		claimed, err := claimOf(ctx, sidecar, actor, slices.Contains(j.Plain, actor))
+		var p *problem.Problem
+		if errors.As(err, &p) {
+			if err := mustBeAccepted(j, p); err != nil {
+				return err
+			}
+		}
 		if _, _, final := verdict(err, 0); err != nil && !final {
 			return err
 		}

@@ -60,6 +60,7 @@ func TestLostDevice(t *testing.T) {
 	require.Empty(t, alice.removed(), "nothing has happened to the old one")
 	_, err = fresh.LoginReset(ctx, fresh.handle, fresh.code)
 	require.NoError(t, err)
+	require.NoError(t, fresh.SetConsent(ctx, device.FromEverybody))
 
 	alice.await("the old device tells", func() bool { return alice.removed() == "list_reset" })
 	require.Equal(t, []string{"list_reset"}, alice.told(device.EventDeviceRemoved))

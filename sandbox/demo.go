@@ -43,6 +43,7 @@ func (s *Sandbox) Demo(ctx context.Context, out io.Writer) error {
 		play func() error
 	}{
 		{"alice at a.test writes to bob at b.test", d.firstMessage},
+		{"bob is asked first: nothing is shown, said or sent before he accepts", d.accept},
 		{"bob answers", d.answer},
 		{"alice sends a file of 1 MiB", d.sendFile},
 		{"both servers crash in the middle of a talk and come back", d.crash},
@@ -83,6 +84,9 @@ func (d *demo) say(sender, text string) error {
 }
 
 func (d *demo) firstMessage() error {
+	if _, err := d.people["bob"].SetConsent(d.ctx, "requests"); err != nil {
+		return err
+	}
 	m, err := d.people["alice"].Send(d.ctx, uuid.NewString(), client.Outgoing{
 		To: []string{d.people["bob"].Handle}, Text: d.text("The heron lands at dawn.", "alice", "bob"),
 	})
@@ -90,6 +94,28 @@ func (d *demo) firstMessage() error {
 		return err
 	}
 	d.id = m.Conversation
+	return d.until("bob is not asked", func() (bool, error) {
+		list, err := d.people["bob"].Requests(d.ctx)
+		return len(list) == 1 && list[0].Conversation == d.id && list[0].Waiting == 1, err
+	})
+}
+
+// accept lets bob look at what waits, and take it.
+func (d *demo) accept() error {
+	bob := d.people["bob"]
+	if list, err := bob.Conversations(d.ctx); err != nil || len(list) > 0 {
+		return errors.Join(fmt.Errorf("bob is in %d conversations", len(list)), err)
+	}
+	p, err := bob.LookAt(d.ctx, d.id)
+	if err != nil {
+		return err
+	}
+	if len(p.Messages) != 1 || p.Messages[0].Text != d.said["bob"][0] {
+		return fmt.Errorf("bob looks and sees %v", p.Messages)
+	}
+	if _, err := bob.Decide(d.ctx, d.id, "accept"); err != nil {
+		return err
+	}
 	return d.wait("bob")
 }
 

@@ -78,6 +78,50 @@ func (c *Client) AcceptKeys(ctx context.Context, handle string, resets int) (x C
 	return x, err
 }
 
+// Consent says who may write to this person.
+func (c *Client) Consent(ctx context.Context) (x Consent, err error) {
+	err = c.call(ctx, http.MethodGet, "/consent", "", nil, &x)
+	return x, err
+}
+
+// SetConsent sets it: everybody, requests or nobody.
+func (c *Client) SetConsent(ctx context.Context, from string) (x Consent, err error) {
+	err = c.call(ctx, http.MethodPut, "/consent", "", Ask{from}, &x)
+	return x, err
+}
+
+// Requests lists who waits to be accepted.
+func (c *Client) Requests(ctx context.Context) ([]Request, error) {
+	var list Requests
+	err := c.call(ctx, http.MethodGet, "/requests", "", nil, &list)
+	return list.Requests, err
+}
+
+// LookAt opens a request without accepting it.
+func (c *Client) LookAt(ctx context.Context, id string) (x Preview, err error) {
+	err = c.call(ctx, http.MethodGet, "/requests/"+url.PathEscape(id), "", nil, &x)
+	return x, err
+}
+
+// Decide on a request: accept, delete or block. It returns those that are left.
+func (c *Client) Decide(ctx context.Context, id, decision string) ([]Request, error) {
+	var list Requests
+	err := c.call(ctx, http.MethodPost, "/requests/"+url.PathEscape(id), "", Decision{decision}, &list)
+	return list.Requests, err
+}
+
+// Block somebody, who is not told.
+func (c *Client) Block(ctx context.Context, handle string) (x Consent, err error) {
+	err = c.call(ctx, http.MethodPost, "/contacts/"+url.PathEscape(handle)+"/block", "", nil, &x)
+	return x, err
+}
+
+// Unblock somebody.
+func (c *Client) Unblock(ctx context.Context, handle string) (x Consent, err error) {
+	err = c.call(ctx, http.MethodPost, "/contacts/"+url.PathEscape(handle)+"/unblock", "", nil, &x)
+	return x, err
+}
+
 // Devices of the account.
 func (c *Client) Devices(ctx context.Context) (d Devices, err error) {
 	err = c.call(ctx, http.MethodGet, "/devices", "", nil, &d)

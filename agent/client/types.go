@@ -189,6 +189,43 @@ type Device struct {
 	This bool   `json:"this"`
 }
 
+// Consent says who may write to this person.
+type Consent struct {
+	From    string   `json:"from" enum:"everybody,requests,nobody" doc:"Of those who were neither written to nor accepted. everybody: they write at once; requests: they wait until they are accepted; nobody: they do not write"`
+	Blocked []string `json:"blocked" doc:"Handles; they are not told"`
+}
+
+// Ask is the body that sets who may write.
+type Ask struct {
+	From string `json:"from" enum:"everybody,requests,nobody"`
+}
+
+// Request is a conversation that a stranger has opened. What is said there is not shown before somebody looks.
+type Request struct {
+	Conversation string    `json:"conversation" doc:"Id; the conversation itself is there once it is accepted"`
+	Handle       string    `json:"handle" doc:"Of who has asked, as their instance says"`
+	Actor        string    `json:"actor"`
+	Time         time.Time `json:"time"`
+	Waiting      int       `json:"waiting" doc:"Messages"`
+}
+
+// Requests is a list of them, oldest first.
+type Requests struct {
+	Requests []Request `json:"requests"`
+}
+
+// Preview is a request that somebody looks at. Nothing was looked up for it, so no key in it is proven.
+type Preview struct {
+	Request
+	Members  []string  `json:"members" doc:"Handles"`
+	Messages []Message `json:"messages"`
+}
+
+// Decision is the body that ends a request.
+type Decision struct {
+	Decision string `json:"decision" enum:"accept,delete,block" doc:"accept: who asked may write, and the conversation is joined; delete: it is forgotten, and for a month what follows it; block: it is forgotten, and what they ever send. Neither is told to them"`
+}
+
 // Event is one entry of the device's history of happenings.
 type Event struct {
 	Cursor       uint64    `json:"cursor" doc:"Ask after it to go on from here"`

@@ -91,6 +91,8 @@ var answers = []struct {
 	{device.ErrNotEnrolled, http.StatusConflict, "not_logged_in", "this device belongs to no account yet", "log in first: waxwing login @you@your.instance"},
 	{device.ErrOtherAccount, http.StatusConflict, "other_account", "this device already belongs to another account", "use another home for another account: waxwing --home DIR"},
 	{device.ErrNoSuchConversation, http.StatusNotFound, "no_such_conversation", "there is no conversation by that id", "list them: waxwing conversations"},
+	{device.ErrNoSuchRequest, http.StatusNotFound, "no_such_request", "nobody waits by that id", "list them: waxwing requests"},
+	{device.ErrBlocked, http.StatusConflict, "blocked", "you have blocked them; nothing was sent", "let them write again first: waxwing requests unblock"},
 	{device.ErrNoSuchMessage, http.StatusNotFound, "no_such_message", "there is no such message or file", "read the conversation: waxwing read"},
 	{device.ErrLeft, http.StatusConflict, "removed", "this device is no longer in the conversation", "start a new one, or ask to be added again"},
 	{device.ErrLeaving, http.StatusConflict, "leaving", "you asked to leave this conversation: nothing is sent there any more", "start a new one, or ask to be added again once you are out"},

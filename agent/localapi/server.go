@@ -105,6 +105,7 @@ func handler(ctx context.Context, a *agent.Agent) http.Handler {
 	s := &service{agent: a, ending: ctx}
 	s.people(api)
 	s.conversations(api)
+	s.requests(api)
 	s.messages(api)
 	s.files(api)
 	s.logs(api)

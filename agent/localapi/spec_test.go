@@ -27,7 +27,7 @@ func TestCodesAreWrittenDown(t *testing.T) {
 		device.EventConversationUpdated, device.EventConversationPaused, device.EventMemberAdded, device.EventMemberRemoved, device.EventMemberFailed,
 		device.EventContactReset, device.EventContactPlain, device.EventContactWaiting, device.EventKeyPackagesRefused, device.EventAccountAlarm,
 		device.EventLogDiffers, device.EventLogUnproven, device.EventLogProven, device.EventLogSplit,
-		device.EventMemberUnlisted, device.EventDeviceRemoved, device.EventDeliveryFailed,
+		device.EventMemberUnlisted, device.EventRequestReceived, device.EventDeviceRemoved, device.EventDeliveryFailed,
 	} {
 		codes = append(codes, string(e))
 	}

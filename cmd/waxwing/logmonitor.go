@@ -108,8 +108,12 @@ func (c *cli) printMonitor(w io.Writer, logs client.Logs) error {
 	})
 }
 
-// warn shows alarms that the person has not seen before something else that they asked for. Whether it can, the command itself says.
+// warn shows how many wait and alarms that the person has not seen before something else that they asked for. Whether it can, the command
+// itself says.
 func (c *cli) warn(cmd *cobra.Command) {
+	if list, err := c.dial().Requests(cmd.Context()); err == nil && len(list) > 0 && !c.json {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%d wait to be accepted: waxwing requests\n", len(list))
+	}
 	logs, err := c.dial().Logs(cmd.Context())
 	if err != nil || logs.Monitor == nil || c.json {
 		return
