@@ -80,7 +80,7 @@ var rooms = map[string][]string{
 	"sandbox/partition": nil, // tests only: the real programs, cut off from each other
 
 	"sandbox":      {"sidecar", "sidecar/witnessing", "transparency", "agent", "agent/client", "agent/localapi", "internal/problem"},
-	"cmd/waxwing":  {"agent", "agent/client", "agent/localapi", "agent/store", "sandbox", "internal/problem", "keydir", "transparency"},
+	"cmd/waxwing":  {"agent", "agent/client", "agent/localapi", "agent/store", "sandbox", "internal/problem", "internal/receipt", "keydir", "transparency"},
 	"cmd/waxwingd": {"sidecar", "sidecar/admin", "sidecar/settings", "sidecar/witnessing", "internal/sdnotify", "transparency"},
 }
 

@@ -119,6 +119,9 @@ func (l logReader) ReadTiles(tiles []tlog.Tile) (data [][]byte, err error) {
 // Distrusted lists the logs that this device does not believe, with the proof that is kept.
 func (a *Agent) Distrusted() ([]device.DistrustedLog, error) { return a.device.Distrusted() }
 
+// LyingHubs lists the hubs that have signed two orders of one conversation, with the proof.
+func (a *Agent) LyingHubs() ([]device.LyingHub, error) { return a.device.LyingHubs() }
+
 // HostOf is the host of an instance.
 func HostOf(instance string) string {
 	_, host, _ := strings.Cut(instance, "://")

@@ -128,11 +128,10 @@ func (c *Client) Devices(ctx context.Context) (d Devices, err error) {
 	return d, err
 }
 
-// Distrusted lists the logs in which nothing new is believed.
-func (c *Client) Distrusted(ctx context.Context) ([]DistrustedLog, error) {
-	var l DistrustedLogs
-	err := c.call(ctx, http.MethodGet, "/logs/distrusted", "", nil, &l)
-	return l.Logs, err
+// Distrusted lists the logs in which nothing new is believed, and the hubs that lied.
+func (c *Client) Distrusted(ctx context.Context) (l DistrustedLogs, err error) {
+	err = c.call(ctx, http.MethodGet, "/logs/distrusted", "", nil, &l)
+	return l, err
 }
 
 // Conversations lists all of them.

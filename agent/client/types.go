@@ -252,4 +252,13 @@ type DistrustedLog struct {
 // DistrustedLogs is a list of them.
 type DistrustedLogs struct {
 	Logs []DistrustedLog `json:"logs"`
+	Hubs []LyingHub      `json:"hubs"`
+}
+
+// LyingHub is an instance that has signed two orders of one conversation.
+type LyingHub struct {
+	Host         string    `json:"host"`
+	Conversation string    `json:"conversation" doc:"URL"`
+	Found        time.Time `json:"found"`
+	Evidence     string    `json:"evidence" doc:"Proof of it, which anybody can check: waxwing log evidence verify"`
 }

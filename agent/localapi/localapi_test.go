@@ -320,5 +320,6 @@ func TestNoLogIsDistrusted(t *testing.T) {
 	require.NoError(t, err)
 	logs, err := alice.Distrusted(ctx)
 	require.NoError(t, err)
-	require.Empty(t, logs)
+	require.Empty(t, logs.Logs)
+	require.Empty(t, logs.Hubs)
 }

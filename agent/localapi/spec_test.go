@@ -26,7 +26,7 @@ func TestCodesAreWrittenDown(t *testing.T) {
 		device.EventMessageReceived, device.EventMessageState, device.EventMessageWaiting, device.EventMessageRefused, device.EventConversationCreated,
 		device.EventConversationUpdated, device.EventConversationPaused, device.EventMemberAdded, device.EventMemberRemoved, device.EventMemberFailed,
 		device.EventContactReset, device.EventContactPlain, device.EventContactWaiting, device.EventKeyPackagesRefused, device.EventAccountAlarm,
-		device.EventLogDiffers, device.EventLogUnproven, device.EventLogProven, device.EventLogSplit,
+		device.EventLogDiffers, device.EventLogUnproven, device.EventLogProven, device.EventLogSplit, device.EventHubSplit,
 		device.EventMemberUnlisted, device.EventRequestReceived, device.EventDeviceRemoved, device.EventDeliveryFailed,
 	} {
 		codes = append(codes, string(e))

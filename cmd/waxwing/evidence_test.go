@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/waxwing-dm/waxwing/agent/client"
+	"github.com/waxwing-dm/waxwing/internal/receipt"
 	"github.com/waxwing-dm/waxwing/transparency"
 )
 
@@ -104,14 +107,50 @@ func TestListAndSaveEvidence(t *testing.T) {
 	require.Equal(t, string(text), out.String())
 }
 
+// TestHubEvidence: the proof against a hub is listed, written and checked with the others.
+func TestHubEvidence(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	sign := func(at uint64) []byte {
+		r := receipt.Receipt{Kind: receipt.KindCommit, GroupID: []byte{7}, Term: 1, Seq: 3, Epoch: 2, Time: at}
+		r.Sign(private)
+		return r.Marshal()
+	}
+	e, err := receipt.FindEvidence("https://b.example/waxwing/conversations/07", [32]byte(public), sign(1), sign(2))
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "proof")
+	require.NoError(t, os.WriteFile(path, e.Marshal(), 0o600))
+	key := base64.StdEncoding.EncodeToString(public)
+	out, err := command("log", "evidence", "verify", path, "--key", key)
+	require.NoError(t, err)
+	require.Equal(t, "proven: a hub of https://b.example/waxwing/conversations/07 has signed two receipts of term 1 and number 3, that cannot both be\n", out)
+	out, err = command("log", "evidence", "verify", path)
+	require.NoError(t, err)
+	require.Contains(t, out, "see that it is that hub's")
+	for _, wrong := range []string{base64.StdEncoding.EncodeToString(make([]byte, 32)), "x"} {
+		_, err = command("log", "evidence", "verify", path, "--key", wrong)
+		require.ErrorContains(t, err, "this proves nothing")
+	}
+	require.NoError(t, os.WriteFile(path, e.Marshal()[1:], 0o600))
+	_, err = command("log", "evidence", "verify", path)
+	require.ErrorContains(t, err, "this proves nothing")
+
+	found := time.Unix(1_800_000_000, 0)
+	var list bytes.Buffer
+	require.NoError(t, (&cli{}).listEvidence(&list, []client.DistrustedLog{{Host: "b.example", State: ofHub, Found: &found, Evidence: "x"}}))
+	require.Contains(t, list.String(), "b.example has signed two different orders of a conversation's changes (found")
+	require.Contains(t, list.String(), "waxwing log evidence b.example --hub")
+}
+
 // TestReadWarnsOfLogs: who reads is told in one sentence what is not believed, and of the rest nothing.
 func TestReadWarnsOfLogs(t *testing.T) {
-	logs := client.DistrustedLogs{Logs: []client.DistrustedLog{{Host: "b\x1b.test", State: "split"}, {Host: "c.test", State: "unproven"}}}
+	logs := client.DistrustedLogs{Logs: []client.DistrustedLog{{Host: "b\x1b.test", State: "split"}, {Host: "c.test", State: "unproven"}}, Hubs: []client.LyingHub{{Host: "d\x1b.test"}}}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = json.NewEncoder(w).Encode(logs) }))
 	defer s.Close()
 	var out bytes.Buffer
 	r := &reader{agent: client.TCP(s.Listener.Addr().String(), ""), warnings: &out}
 	require.NoError(t, r.warn(context.Background()))
-	require.Equal(t, "! the log of b\\u{1b}.test has shown two different histories: no new keys from there are believed any more; the proof: waxwing log evidence\n"+
+	require.Equal(t, "! d\\u{1b}.test, which keeps the order of changes in a conversation of yours, has signed two different orders; the proof: waxwing log evidence --hub\n"+
+		"! the log of b\\u{1b}.test has shown two different histories: no new keys from there are believed any more; the proof: waxwing log evidence\n"+
 		"! the log of c.test has yet to prove that it shows everybody the same history: no new keys from there are believed until it does\n", out.String())
 }

@@ -59,11 +59,17 @@ type reader struct {
 
 // warn tells of logs that are not believed. It is about more than this conversation.
 func (r *reader) warn(ctx context.Context) error {
-	logs, err := r.agent.Distrusted(ctx)
+	all, err := r.agent.Distrusted(ctx)
 	if err != nil {
 		return err
 	}
-	for _, l := range logs {
+	for _, h := range all.Hubs {
+		if _, err := fmt.Fprintf(r.warnings, "! %s, which keeps the order of changes in a conversation of yours, has signed two different orders; the proof: waxwing log evidence --hub\n",
+			plain(h.Host)); err != nil {
+			return err
+		}
+	}
+	for _, l := range all.Logs {
 		what := map[string]string{
 			"split":    "has shown two different histories: no new keys from there are believed any more; the proof: waxwing log evidence",
 			"unproven": "has yet to prove that it shows everybody the same history: no new keys from there are believed until it does",
