@@ -28,14 +28,15 @@
 // After a reset of somebody's keys nothing is encrypted to them, and nothing new taken for them, before [Device.AcceptKeys].
 //
 // Conversations: [Device.StartConversation], [Device.AddMembers], [Device.RemoveMembers], [Device.SetAdmin] and [Device.Send] put steps into
-// the conversation's queue and return. Steps are worked off strictly in order, so a message that was written after "add carol" is
-// encrypted for carol too, and one after "remove bob" is not for bob. A step about members is an intent: if another commit wins the epoch,
+// the conversation's queue and return. Steps are worked off in order, so a message that was written after "add carol" is
+// encrypted for carol too, and one after "remove bob" is not for bob; what a hub that is away keeps waiting, messages pass (O1 to O4). A step about members is an intent: if another commit wins the epoch,
 // the commit is thrown away and built again on what the winner left.
 //
 // Incoming: [Device.Receive] takes one mailbox item and never fails for what is in it: a hostile item leaves an event and changes nothing
 // else. What cannot be judged yet (an unknown key, a missing commit) is parked, in bounds, and taken up when the missing thing has come.
 // A commit that the hub ordered and that must not be followed pauses the conversation: talk goes on in the epoch that all had in common,
-// membership waits, and [Device.Resume] tries again.
+// membership waits, and [Device.Resume] tries again. A device that has lost the thread, because a commit is broken for it alone, its state is
+// damaged or the others went on from an earlier place, comes back by itself with a commit from outside; [Device.Resync] asks for that.
 //
 // Strangers: who is in no [Consent] of the person and asks into a conversation waits in [Device.Requests] until [Device.AcceptRequest];
 // [Device.LookAt] shows what it is about. Writing to somebody first is consent, too.
@@ -49,7 +50,8 @@
 // [Device.Jobs] lists what may be done now; the jobs in one answer are independent and may be done in any order or at once. Ask
 // again after each result. Results: [Device.Opened], [Device.LookedUp] (after Learn or Unknown for each actor of the job),
 // [Device.Claimed], [Device.Committed], [Device.CommitConflict], [Device.Sent], [Device.Uploaded], [Device.KeyPackagesStored],
-// [Device.EventsFetched], [Device.Decided], [Device.Compared] (after [Device.AdvanceLog], if need be); [Device.Failed] for a refusal that another try will
+// [Device.EventsFetched], [Device.GroupInfos], [Device.Decided], [Device.Compared] (after [Device.AdvanceLog], if need be); [Device.HubMoved] and
+// [Device.HubAway] for what a hub may answer to any; [Device.Failed] for a refusal that another try will
 // not change, and [Device.NotWitnessed] for a lookup that is to be tried again and of which the person should know. A result for a job
 // that no longer exists is ignored. A result that returns an error has changed nothing: the job stays and is to be tried again later.
 //
