@@ -75,12 +75,22 @@ func (t *txn) consent() (c Consent, err error) {
 	return c, err
 }
 
-// SetConsent sets what is asked of strangers from now on. Requests that wait go on waiting.
+// SetConsent sets what is asked of strangers from now on. Requests that wait go on waiting, and what there is goes on: those who let everybody
+// in have not accepted anybody, so the sidecar is told which conversations are to stay open.
 func (d *Device) SetConsent(c Consent) error {
 	if c != FromEverybody && c != FromRequests && c != FromNobody {
 		return fmt.Errorf("device: asking %.20q of strangers: %w", c, ErrContent)
 	}
 	return d.update(func(t *txn) error {
+		before, err := t.consent()
+		if err != nil {
+			return err
+		}
+		if before == FromEverybody && c != FromEverybody {
+			if err := t.keepOpen(); err != nil {
+				return err
+			}
+		}
 		if err := t.putRow(bucketDevice, keyConsent, c); err != nil {
 			return err
 		}
@@ -89,6 +99,24 @@ func (d *Device) SetConsent(c Consent) error {
 		}
 		return t.addJob(&ConsentJob{Policy: c})
 	})
+}
+
+// keepOpen accepts what is said in the conversations that we are in.
+func (t *txn) keepOpen() error {
+	ids, err := t.active()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		var row conversationRow
+		if _, err := t.row(bucketConversation, id, &row); err != nil {
+			return err
+		}
+		if err := t.addJob(&ConsentJob{Conversation: row.URL, Decision: decideAccept}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // decided reads what was decided about somebody.

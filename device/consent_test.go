@@ -144,6 +144,27 @@ func TestConsentIsToldToTheSidecar(t *testing.T) {
 	require.Equal(t, []string{"accept", "block", "unblock", "everybody"}, told)
 }
 
+// TestConversationsStayOpen: who lets everybody in and stops that goes on hearing from those who are there.
+func TestConversationsStayOpen(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	b := w.people[bob]
+	require.NoError(t, b.SetConsent(device.FromNobody))
+	var jobs []*device.ConsentJob
+	for range 2 {
+		list, err := b.Jobs()
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+		jobs = append(jobs, list[0].(*device.ConsentJob))
+		require.NoError(t, b.Decided(list[0].ID()))
+	}
+	require.Equal(t, []string{"", b.conversation(id).URL, "accept"}, []string{jobs[0].Actor, jobs[0].Conversation, jobs[0].Decision})
+	require.Equal(t, device.FromNobody, jobs[1].Policy)
+	b.requireSilent()
+	w.people[carol].say(id, "still here")
+	w.quiet()
+	require.Equal(t, []string{"still here"}, b.texts(id))
+}
+
 // TestRequestDeleted: with what waits with it, and without a word.
 func TestRequestDeleted(t *testing.T) {
 	w, id := asked(t)

@@ -158,7 +158,7 @@ const (
 type ConsentJob struct {
 	jobID
 	Policy       Consent
-	Actor        string
+	Actor        string // empty if it is about all who speak in the conversation
 	Conversation string // URL, with accept
 	Decision     string // accept, delete, block or unblock
 }

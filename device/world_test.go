@@ -155,11 +155,15 @@ func (w *world) unlisted(actor string) *person {
 // asks sets what somebody asks of strangers.
 func (p *person) asks(c device.Consent) {
 	require.NoError(p.w.t, p.SetConsent(c))
-	jobs, err := p.Jobs()
-	require.NoError(p.w.t, err)
-	for _, j := range jobs {
-		if _, ok := j.(*device.ConsentJob); ok {
-			require.NoError(p.w.t, p.do(j))
+	for told := true; told; {
+		jobs, err := p.Jobs()
+		require.NoError(p.w.t, err)
+		told = false
+		for _, j := range jobs {
+			if _, ok := j.(*device.ConsentJob); ok {
+				require.NoError(p.w.t, p.do(j))
+				told = true
+			}
 		}
 	}
 }

@@ -51,7 +51,8 @@ func (s *Sidecar) consent(w http.ResponseWriter, r *http.Request, d store.Device
 	if _, err := readJSON(w, r, maxSmall, &in); err != nil {
 		return err
 	}
-	if _, err := federation.Origin(in.Actor); err != nil || in.Actor == d.Actor {
+	everybody := in.Actor == "" && in.Decision == clientapi.Accept && in.Conversation != ""
+	if _, err := federation.Origin(in.Actor); !everybody && (err != nil || in.Actor == d.Actor) {
 		return invalid("actor is not the URL of somebody else")
 	}
 	if _, err := federation.Origin(in.Conversation); in.Conversation != "" && err != nil {

@@ -218,3 +218,20 @@ func TestNothingIsAskedForStrangers(t *testing.T) {
 		require.True(t, strings.HasPrefix(u, p.instance+"/"), "%s; %s is none of ours", u, other.instance)
 	}
 }
+
+// TestTalkOfAConversationIsAccepted: it can be, without anybody in it being accepted.
+func TestTalkOfAConversationIsAccepted(t *testing.T) {
+	w := newWorld(t)
+	a, p := w.box("a.test"), w.peer("c.test")
+	a.start()
+	alice := a.careful("alice")
+	status, _ := p.send(p.delivery(alice.actor))
+	require.Equal(t, 403, status)
+	require.NoError(t, alice.Decide(ctx, clientapi.Decision{Conversation: "http://c.test/waxwing/conversations/67", Decision: clientapi.Accept}))
+	status, _ = p.send(p.delivery(alice.actor))
+	require.Equal(t, 202, status)
+	alice.await(1)
+	status, _ = p.send(p.from("mallory", ciphertext([]byte("other"), 0, mls.ContentApplication, "x"), alice.actor))
+	require.Equal(t, 403, status)
+	requireProblem(t, alice.Decide(ctx, clientapi.Decision{Conversation: "http://c.test/c", Decision: clientapi.Block}), 400, "request_invalid")
+}

@@ -203,6 +203,7 @@ func (s *station) login(client *safehttp.Client) {
 	})
 	require.NoError(s.t, err)
 	s.alice = clientapi.New(s.base+"/waxwing/v1", in.Token, client)
+	require.NoError(s.t, s.alice.AskStrangers(ctx, clientapi.FromEverybody))
 }
 
 // message is a PrivateMessage as far as a server can see.

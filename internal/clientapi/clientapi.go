@@ -178,7 +178,7 @@ const (
 
 // Decision is the body of POST /consents.
 type Decision struct {
-	Actor        string `json:"actor"`
+	Actor        string `json:"actor,omitempty"`        // with accept it may be missing: then it is about the conversation alone
 	Conversation string `json:"conversation,omitempty"` // with accept: the URL of the one that they opened
 	Decision     string `json:"decision"`
 }

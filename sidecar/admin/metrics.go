@@ -30,7 +30,7 @@ type metrics struct {
 var codes = []string{
 	"signature_missing", "signature_malformed", "signature_invalid", "signature_expired", "digest_required", "digest_mismatch",
 	"actor_key_mismatch", "key_unavailable", "origin_mismatch", "activity_invalid", "json_invalid", "mls_malformed", "too_large", "id_conflict",
-	"no_such_recipient", "mailbox_full", "rate_limited", "busy", "storage_full", "store_busy", "store_damaged", "internal",
+	"no_such_recipient", "mailbox_full", "consent_required", "stranger_limited", "rate_limited", "busy", "storage_full", "store_busy", "store_damaged", "internal",
 	"log_unchecked", "log_stopped", "not_witnessed", "version_conflict", "epoch_stale", "not_member", "erased", "not_found", "method_not_allowed",
 }
 

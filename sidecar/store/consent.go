@@ -191,11 +191,13 @@ func (c Consents) Ask(ctx context.Context, actor, consent string) error {
 	})
 }
 
-// Accept makes somebody, and everybody in the conversation that they opened, no stranger any more.
+// Accept makes somebody, and everybody in the conversation that they opened, no stranger any more. Either may be empty.
 func (c Consents) Accept(ctx context.Context, actor, who, conversation string) error {
 	return c.change(ctx, func(tx *sql.Tx) error {
-		if err := acquaint(tx, actor, who); err != nil {
-			return err
+		if who != "" {
+			if err := acquaint(tx, actor, who); err != nil {
+				return err
+			}
 		}
 		return acquaintAll(tx, actor, conversation)
 	})
