@@ -30,6 +30,7 @@ var (
 	pause    = flag.Duration("pause", 700*time.Millisecond, "of everybody between two messages, on average")
 	changes  = flag.Int("changes", 6, "of the members of a conversation in a round, at the most")
 	only     = flag.String("only", "", "kinds of fault, with commas between them, instead of all")
+	programs = flag.String("programs", "", "folder of a waxwing and a waxwingd to run, instead of those that are built here")
 	logLines = flag.Int("loglines", 15, "what to show of each program's log after a failure")
 )
 

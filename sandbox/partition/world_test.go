@@ -121,6 +121,10 @@ func (w *world) logs() {
 }
 
 func (w *world) build() {
+	if *programs != "" {
+		require.NoError(w.t, os.Symlink(*programs, w.dir+"/bin"))
+		return
+	}
 	build := exec.Command("go", "build", "-o", w.dir+"/bin/", "github.com/waxwing-dm/waxwing/cmd/waxwing", "github.com/waxwing-dm/waxwing/cmd/waxwingd")
 	out, err := build.CombinedOutput()
 	require.NoError(w.t, err, string(out))
