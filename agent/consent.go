@@ -3,14 +3,15 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/waxwing-dm/waxwing/device"
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
 	"github.com/waxwing-dm/waxwing/internal/problem"
 )
 
-// What a person decides about strangers holds on this device at once, and the sidecar is told: now if it can be reached, and otherwise as any
-// job.
+// What a person decides about strangers holds on this device at once. The sidecar is told by a job, which these calls wait for a little.
 
 // Consent is what is asked of strangers.
 func (a *Agent) Consent() (device.Consent, error) { return a.device.Consent() }
@@ -75,24 +76,29 @@ func (a *Agent) ActorOf(handle string) (actor string, ok bool, err error) {
 	return "", false, nil
 }
 
+// tellTime is how long a decision waits for the instance to have it. It holds on this device, and it is Run that tells: two who tell could
+// overtake each other.
+const tellTime = 2 * time.Second
+
 func (a *Agent) decide(ctx context.Context, f func() error) error {
 	if err := f(); err != nil {
 		return err
 	}
-	defer a.touch()
-	jobs, err := a.device.Jobs()
-	if err != nil {
-		return err
-	}
-	for _, j := range jobs {
-		if _, ok := j.(*device.ConsentJob); !ok {
-			continue
+	a.touch()
+	ctx, stop := context.WithTimeout(ctx, tellTime)
+	defer stop()
+	for {
+		changed := a.Changed()
+		jobs, err := a.device.Jobs()
+		if err != nil || !slices.ContainsFunc(jobs, func(j device.Job) bool { _, ok := j.(*device.ConsentJob); return ok }) {
+			return err
 		}
-		if err := a.do(ctx, j, 0); err != nil {
-			a.report(ctx, "telling the instance what was decided", err) // it is tried again
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
 		}
 	}
-	return nil
 }
 
 // tell carries a ConsentJob out.

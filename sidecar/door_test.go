@@ -134,7 +134,7 @@ func TestTableB(t *testing.T) {
 	w := newWorld(t)
 	a, p := w.box("a.test"), w.peer("c.test")
 	a.start()
-	alice := a.person("alice")
+	alice, carol := a.person("alice"), a.careful("carol")
 	header := func(name, value string) func(*delivery) {
 		return func(d *delivery) { d.after = func(r *http.Request) { r.Header.Set(name, value) } }
 	}
@@ -174,6 +174,7 @@ func TestTableB(t *testing.T) {
 			d.object()["content"] = base64.StdEncoding.EncodeToString(append(ciphertext([]byte("g"), 0, mls.ContentApplication, "x"), 0))
 		}, 422, "mls_malformed"},
 		{"recipient unknown", func(d *delivery) { d.activity["to"], d.object()["to"] = "http://a.test/users/nobody", nil }, 404, "no_such_recipient"},
+		{"sender not accepted", func(d *delivery) { d.activity["to"], d.object()["to"] = carol.actor, nil }, 403, "consent_required"},
 		{"unknown type", func(d *delivery) { d.activity["object"] = map[string]any{"type": "Note", "id": p.instance + "/n"} }, 202, "ignored"},
 		{"the same again", func(d *delivery) { *d = *repeated }, 202, "duplicate"},
 		{"same id, other content", func(d *delivery) { d.activity["id"] = repeated.activity["id"] }, 409, "id_conflict"},

@@ -53,15 +53,9 @@ func (c Consents) Standing(ctx context.Context, actor, who, conversation string)
 }
 
 func standing(tx *sql.Tx, actor, who, conversation string) (s Standing, err error) {
-	if _, err := sqlite.One(tx.QueryRow("SELECT consent FROM account WHERE actor = ?", actor), &s.Consent); err != nil {
-		return s, err
-	}
-	var n int
-	if s.Blocked, err = sqlite.One(tx.QueryRow("SELECT 1 FROM blocked WHERE actor = ? AND who = ?", actor, acquaintance(actor, who)), &n); err != nil {
-		return s, err
-	}
-	s.Known, err = sqlite.One(tx.QueryRow("SELECT 1 FROM acquaintance WHERE actor = ? AND who IN (?, ?)",
-		actor, acquaintance(actor, who), conversationKnown(actor, conversation)), &n)
+	const ask = `SELECT consent, EXISTS (SELECT 1 FROM acquaintance WHERE actor = ?1 AND who IN (?2, ?3)), EXISTS (SELECT 1 FROM blocked WHERE actor = ?1 AND who = ?2)
+		FROM account WHERE actor = ?1`
+	_, err = sqlite.One(tx.QueryRow(ask, actor, acquaintance(actor, who), conversationKnown(actor, conversation)), &s.Consent, &s.Known, &s.Blocked)
 	return s, err
 }
 
