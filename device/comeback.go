@@ -353,6 +353,9 @@ func (t *txn) rejoin(c *conversation, b *comeback, r receipt.Receipt, raw []byte
 	}); err != nil {
 		return err
 	}
+	if err := t.sendAstray(c, lost); err != nil {
+		return err
+	}
 	if err := t.welcomeParked(c.id); err != nil {
 		return err
 	}

@@ -161,7 +161,11 @@ func (t *txn) newTerm(c *conversation, e HubEvent) error {
 		if err != nil || !ok {
 			return err
 		}
-		return t.loseThread(c, CodeOtherBranch, "the others went on under another hub from an earlier point than this device, and may not have read what it sent since")
+		if err := t.loseThread(c, CodeOtherBranch, "the others went on under another hub from an earlier point than this device"); err != nil {
+			return err
+		}
+		c.Resync.Common = &claim.Epoch
+		return nil
 	}
 	if err := t.checkClaim(c, claim); err != nil {
 		return t.wrongClaim(c, e, err)

@@ -23,6 +23,7 @@ type resync struct {
 	Tries   int       `json:"tries,omitempty"`
 	Told    bool      `json:"told,omitempty"`    // that it takes longer
 	Lookups uint64    `json:"lookups,omitempty"` // made when it began to judge who is there
+	Common  *uint64   `json:"common,omitempty"`  // the last epoch that the others have had, too, if they went on elsewhere
 }
 
 // missed are epochs of which nothing can be read.

@@ -224,4 +224,48 @@ func TestOtherBranchComesBack(t *testing.T) {
 	requireAgreement(t, id, a, b, c)
 	require.Contains(t, c.texts(id), "I am back")
 	require.Contains(t, b.texts(id), "welcome")
+	for _, p := range []*person{a, c} {
+		require.Equal(t, 1, count(p.texts(id), "nobody can read this yet"), "it was sent again")
+	}
+	require.Equal(t, 1, count(b.texts(id), "nobody can read this yet"))
+	require.NotContains(t, a.codes(device.EventMessageRefused), device.CodeForkDetected)
+}
+
+func count(texts []string, text string) (n int) {
+	for _, x := range texts {
+		if x == text {
+			n++
+		}
+	}
+	return n
+}
+
+// TestSentAgainIsShownOnce: who had read a message that comes again is not shown it twice.
+func TestSentAgainIsShownOnce(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	for i := range 5 {
+		c.say(id, string(rune('0'+i)))
+	}
+	require.NoError(t, b.Resync(id))
+	w.now = w.now.Add(3 * time.Minute) // the hub does not answer it
+	_, _, err := b.Wake()
+	require.NoError(t, err)
+	b.say(id, "sent astray")
+	jobs, err := b.Jobs()
+	require.NoError(t, err)
+	for _, j := range jobs {
+		if _, send := j.(*device.SendJob); send {
+			require.NoError(t, b.do(j))
+		}
+	}
+	a.read()
+	require.Equal(t, 1, count(a.texts(id), "sent astray"), "they are in the same epoch still")
+	c.mail = nil
+	w.quiet()
+	require.Len(t, b.back(), 1)
+	requireAgreement(t, id, a, b, c)
+	for _, p := range []*person{a, b, c} {
+		require.Equal(t, 1, count(p.texts(id), "sent astray"), p.actor)
+	}
 }

@@ -290,7 +290,7 @@ func (t *txn) dispatch(c *conversation, self string, seq uint64, content func(sa
 	hash := sha256.Sum256(message)
 	c.Sent++
 	to := c.others(self)
-	if err := t.putRow(bucketSeen, hex.EncodeToString(hash[:]), outgoing{Conversation: c.id, Seq: seq, To: len(to), Epoch: c.group.Epoch()}); err != nil {
+	if err := t.putRow(bucketSeen, hex.EncodeToString(hash[:]), outgoing{Conversation: c.id, Seq: seq, To: len(to), Epoch: c.group.Epoch(), Astray: c.Resync != nil}); err != nil {
 		return false, err
 	}
 	if len(to) == 0 {

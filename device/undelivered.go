@@ -18,6 +18,7 @@ type outgoing struct {
 	Seq          uint64 `json:"seq"`
 	To           int    `json:"to"` // actors
 	Epoch        uint64 `json:"epoch,omitempty"`
+	Astray       bool   `json:"astray,omitempty"` // sent by a device that had lost the thread
 	Change       bool   `json:"change,omitempty"` // of a plain group: nobody else tells who missed it
 }
 
