@@ -34,7 +34,8 @@ const (
 	// What strangers make us ask for, by naming a key: so often of one host, so many at once, so long.
 	askWindow  = 10 * time.Second
 	maxAsked   = 50
-	maxAsking  = 64
+	maxAsking  = 64 // and as many again of hosts that have answered well before, of one of them some only
+	maxOfMet   = 8
 	askTime    = 15 * time.Second
 	acceptType = ContentType + `, application/ld+json; profile="https://www.w3.org/ns/activitystreams"`
 )
@@ -64,6 +65,8 @@ type Remote struct {
 	noKeys map[string]cached[bool]      // by actor: asking for its key failed, and whether that is for good
 	asked  map[string]cached[int]       // by host: how often keys were asked for, from when on
 	asking int                          // keys that are being asked for
+	met    map[string]cached[bool]      // hosts that have answered with an actor's document
+	again  map[string]int               // of those, how much is being asked of each beside the rest
 }
 
 type cached[T any] struct {
@@ -73,7 +76,8 @@ type cached[T any] struct {
 
 // NewRemote makes the door out.
 func NewRemote(http *safehttp.Client, service Signer, schemes Schemes, now func() time.Time) *Remote {
-	return &Remote{http: http, service: service, schemes: schemes, now: now, actors: map[string]cached[RemoteActor]{}, docs: map[string]cached[Discovery]{}, noKeys: map[string]cached[bool]{}, asked: map[string]cached[int]{}}
+	return &Remote{http: http, service: service, schemes: schemes, now: now, actors: map[string]cached[RemoteActor]{}, docs: map[string]cached[Discovery]{}, noKeys: map[string]cached[bool]{}, asked: map[string]cached[int]{},
+		met: map[string]cached[bool]{}, again: map[string]int{}}
 }
 
 func remember[T any](r *Remote, m map[string]cached[T], key string, value T) {
@@ -113,6 +117,9 @@ func (r *Remote) Actor(ctx context.Context, id string, fresh bool) (RemoteActor,
 		return RemoteActor{}, err
 	}
 	remember(r, r.actors, id, a)
+	if origin, err := Origin(id); err == nil {
+		remember(r, r.met, hostOf(origin), true)
+	}
 	if origin, err := Origin(id); err == nil && a.rfc9421 {
 		r.learn(ctx, origin, SchemeRFC9421)
 	}
@@ -157,23 +164,25 @@ func (r *Remote) Key(ctx context.Context, keyID string, fresh bool) (httpsig.Key
 
 var errTooMany = errors.New("too much is being asked for strangers")
 
-// forStranger asks something of a host that nobody has vouched for, within bounds or not at all.
+// forStranger asks something of a host that nobody has vouched for, within bounds or not at all. Strangers who make us wait for hosts that
+// never answer keep us from asking others like them; who has answered before is asked all the same.
 func (r *Remote) forStranger(ctx context.Context, origin string, ask func(context.Context) error) error {
-	host := strings.TrimSuffix(strings.TrimSuffix(Host(origin), ":443"), ".")
-	if !r.mayAsk(host) {
+	done, ok := r.mayAsk(hostOf(origin))
+	if !ok {
 		return errTooMany
 	}
-	defer func() {
-		r.mu.Lock()
-		r.asking--
-		r.mu.Unlock()
-	}()
+	defer done()
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	return ask(ctx)
 }
 
-func (r *Remote) mayAsk(host string) bool {
+// hostOf spells a host in one way.
+func hostOf(origin string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(Host(origin), ":443"), ".")
+}
+
+func (r *Remote) mayAsk(host string) (done func(), ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, ok := r.asked[host]
@@ -183,13 +192,30 @@ func (r *Remote) mayAsk(host string) bool {
 		}
 		n = cached[int]{at: r.now()}
 	}
-	if n.value >= maxAsked || r.asking >= maxAsking {
-		return false
+	met, leave := r.met[host].value, func() {}
+	switch {
+	case n.value >= maxAsked:
+		return nil, false
+	case r.asking < maxAsking:
+		r.asking++
+		leave = func() { r.asking-- }
+	case met && r.again[host] < maxOfMet && len(r.again) < maxAsking/maxOfMet:
+		r.again[host]++
+		leave = func() {
+			if r.again[host]--; r.again[host] == 0 {
+				delete(r.again, host)
+			}
+		}
+	default:
+		return nil, false
 	}
 	n.value++
 	r.asked[host] = n
-	r.asking++
-	return true
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		leave()
+	}, true
 }
 
 func noKey(forGood bool) error {

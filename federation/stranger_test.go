@@ -94,8 +94,10 @@ func TestStrangersMakeUsAskAHostSoOftenOnly(t *testing.T) {
 
 // Servers that never answer must not hold more than so many of our calls.
 func TestStrangersMakeUsWaitSoOftenOnly(t *testing.T) {
-	c, b, slow, slower := newClock(), newHost(t, "b.test"), newHost(t, "slow.test"), newHost(t, "slower.test")
-	r := remote(t, c, b, slow, slower)
+	c, b, other, slow, slower := newClock(), newHost(t, "b.test"), newHost(t, "c.test"), newHost(t, "slow.test"), newHost(t, "slower.test")
+	r := remote(t, c, b, other, slow, slower)
+	_, err := r.Key(ctx, b.actor("/users/alice", keys()[1], nil)+"#main-key", false)
+	require.NoError(t, err)
 	arrived, stop := make(chan struct{}, 100), make(chan struct{})
 	var asking sync.WaitGroup
 	for i := range 64 {
@@ -106,12 +108,22 @@ func TestStrangersMakeUsWaitSoOftenOnly(t *testing.T) {
 	for range 64 {
 		<-arrived
 	}
-	bob := b.actor("/users/bob", keys()[1], nil)
-	_, err := r.Key(ctx, bob+"#main-key", false)
+	_, err = r.Key(ctx, other.actor("/users/carol", keys()[1], nil)+"#main-key", false)
 	require.Equal(t, "key_unavailable", codeOf(t, err))
+	_, err = r.Key(ctx, b.actor("/users/bob", keys()[1], nil)+"#main-key", false)
+	require.NoError(t, err, "a host that has answered before")
+	b.answer(func(http.ResponseWriter, *http.Request) { arrived <- struct{}{}; <-stop })
+	for i := range 8 {
+		asking.Go(func() { _, _ = r.Key(ctx, b.url(fmt.Sprintf("/users/%d#main-key", i)), false) })
+	}
+	for range 8 {
+		<-arrived
+	}
+	_, err = r.Key(ctx, b.url("/users/ninth#main-key"), false)
+	require.Equal(t, "key_unavailable", codeOf(t, err), "and of one of those some only")
 	close(stop)
 	asking.Wait()
-	_, err = r.Key(ctx, bob+"#main-key", false)
+	_, err = r.Key(ctx, other.actor("/users/dave", keys()[1], nil)+"#main-key", false)
 	require.NoError(t, err)
 }
 
