@@ -73,7 +73,11 @@ func (a *Agent) groupInfos(ctx context.Context, sidecar *clientapi.Client, j *de
 }
 
 func (a *Agent) term(ctx context.Context, sidecar *clientapi.Client, j *device.TermJob) error {
-	receipt, err := sidecar.OpenTerm(ctx, clientapi.NewTerm{Conversation: j.Conversation, Claim: j.Claim, After: []clientapi.Event{}})
+	after := []clientapi.Event{}
+	for _, e := range j.After {
+		after = append(after, clientapi.Event{Receipt: e.Receipt, Commit: e.Commit})
+	}
+	receipt, err := sidecar.OpenTerm(ctx, clientapi.NewTerm{Conversation: j.Conversation, Claim: j.Claim, After: after})
 	var conflict *clientapi.Conflict
 	if errors.As(err, &conflict) {
 		return a.device.TermConflict(j.ID(), hubEvents(conflict.Events))

@@ -344,6 +344,9 @@ func (a *Agent) commit(ctx context.Context, sidecar *clientapi.Client, j *device
 	if len(j.LeaseKey) > 0 {
 		part.Lease = &clientapi.Lease{Key: j.LeaseKey, Signature: j.LeaseSignature}
 	}
+	if j.MoveHub != "" {
+		part.Move = &clientapi.Move{Hub: j.MoveHub, Key: j.MoveKey, Signature: j.MoveSignature}
+	}
 	receipt, err := sidecar.Commit(ctx, clientapi.Commit{
 		ID: j.ID(), Conversation: j.Conversation, Term: j.Term, Epoch: j.Epoch, Commit: j.Commit, Ticket: j.Ticket, Signature: j.Signature,
 		To: j.To, Welcome: j.Welcome, WelcomeTo: j.WelcomeTo, Hub: j.Hub, HubPart: part,

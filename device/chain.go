@@ -93,6 +93,9 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 		return verdict{status: waiting}, t.loseThread(c, CodeCommitInvalid, "this device cannot follow a change that others can")
 	}
 	f, err := c.checkStaged(staged, r)
+	if err == nil && !staged.RemovesUs() {
+		err = ch.checkKind(r)
+	}
 	if err != nil {
 		return t.dispute(c, r, raw, receipt.ReasonMismatch, CodeForkDetected, err)
 	}
@@ -112,6 +115,9 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 		return verdict{status: stepped}, t.leave(c, next, r, raw, ch.committer.actor)
 	}
 	if err := t.adopt(c, next, r, raw, ch.committer.actor); err != nil {
+		return verdict{}, err
+	}
+	if err := t.afterMove(c, raw, nil, false); err != nil {
 		return verdict{}, err
 	}
 	return verdict{status: stepped}, t.sighted(c, ch.committer.actor, f.seen)

@@ -92,6 +92,10 @@ func (t *txn) submit(c *conversation, account Account, s *step, pending *mls.Pen
 		return err
 	}
 	j.Signature = receipt.SignSubmit(key, c.group.GroupID(), j.Term, j.Epoch, j.Commit, [32]byte(next))
+	if move, ok := ch.moves(); ok {
+		j.MoveHub, j.MoveKey = move.Hub, move.Key[:]
+		j.MoveSignature = receipt.SignMove(key, c.group.GroupID(), j.Term, j.Epoch, j.Commit, move)
+	}
 	if len(s.LeaseKey) > 0 {
 		lease := ed25519.NewKeyFromSeed(s.LeaseKey)
 		j.LeaseKey, j.LeaseSignature = lease.Public().(ed25519.PublicKey), receipt.SignLeased(lease, j.Signature)
@@ -160,7 +164,7 @@ func (c *conversation) checkOurs(r receipt.Receipt, raw []byte) error {
 	if string(ticket) != string(r.Ticket[:]) {
 		return failed("R4", "the receipt has another ticket than the epoch it opens")
 	}
-	return nil
+	return c.checkOurKind(r)
 }
 
 // confirm merges our pending commit on its receipt, which was checked.
@@ -169,6 +173,7 @@ func (t *txn) confirm(c *conversation, r receipt.Receipt, raw []byte) error {
 	if err != nil {
 		return err
 	}
+	message := c.group.Pending().Message()
 	if err := c.group.ConfirmPending(); err != nil {
 		return fmt.Errorf("device: merging our commit in %s: %w", c.id, err)
 	}
@@ -182,7 +187,10 @@ func (t *txn) confirm(c *conversation, r receipt.Receipt, raw []byte) error {
 	if err := t.dropCommitJob(c.id); err != nil {
 		return err
 	}
-	return t.adopt(c, c.group, r, raw, account.Actor)
+	if err := t.adopt(c, c.group, r, raw, account.Actor); err != nil {
+		return err
+	}
+	return t.afterMove(c, raw, message, true)
 }
 
 // checkChain is R1 and R2.

@@ -355,6 +355,9 @@ func (t *txn) outline(id string, row conversationRow) (Conversation, error) {
 		ID: id, URL: row.URL, State: row.State, Reason: row.Reason, Created: row.Created,
 		EpochAuthenticator: bytes.Clone(row.Authenticator), Members: members, Plain: row.Plain != nil,
 	}
+	if row.Plain == nil {
+		c.Hub = row.presentHub().Hub
+	}
 	if len(row.Places) > 0 {
 		c.Epoch = row.Places[0].Epoch
 	}

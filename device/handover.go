@@ -32,6 +32,9 @@ func (c *conversationRow) setHub(h receipt.NextHub) {
 }
 
 func (c *conversationRow) hubAnswered() {
+	if c.Moved {
+		return // the old hub is there, and has nothing more to say
+	}
 	c.AwaySince, c.PassAt, c.TakeOverAt, c.Tried = time.Time{}, time.Time{}, time.Time{}, 0
 	c.Vote.Heard = nil
 }
@@ -57,6 +60,8 @@ func (d *Device) HubAway(job string) error {
 			id, hub = j.ConversationID, j.Hub
 		case *GroupInfoJob:
 			id, hub = j.ConversationID, j.Hub
+		case *TermJob:
+			return t.newHubAway(j.ConversationID)
 		default:
 			return nil
 		}
@@ -70,8 +75,25 @@ func (d *Device) HubAway(job string) error {
 	})
 }
 
+// newHubAway notes that the hub that the conversation was moved to does not open its term.
+func (t *txn) newHubAway(id string) error {
+	c, err := t.mustOpen(id)
+	if err != nil || !c.Moved || !c.AwaySince.IsZero() {
+		return err
+	}
+	c.AwaySince = t.now
+	return t.save(c)
+}
+
 // takeOver asks the next fallback: an admin whose word is enough to open a term, everybody else whether there is one.
 func (t *txn) takeOver(c *conversation) error {
+	if c.Moved && !c.deadSinceMove(t.now) {
+		return t.openMoved(c)
+	}
+	if c.AwaySince.IsZero() { // a move that was disputed
+		c.TakeOverAt = time.Time{}
+		return nil
+	}
 	c.TakeOverAt = t.now.Add(takeOverAgain)
 	rm, err := c.room()
 	if err != nil {
@@ -188,10 +210,14 @@ func (t *txn) newTerm(c *conversation, e HubEvent) error {
 	if err != nil {
 		return err
 	}
+	rm, err := c.room()
+	if err != nil {
+		return err
+	}
+	before, planned := c.term(), c.isPlanned(rm, claim)
 	if err := t.step(c, r, e.Receipt); err != nil {
 		return err
 	}
-	before := c.term()
 	c.Term, c.Disputed, c.AskAt, c.Despite = chain.Term, 0, time.Time{}, nil
 	if c.State == StateActive {
 		c.Reason = ""
@@ -204,12 +230,11 @@ func (t *txn) newTerm(c *conversation, e HubEvent) error {
 	if err := t.fetch(c); err != nil {
 		return err
 	}
-	return t.emit(c.hubMoved(claim.Next))
+	return t.emit(c.hubMoved(claim.Next, planned))
 }
 
-func (c *conversation) hubMoved(next receipt.NextHub) Event {
-	return Event{Type: EventConversationUpdated, Conversation: c.id, Code: CodeHubMoved,
-		Detail: "the order of changes is now kept by " + hostOf(next.Hub) + ": the instance that kept it was away too long"}
+func (c *conversation) hubMoved(next receipt.NextHub, planned bool) Event {
+	return Event{Type: EventConversationUpdated, Conversation: c.id, Code: CodeHubMoved, Detail: movedBy(next, planned)}
 }
 
 // wrongClaim tells the person once, and the hub with each commit from now on (S9).
@@ -241,6 +266,9 @@ func (t *txn) checkClaim(c *conversation, claim receipt.SignedClaim) error {
 	}
 	if !ok || receipt.Head(at) != claim.Head || claim.Epoch != c.group.Epoch() || !bytes.Equal(ticket, claim.Ticket[:]) || !claim.VerifyMember() {
 		return failed("H4", "the claim goes on from another place than ours")
+	}
+	if c.isPlanned(rm, claim) {
+		return nil
 	}
 	return checkSigners(rm, c.Members, claim)
 }

@@ -66,6 +66,9 @@ type CommitJob struct {
 	LeaseSignature []byte
 	GroupInfo      []byte // sealed for the members of the next epoch; nil if it would be too large
 	Despite        []byte // SHA-256 of a claim that the hub believes and we do not; else nil
+	MoveHub        string // origin of the next hub, if the commit names one, with its key
+	MoveKey        []byte
+	MoveSignature  []byte
 }
 
 // GroupInfoJob is GET /group-info. Result: GroupInfos.
@@ -137,6 +140,7 @@ type TermJob struct {
 	ConversationID string
 	Conversation   string // URL
 	Claim          []byte
+	After          []HubEvent `json:",omitempty"` // the newest of the old chain, where the new hub may not have them
 }
 
 // HubKeysJob is GET /hub of each instance. Result: HubKeys.

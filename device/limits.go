@@ -72,6 +72,7 @@ const (
 	oldLeafKeys     = 2 * hubGivenUp     // so long a replaced key of our leaf may still open what is sealed for it
 	askedBack       = 16                 // receipts before our place that a fallback is asked for, since its term may begin there
 	takeOverAgain   = 20 * time.Second
+	openMovedAfter  = 10 * time.Second // whoever has moved the conversation opens the next term before that
 	signAfter       = 10 * time.Minute // another's claim is signed if the hub was away for so long from here
 	claimTurn       = 20 * time.Second // between the admins who may make a claim
 	claimPatience   = time.Minute      // for the hub of a claim that is signed by enough

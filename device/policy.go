@@ -81,8 +81,9 @@ func allowedRoom(c change, admin bool) error {
 	if !admin && !bytes.Equal(c.before.marshal(), c.after.marshal()) {
 		return failed("C5", "%s is no admin and changed the room", c.committer.actor)
 	}
+	_, moves := c.moves()
 	if c.before.version != c.after.version || c.before.conversation != c.after.conversation || c.before.created != c.after.created ||
-		(c.before.hub != c.after.hub || c.before.hubKey != c.after.hubKey) && (c.hub != receipt.NextHub{Hub: c.after.hub, Key: c.after.hubKey}) {
+		moves && c.after.version < formatVersion {
 		return failed("C5", "%s changed what of a room never changes", c.committer.actor)
 	}
 	for _, l := range c.remaining() {

@@ -23,6 +23,7 @@ const (
 	stepPrune  stepKind = "prune"
 	stepLeave  stepKind = "leave"
 	stepHubs   stepKind = "hubs"  // the present hub and its fallbacks into the room
+	stepMove   stepKind = "move"  // to another hub
 	stepRenew  stepKind = "renew" // new keys for our own leaf and path
 	stepPart   stepKind = "part"  // let go who leaves
 	stepSend   stepKind = "send"
@@ -45,7 +46,7 @@ type step struct {
 	Proposed uint64                      `json:"proposed,omitempty"`  // of a leaving: the epoch it was proposed in, and one more
 	Passed   bool                        `json:"passed,omitempty"`    // the person knows that messages go before it
 
-	Hubs []receipt.NextHub `json:"hubs,omitempty"` // fallbacks
+	Hubs []receipt.NextHub `json:"hubs,omitempty"` // fallbacks, or of a move the next
 
 	// Of a message.
 	Message uint64   `json:"message,omitempty"`
@@ -154,7 +155,7 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 		return true, t.intentFailed(c, s.Actors, CodeRemoved, "this device is no longer in the conversation")
 	case c.State == StatePaused:
 		return true, t.intentFailed(c, s.Actors, CodePaused, "membership is on hold: "+c.Reason)
-	case s.InFlight || c.Disputed != 0:
+	case s.InFlight || c.Disputed != 0 || c.Moved:
 		return false, nil
 	case s.Lost > maxLostRaces:
 		return true, t.intentFailed(c, s.Actors, CodeCommitConflict, "others changed the conversation each time we tried")
@@ -177,6 +178,8 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 		return t.propose(c, s, nil, change{})
 	case stepHubs:
 		return t.workHubs(c, s)
+	case stepMove:
+		return t.workMove(c, s)
 	}
 	return t.workAdd(c, s)
 }

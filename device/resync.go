@@ -216,13 +216,14 @@ func (t *txn) otherTerm(c *conversation, e HubEvent) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	planned := c.Moved
 	if err := t.step(c, r, e.Receipt); err != nil {
 		return false, err
 	}
 	c.Term, c.Despite = chain.Term, nil
 	c.setHub(claim.Next)
 	c.hubAnswered()
-	return true, t.emit(c.hubMoved(claim.Next))
+	return true, t.emit(c.hubMoved(claim.Next, planned))
 }
 
 // mayBeTerm is H2 to H4 for who was elsewhere: the claim's ticket is that of one of the last receipts before it (T2).
@@ -232,7 +233,10 @@ func (t *txn) mayBeTerm(c *conversation, claim receipt.SignedClaim) (bool, error
 		return false, err
 	}
 	rm, err := parseRoom(life.Room)
-	if err != nil || !slices.Contains(rm.hubs(), claim.Next) || !claim.VerifyMember() || checkSigners(rm, c.Members, claim) != nil {
+	if err != nil || !slices.Contains(rm.hubs(), claim.Next) || !claim.VerifyMember() {
+		return false, nil
+	}
+	if planned := c.Moved && claim.Seq == c.Seq; !planned && checkSigners(rm, c.Members, claim) != nil {
 		return false, nil
 	}
 	for back := range min(claim.Seq+1, 4) {

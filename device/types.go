@@ -85,6 +85,7 @@ type Conversation struct {
 	State   ConversationState
 	Reason  string // code and why: of being paused or left, else of what keeps the steps waiting that the person should know
 	Created time.Time
+	Hub     string // origin of the instance that keeps the order of changes
 	Epoch   uint64
 	// EpochAuthenticator (RFC 9420 section 8.7) is the same for all members of one epoch.
 	EpochAuthenticator []byte

@@ -44,6 +44,11 @@ func (p *person) term(j *device.TermJob) error {
 		return p.TermConflict(j.ID(), r.events)
 	}
 	old := w.instances[origin].hubs[id]
+	for _, other := range w.instances {
+		if r := other.hubs[id]; r != nil && len(r.events) > len(old.events) {
+			old = r
+		}
+	}
 	require.Equal(w.t, claim.Head, receipt.Head(old.events[claim.Seq].Receipt))
 	rec := claim.Receipt(2)
 	rec.Sign(in.hubKey)
@@ -113,7 +118,17 @@ func (r *register) accepts(groupID []byte, j *device.CommitJob) bool {
 }
 
 func (r *register) grant(key ed25519.PrivateKey, groupID []byte, j *device.CommitJob) []byte {
-	rec := receipt.Receipt{Kind: receipt.KindCommit, Epoch: j.Epoch, MessageHash: sha256.Sum256(j.Commit), Ticket: [32]byte(j.Ticket)}
+	kind := receipt.KindCommit
+	if j.MoveHub != "" {
+		next := receipt.NextHub{Hub: j.MoveHub, Key: [32]byte(j.MoveKey)}
+		if !slices.ContainsFunc(r.branches, func(b branch) bool {
+			return receipt.VerifyMove(b.ticket, groupID, j.Term, j.Epoch, j.Commit, next, j.MoveSignature)
+		}) {
+			return nil
+		}
+		kind = receipt.KindMove
+	}
+	rec := receipt.Receipt{Kind: kind, Epoch: j.Epoch, MessageHash: sha256.Sum256(j.Commit), Ticket: [32]byte(j.Ticket)}
 	for i, b := range r.branches {
 		if b.epoch == j.Epoch && (j.Signature == nil || receipt.VerifySubmit(b.ticket, groupID, j.Term, j.Epoch, j.Commit, rec.Ticket, j.Signature)) {
 			raw := r.append(key, groupID, rec, j.Commit, b.ticket)
