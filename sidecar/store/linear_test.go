@@ -138,8 +138,10 @@ func (p *process) do(id []byte, op regOp) (res regResult) {
 // history lets eight writers loose on one group.
 func (p *process) history(t *testing.T, n int) []porcupine.Operation {
 	id := binary.BigEndian.AppendUint64(make([]byte, 8), uint64(n))
-	_, err := p.hub.Load().Open(ctx, id, [32]byte(linearTicket(0).Public().(ed25519.PublicKey)))
-	require.NoError(t, err)
+	require.Eventually(t, func() bool { // the database may be closed already
+		_, err := p.hub.Load().Open(ctx, id, [32]byte(linearTicket(0).Public().(ed25519.PublicKey)))
+		return err == nil
+	}, time.Minute, time.Millisecond)
 	start := time.Now()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
