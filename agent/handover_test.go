@@ -145,3 +145,56 @@ func TestHubFromABackup(t *testing.T) {
 		require.Empty(t, p.told(device.EventMessageRefused))
 	}
 }
+
+// TestMoveHubOverHTTP: an admin moves the hub, everybody follows, and the old one is not needed any more.
+func TestMoveHubOverHTTP(t *testing.T) {
+	_, all := islands(t, 3)
+	a, b, c := all[0], all[1], all[2]
+	alice, bob, carol := a.person("alice").login(), b.person("bob").login(), c.person("carol").login()
+	three := []*person{alice, bob, carol}
+	m, err := alice.SendTo(ctx, []string{bob.actor(), carol.actor()}, "hello", nil, "")
+	require.NoError(t, err)
+	id, want := m.Conversation, []string{"hello"}
+	everybody(id, want, three...)
+	defer func() {
+		if t.Failed() {
+			for _, p := range three {
+				p.dump(id)
+			}
+		}
+	}()
+	require.NoError(t, alice.SetAdmin(id, carol.actor(), true))
+	agree(id, 3, three...)
+	require.ErrorContains(t, bob.MoveHub(ctx, id, b.instance()), "C5")
+	require.NoError(t, alice.MoveHub(ctx, id, b.instance()))
+	for _, p := range three {
+		p.await("the hub is b", func() bool {
+			c, err := p.Conversation(id)
+			return err == nil && c.Hub == b.instance()
+		})
+	}
+	require.NoError(t, alice.SetAdmin(id, bob.actor(), true))
+	agree(id, 3, three...)
+	a.sink()
+	require.NoError(t, carol.SetAdmin(id, bob.actor(), false))
+	want = append(want, bob.say(id, "without it"))
+	agree(id, 3, bob, carol)
+	everybody(id, want, bob, carol)
+	require.NoError(t, carol.MoveHub(ctx, id, c.instance()))
+	for _, p := range []*person{bob, carol} {
+		p.await("the hub is c", func() bool {
+			x, err := p.Conversation(id)
+			return err == nil && x.Hub == c.instance()
+		})
+	}
+	a.rise()
+	require.NoError(t, carol.SetAdmin(id, bob.actor(), true))
+	want = append(want, alice.say(id, "back"))
+	alice.await("she finds it", func() bool {
+		_ = alice.LookAfter(ctx)
+		x, err := alice.Conversation(id)
+		return err == nil && x.Hub == c.instance()
+	})
+	agree(id, 3, three...)
+	everybody(id, want, three...)
+}

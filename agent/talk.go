@@ -134,6 +134,20 @@ func (a *Agent) SetAdmin(id, actor string, admin bool) error {
 	return a.device.SetAdmin(id, actor, admin)
 }
 
+// MoveHub has another instance keep the order of a conversation's changes. It is asked for its key now; the rest is done by and by.
+func (a *Agent) MoveHub(ctx context.Context, id, instance string) error {
+	sidecar, err := a.sidecar()
+	if err != nil {
+		return err
+	}
+	key, err := sidecar.HubKey(ctx, instance)
+	if err != nil {
+		return away(err)
+	}
+	defer a.touch()
+	return a.device.MoveHub(id, instance, key)
+}
+
 // Leave a conversation with all devices. heir, if not empty, is made an admin first.
 func (a *Agent) Leave(id, heir string) error {
 	defer a.touch()

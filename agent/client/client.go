@@ -213,6 +213,12 @@ func (c *Client) Leave(ctx context.Context, id, admin string) (x Conversation, e
 	return x, err
 }
 
+// MoveHub has the instance of another member keep the order of a conversation's changes.
+func (c *Client) MoveHub(ctx context.Context, id, instance string) (x Conversation, err error) {
+	err = c.call(ctx, http.MethodPost, "/conversations/"+url.PathEscape(id)+"/hub", "", Move{Instance: instance}, &x)
+	return x, err
+}
+
 // Follow calls f for every event after a cursor, as they come, until f returns an error or the context ends. To go on after a
 // broken connection, call it again with the cursor of the last event.
 func (c *Client) Follow(ctx context.Context, after uint64, f func(Event) error) error {

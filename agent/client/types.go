@@ -95,6 +95,7 @@ type Conversation struct {
 	State   string    `json:"state" enum:"opening,active,paused,leaving,left"`
 	Reason  string    `json:"reason,omitempty" doc:"Why it is paused or left, or why what waits in it does"`
 	Created time.Time `json:"created"`
+	Hub     string    `json:"hub" doc:"Host of the instance that keeps the order of changes"`
 	Members []Member  `json:"members"`
 	Waiting int       `json:"waiting" doc:"Steps that are not done yet: people to add or remove, messages to encrypt"`
 	Epoch   uint64    `json:"epoch"`
@@ -117,6 +118,11 @@ type Handles struct {
 // Leave is the body that leaves a conversation.
 type Leave struct {
 	Admin string `json:"admin,omitempty" maxLength:"320" doc:"Handle of the member who is made an admin first; the last admin has to name one"`
+}
+
+// Move is the body that moves a conversation's hub.
+type Move struct {
+	Instance string `json:"instance" maxLength:"255" doc:"Origin of the instance that is to keep the order of changes: one of a member's" example:"https://b.example"`
 }
 
 // Outgoing is the body that sends a message: to people, or in a conversation.

@@ -21,6 +21,8 @@ func (s *service) conversations(api huma.API) {
 		"Remove somebody; they read nothing that follows", 403, 404, 409, 422), s.remove)
 	huma.Register(api, operation("leave-conversation", http.MethodPost, "/conversations/{id}/leave",
 		"Leave it, after what was asked for before; nothing is sent from now on", 403, 404, 409, 422, 503), s.leave)
+	huma.Register(api, operation("move-hub", http.MethodPost, "/conversations/{id}/hub",
+		"Have another member's instance keep the order of changes", 403, 404, 409, 422, 503), s.moveHub)
 	huma.Register(api, operation("resume-conversation", http.MethodPost, "/conversations/{id}/resume", "Try again what a conversation is paused for", 404), s.resume)
 	huma.Register(api, operation("resync-conversation", http.MethodPost, "/conversations/{id}/resync",
 		"Come back into it with new keys, if this device seems to have lost the thread", 404, 409), s.resync)
@@ -125,6 +127,16 @@ func (s *service) leave(ctx context.Context, in *struct {
 
 func (s *service) resync(_ context.Context, in *ConversationPath) (*body[client.Conversation], error) {
 	if err := s.agent.Resync(in.ID); err != nil {
+		return nil, refuse(err)
+	}
+	return s.show(in.ID)
+}
+
+func (s *service) moveHub(ctx context.Context, in *struct {
+	ConversationPath
+	Body client.Move
+}) (*body[client.Conversation], error) {
+	if err := s.agent.MoveHub(ctx, in.ID, in.Body.Instance); err != nil {
 		return nil, refuse(err)
 	}
 	return s.show(in.ID)

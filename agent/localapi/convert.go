@@ -44,7 +44,7 @@ func contactOf(c device.Contact, problem string) client.Contact {
 
 func conversationOf(c device.Conversation, me string) client.Conversation {
 	out := client.Conversation{
-		ID: c.ID, State: string(c.State), Reason: c.Reason, Created: c.Created, Waiting: c.Waiting, Epoch: c.Epoch,
+		ID: c.ID, State: string(c.State), Reason: c.Reason, Created: c.Created, Waiting: c.Waiting, Epoch: c.Epoch, Hub: agent.HostOf(c.Hub),
 		Safety: hex.EncodeToString(c.EpochAuthenticator), Members: []client.Member{},
 	}
 	if out.Plain = c.Plain; c.Plain {

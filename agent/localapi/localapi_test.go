@@ -303,7 +303,7 @@ func TestDescription(t *testing.T) {
 	}
 	require.NoError(t, json.NewDecoder(res.Body).Decode(&doc))
 	require.Equal(t, "3.1.0", doc.OpenAPI)
-	require.Equal(t, 28, len(doc.Paths))
+	require.Equal(t, 29, len(doc.Paths))
 	for path, operations := range doc.Paths {
 		for method, op := range operations {
 			require.NotEmpty(t, op.Summary, path)
