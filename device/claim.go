@@ -100,7 +100,7 @@ func (c *conversation) standsAt(claim receipt.SignedClaim) bool {
 }
 
 // agreeOn brings the agreement forward: it returns the claim to open a term with, if there is one that is signed by enough.
-func (t *txn) agreeOn(c *conversation, rm room, next receipt.NextHub) (claim receipt.SignedClaim, enough bool, err error) {
+func (t *txn) agreeOn(c *conversation, rm room, fallbacks []receipt.NextHub) (claim receipt.SignedClaim, enough bool, err error) {
 	account, err := t.account()
 	if err != nil {
 		return claim, false, err
@@ -114,7 +114,11 @@ func (t *txn) agreeOn(c *conversation, rm room, next receipt.NextHub) (claim rec
 	case !ok && t.now.Before(c.AwaySince.Add(hubGivenUp+turn)) && len(c.voters(rm)) > 2:
 		return claim, false, nil // whose turn is before ours may have asked already
 	}
-	claim, ok, err = t.claimFor(c, rm, account.Actor, next)
+	next := 0
+	if ok { // the one after that which does not answer
+		next = (slices.Index(fallbacks, claim.Next) + 1) % len(fallbacks)
+	}
+	claim, ok, err = t.claimFor(c, rm, account.Actor, fallbacks[next])
 	if err != nil || !ok {
 		return claim, false, err
 	}

@@ -110,7 +110,6 @@ func (t *txn) takeOver(c *conversation) error {
 		c.TakeOverAt = again
 		return nil
 	}
-	next := fallbacks[c.Tried%len(fallbacks)]
 	if err := t.dropJobs(func(j Job) bool { // of the hub that does not answer
 		_, events := j.(*EventsJob)
 		_, term := j.(*TermJob)
@@ -118,7 +117,7 @@ func (t *txn) takeOver(c *conversation) error {
 	}); err != nil {
 		return err
 	}
-	claim, enough, err := t.agreeOn(c, rm, next)
+	claim, enough, err := t.agreeOn(c, rm, fallbacks)
 	if err != nil {
 		return err
 	}
