@@ -159,3 +159,14 @@ func (p *process) memory(what string) (bytes int64) {
 	p.t.Fatalf("no %s", what)
 	return 0
 }
+
+// computed is how long the process has computed, in hundredths of a second as the kernel counts.
+func (p *process) computed() time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
+	require.NoError(p.t, err)
+	_, after, _ := strings.Cut(string(stat), ") ")
+	var user, system int64
+	_, err = fmt.Sscan(strings.Join(strings.Fields(after)[11:13], " "), &user, &system)
+	require.NoError(p.t, err)
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
