@@ -43,17 +43,8 @@ func (t *txn) comeback(id string) (*comeback, error) {
 }
 
 func (t *txn) dropComeback(id string) error {
-	var keys []string
-	if err := t.Each(comebackBucket(id), func(key string, _ []byte) error {
-		keys = append(keys, key)
-		return nil
-	}); err != nil {
+	if err := t.empty(comebackBucket(id)); err != nil {
 		return err
-	}
-	for _, key := range keys {
-		if err := t.Delete(comebackBucket(id), key); err != nil {
-			return fmt.Errorf("device: dropping a return: %w", err)
-		}
 	}
 	if err := t.dropCommitJob(id); err != nil {
 		return err
@@ -69,7 +60,7 @@ type view struct {
 	room    room
 	members []leaf
 	signer  leaf
-	own     *uint32 // our old leaf; nil if we are not there
+	own     *uint32 // our old leaf
 	receipt receipt.Receipt
 	place   place
 }
@@ -104,8 +95,6 @@ func (t *txn) comeBackBy(c *conversation, list []SealedGroup) error {
 		return err
 	case best == nil:
 		return t.resyncLater(c, why)
-	case best.own == nil:
-		return t.removedMeanwhile(c, account, best)
 	}
 	if c.Resync.Lookups == 0 {
 		if c.Resync.Lookups, err = t.lookups(); err != nil {
@@ -219,11 +208,13 @@ func (v *view) read(c *conversation, account Account) error {
 			v.own = &m.Leaf
 		}
 	}
+	if v.own == nil {
+		return failed("G2", "a group without this device")
+	}
 	return nil
 }
 
-// credible is G3: who has not been an admin, as far as we know, cannot show us people whom we do not know, other admins or hubs, or a group
-// without us.
+// credible is G3: who has not been an admin, as far as we know, cannot show us people whom we do not know, other admins or other hubs.
 func (v *view) credible(known room, actors map[string]bool) error {
 	if v.room.version != known.version || v.room.conversation != known.conversation || v.room.created != known.created {
 		return failed("G3", "another room")
@@ -234,7 +225,7 @@ func (v *view) credible(known room, actors map[string]bool) error {
 	if known.admin(v.signer.actor) {
 		return nil
 	}
-	if v.own == nil || !bytes.Equal(v.room.marshal(), known.marshal()) {
+	if !bytes.Equal(v.room.marshal(), known.marshal()) {
 		return failed("G3", "%.200q is no admin and shows another room", v.signer.actor)
 	}
 	for _, l := range v.members {
@@ -395,19 +386,24 @@ func (t *txn) movedTo(c *conversation, next *mls.Group) (*mls.Group, error) {
 	if !errors.Is(err, mls.ErrDamaged) {
 		return nil, err
 	}
+	return next, t.empty(groupBucket(c.id))
+}
+
+// empty removes all rows of a bucket.
+func (t *txn) empty(bucket string) error {
 	var keys []string
-	if err := t.Each(groupBucket(c.id), func(key string, _ []byte) error {
+	if err := t.Each(bucket, func(key string, _ []byte) error {
 		keys = append(keys, key)
 		return nil
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	for _, key := range keys {
-		if err := t.Delete(groupBucket(c.id), key); err != nil {
-			return nil, fmt.Errorf("device: dropping a damaged group: %w", err)
+		if err := t.Delete(bucket, key); err != nil {
+			return fmt.Errorf("device: removing rows: %w", err)
 		}
 	}
-	return next, nil
+	return nil
 }
 
 // comebackLost is for a return that came too late: somebody else has the epoch.
@@ -431,17 +427,20 @@ func (t *txn) comebackLost(c *conversation, events []HubEvent) error {
 	return t.putRowOf(c)
 }
 
-// removedMeanwhile ends our membership on an admin's word.
-func (t *txn) removedMeanwhile(c *conversation, account Account, v *view) error {
-	c.Resync, c.State, c.Reason = nil, StateLeft, CodeRemoved
-	if err := t.dropAllButSends(c.id); err != nil {
+// startOver drops what was under way and what is damaged of a conversation that a Welcome leads into anew.
+func (t *txn) startOver(id string) error {
+	if err := t.dropComeback(id); err != nil {
 		return err
 	}
-	if err := t.emit(Event{Type: EventMemberRemoved, Conversation: c.id, Actor: account.Actor, By: v.signer.actor}); err != nil {
+	if err := t.dropAllButSends(id); err != nil {
 		return err
 	}
-	if err := t.emit(Event{Type: EventConversationUpdated, Conversation: c.id, By: v.signer.actor, Code: CodeRemoved}); err != nil {
+	c, err := t.rowOf(id)
+	if err != nil {
 		return err
 	}
-	return t.putRowOf(c)
+	if _, err = t.current(id, c.conversationRow); !errors.Is(err, mls.ErrDamaged) {
+		return err
+	}
+	return t.empty(groupBucket(id))
 }

@@ -214,6 +214,9 @@ func (t *txn) settleAstray(id string) error {
 	if err != nil || c == nil {
 		return err
 	}
+	if back, err := t.invited(c); err != nil || back {
+		return err
+	}
 	return t.askGroupInfo(c)
 }
 

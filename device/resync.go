@@ -9,6 +9,7 @@ import (
 
 	"github.com/waxwing-dm/waxwing/internal/receipt"
 	"github.com/waxwing-dm/waxwing/keydir"
+	"github.com/waxwing-dm/waxwing/mls"
 )
 
 // A device loses the thread of a conversation if a commit's path is broken for it alone, if its state is damaged, or if the others went on from
@@ -170,6 +171,8 @@ func (t *txn) resyncEvents(c *conversation, events []HubEvent) error {
 		if err := t.fetch(c); err != nil {
 			return err
 		}
+	} else if back, err := t.invited(c); err != nil || back {
+		return err
 	} else if err := t.askGroupInfo(c); err != nil {
 		return err
 	}
@@ -254,6 +257,40 @@ func (t *txn) mayBeTerm(c *conversation, claim receipt.SignedClaim) (bool, error
 		}
 		if r.Ticket == claim.Ticket && epoch == claim.Epoch {
 			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// invited looks for a Welcome that came meanwhile: an admin may have removed this device and added it again.
+func (t *txn) invited(c *conversation) (back bool, err error) {
+	items, err := t.parked(c.id)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range items {
+		m, err := mls.ParseMessage(p.Item.Message)
+		if err != nil || m.WireFormat() != mls.WireWelcome {
+			continue
+		}
+		joined, v, err := t.judgeWelcome(c, c.id, m, p.Item, p.Since)
+		switch {
+		case err != nil:
+			return false, err
+		case v.status == waiting:
+			if len(v.lookups) > 0 {
+				err = t.lookUp(c.id, v.lookups)
+			}
+		default:
+			if err = t.unpark(c.id, p.key); err == nil {
+				err = t.conclude(c, c.id, p.Item, v)
+			}
+		}
+		if err != nil {
+			return false, err
+		}
+		if v.status == stepped {
+			return true, t.finish(joined)
 		}
 	}
 	return false, nil

@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
+	"encoding/json"
 	"slices"
 	"testing"
 	"time"
@@ -162,23 +163,61 @@ func TestLyingCommitters(t *testing.T) {
 	}
 }
 
-// TestRemovedWhileAstray: an admin's word that one is out ends it.
-func TestRemovedWhileAstray(t *testing.T) {
+// TestAddedAgainWhileAstray: who has lost the keys of their leaf, too, comes back by an admin's Welcome, and by nobody else's.
+func TestAddedAgainWhileAstray(t *testing.T) {
+	for name, lose := range map[string]func(b *person, id string){
+		"a broken path":   (*person).deafen,
+		"a damaged state": (*person).damage,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, id := talk(t, bob, carol)
+			a, b, c := w.people[alice], w.people[bob], w.people[carol]
+			b.store.buckets["lifeline"].values[id] = []byte(`{"keys":[],"room":` + string(jsonOf(t, roomOf(a.group(id)))) + `}`)
+			lose(b, id)
+			require.NoError(t, a.SetAdmin(id, carol, true))
+			w.quiet()
+			require.Equal(t, device.StatePaused, b.conversation(id).State)
+			require.NoError(t, a.RemoveMembers(id, []string{bob}))
+			require.NoError(t, a.AddMembers(id, []string{bob}))
+			a.say(id, "welcome back")
+			w.quiet()
+			w.later()
+			require.Equal(t, device.StateActive, b.conversation(id).State)
+			requireAgreement(t, id, a, b, c)
+			require.Equal(t, 1, count(b.texts(id), "welcome back"))
+			b.say(id, "thanks")
+			w.quiet()
+			require.Equal(t, 1, count(c.texts(id), "thanks"))
+		})
+	}
+}
+
+// TestAddedAgainByNoAdmin: while it has lost the thread a device follows no Welcome of somebody who was no admin when it last knew.
+func TestAddedAgainByNoAdmin(t *testing.T) {
 	w, id := talk(t, bob, carol)
-	a, b := w.people[alice], w.people[bob]
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	url := a.conversation(id).URL
 	b.deafen(id)
 	require.NoError(t, a.SetAdmin(id, carol, true))
 	a.work()
-	b.read() // it has lost the thread, and has not asked yet
-	require.NoError(t, a.RemoveMembers(id, []string{bob}))
-	a.work()
+	w.register(url).infos = nil
 	w.quiet()
-	require.NotEqual(t, device.StateActive, b.conversation(id).State)
-	require.Len(t, a.conversation(id).Members, 2)
-	a.say(id, "without bob")
-	w.quiet()
+	packages := w.claim(&device.ClaimJob{Actors: []string{bob}})[bob]
+	kp, err := mls.ParseKeyPackage(packages[0].KeyPackage)
+	require.NoError(t, err)
+	_, welcome := c.forge(id, mls.CommitParams{Proposals: []mls.Proposal{mls.RemoveProposal(*b.leafAt(c.group(id))), mls.AddProposal(kp)}})
+	b.arrives(welcome)
 	w.later()
-	require.Empty(t, b.texts(id))
+	require.Equal(t, device.StatePaused, b.conversation(id).State)
+	require.Contains(t, b.codes(device.EventMessageRefused), device.CodeNotAllowed)
+}
+
+func roomOf(g *mls.Group) []byte { return g.Extensions()[0].Data }
+
+func jsonOf(t *testing.T, v any) []byte {
+	b, err := json.Marshal(v)
+	require.NoError(t, err)
+	return b
 }
 
 // TestOtherBranchComesBack: bob and the old hub have gone on where the others have not followed; they go on under another hub, and he comes back.

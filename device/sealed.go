@@ -164,7 +164,7 @@ func openSealed(sealed, groupID []byte, epoch uint64, leafKeys [][]byte) (inside
 			}
 		}
 	}
-	return inside{}, fmt.Errorf("device: opening a sealed group info: it is not sealed for this device")
+	return inside{}, fmt.Errorf("device: opening a sealed group info: nothing there is sealed for this device; if it was removed, or has lost its keys, an admin can remove and add it again")
 }
 
 // sealFor is sealGroup, and nil if it would make a submission too large.

@@ -15,7 +15,8 @@ func (t *txn) judgeWelcome(c *conversation, id string, m *mls.Message, item Inco
 	if err != nil || r.Kind != receipt.KindCommit || hex.EncodeToString(r.GroupID) != id {
 		return c, refuse(CodeRejectedForged, "a welcome without the receipt of its commit"), nil
 	}
-	if c != nil && (c.State != StateLeft || r.Seq <= c.Seq) {
+	astray := c != nil && c.Resync != nil && t.inChain(c, r, item.Receipt)
+	if c != nil && !astray && (c.State != StateLeft || r.Seq <= c.Seq) {
 		v, err := t.secondWelcome(c, r, item)
 		return c, v, err
 	}
@@ -43,6 +44,12 @@ func (t *txn) judgeWelcome(c *conversation, id string, m *mls.Message, item Inco
 		return c, v, err
 	}
 	return w.conversation, v, nil
+}
+
+// inChain tells whether a receipt is one of those that we have followed. Then a device that has lost the thread may be added anew.
+func (t *txn) inChain(c *conversation, r receipt.Receipt, raw []byte) bool {
+	ours, ok, err := t.Get(bucketReceipt, receiptKey(c.id, r.Seq))
+	return err == nil && ok && r.Seq <= c.Seq && bytes.Equal(ours, raw)
 }
 
 // secondWelcome is one for a group we are in. If the chain goes on behind our place, it may say that we left and came back; that has to be
@@ -88,7 +95,11 @@ func (t *txn) judgeJoin(w *joining, id string, since uint64) (verdict, error) {
 	if err := w.checkAdder(rm, account, members); err != nil {
 		return refuse(CodeNotAllowed, "%v", err), nil
 	}
-	if s, err := t.welcomed(w.item.Actor, account); err != nil || s != accepted {
+	if again := w.conversation != nil && w.conversation.Resync != nil; again {
+		if known, err := t.knownAdmin(id, w.item.Actor); err != nil || !known {
+			return refuse(CodeNotAllowed, "G3: added again by %.200q, who was no admin", w.item.Actor), err
+		}
+	} else if s, err := t.welcomed(w.item.Actor, account); err != nil || s != accepted {
 		return verdict{status: s}, err
 	}
 	missing, unlogged, err := t.bindLeaves(without(members, account), since)
@@ -101,6 +112,16 @@ func (t *txn) judgeJoin(w *joining, id string, since uint64) (verdict, error) {
 		return refuse(CodeNotInLog, "%v", unlogged), nil
 	}
 	return verdict{status: stepped}, t.joined(w, g, rm, id)
+}
+
+// knownAdmin tells whether an actor was an admin when this device last knew the room.
+func (t *txn) knownAdmin(id, actor string) (bool, error) {
+	life, err := t.lifeline(id)
+	if err != nil {
+		return false, err
+	}
+	known, err := parseRoom(life.Room)
+	return err == nil && known.admin(actor), nil
 }
 
 // without leaves out our own leaf: whose it is we need not ask.
@@ -179,6 +200,12 @@ func (t *txn) joined(w *joining, g *mls.Group, rm room, id string) error {
 	c.URL, c.State, c.Term = rm.conversation, StateActive, w.receipt.Term
 	c.setHub(w.by)
 	c.Created = t.now
+	if w.conversation != nil && w.conversation.Resync != nil {
+		c.Missed = &missed{To: g.Epoch() - 1}
+		if err := t.startOver(id); err != nil {
+			return err
+		}
+	}
 	by := leafOf(w.join.Adder()).actor
 	if err := t.emit(Event{Type: EventConversationCreated, Conversation: id, By: by}); err != nil {
 		return err
