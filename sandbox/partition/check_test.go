@@ -10,6 +10,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// hosts are the three instances. Each is a place.
+var hosts = []string{"a.example", "b.example", "c.example"}
+
+// residents are the people, where they have their account, and where their agent runs: on the instance's own machine, or on the road.
+var residents = []struct{ name, host, place string }{
+	{"alice", "a.example", "a.example"}, {"bob", "b.example", "b.example"}, {"carol", "c.example", "c.example"}, {"dora", "a.example", "road"},
+}
+
+func handle(name string) string {
+	for _, r := range residents {
+		if r.name == name {
+			return "@" + name + "@" + r.host
+		}
+	}
+	panic("nobody is called " + name)
+}
+
 // An utterance is a text that an agent has said it will send. Texts are all different.
 type utterance struct {
 	conversation, sender, text string

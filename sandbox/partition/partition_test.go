@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package partition_test runs three instances as they are run in earnest: the real programs, each instance in a network namespace of its
 // own with a reverse proxy that speaks TLS, and people's agents, one of them on the road in a fourth. While they talk, the network is cut, loses and
 // delays, and programs are frozen and killed, by a schedule that a seed makes. After each round everything is healed, and within thirty seconds
@@ -10,7 +12,6 @@ package partition_test
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -190,9 +191,6 @@ func (k *talk) last(t *testing.T) {
 	require.Empty(t, faults)
 	requireSpoilingsFound(t, k.said, views, k.memberships(), k.rooms[0].id)
 }
-
-// errNoFault is for a schedule of kinds that there are not.
-var errNoFault = errors.New("no fault is called that")
 
 func TestSchedule(t *testing.T) {
 	require.Equal(t, fmt.Sprint(schedule(7, 3, "")), fmt.Sprint(schedule(7, 3, "")))

@@ -1,3 +1,5 @@
+//go:build linux
+
 package partition_test
 
 import (
@@ -84,45 +86,57 @@ const atOnce = 3
 // schedule makes rounds of faults, each at another place, such that every kind has its turn before one comes again. The first has somebody go
 // silent: nothing tells the others but that nothing comes.
 func schedule(seed uint64, n int, only string) (list [][]fault) {
-	rng := rand.New(rand.NewPCG(seed, 2))
-	var chosen []*kind
+	d := &deck{rng: rand.New(rand.NewPCG(seed, 2))}
 	for _, k := range kinds {
 		if only == "" || slices.Contains(strings.Split(only, ","), k.name) {
-			chosen = append(chosen, k)
+			d.all = append(d.all, k)
 		}
 	}
-	if len(chosen) == 0 {
-		panic(fmt.Sprintf("%q: %v", only, errNoFault))
+	if len(d.all) == 0 {
+		panic(fmt.Sprintf("no fault is called %q", only))
 	}
-	var deck []*kind
-	draw := func() *kind {
-		if len(deck) == 0 {
-			deck = slices.Clone(chosen)
-			rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
-		}
-		k := deck[0]
-		deck = deck[1:]
-		return k
-	}
-	for i := range n {
+	d.shuffle()
+	d.first(silence)
+	for range n {
 		var round []fault
 		for len(round) < atOnce {
-			k := draw()
-			if i == 0 && len(round) == 0 && only == "" {
-				i := slices.IndexFunc(deck, func(k *kind) bool { return k.name == silence })
-				if i >= 0 {
-					k, deck[i] = deck[i], k
-				}
-			}
-			f := choose(rng, k)
+			k := d.draw()
+			f := choose(d.rng, k)
 			for slices.ContainsFunc(round, func(other fault) bool { return other.at == f.at }) {
-				f = choose(rng, k)
+				f = choose(d.rng, k)
 			}
 			round = append(round, f)
 		}
 		list = append(list, round)
 	}
 	return list
+}
+
+// A deck hands out all kinds before one comes again.
+type deck struct {
+	rng       *rand.Rand
+	all, rest []*kind
+}
+
+func (d *deck) shuffle() {
+	d.rest = slices.Clone(d.all)
+	d.rng.Shuffle(len(d.rest), func(i, j int) { d.rest[i], d.rest[j] = d.rest[j], d.rest[i] })
+}
+
+// first puts a kind on top, if it is there.
+func (d *deck) first(name string) {
+	if i := slices.IndexFunc(d.rest, func(k *kind) bool { return k.name == name }); i >= 0 {
+		d.rest[0], d.rest[i] = d.rest[i], d.rest[0]
+	}
+}
+
+func (d *deck) draw() *kind {
+	if len(d.rest) == 0 {
+		d.shuffle()
+	}
+	k := d.rest[0]
+	d.rest = d.rest[1:]
+	return k
 }
 
 func choose(rng *rand.Rand, k *kind) fault {

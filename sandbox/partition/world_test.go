@@ -1,3 +1,5 @@
+//go:build linux
+
 package partition_test
 
 import (
@@ -16,6 +18,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,14 +30,6 @@ import (
 
 	"github.com/waxwing-dm/waxwing/agent/client"
 )
-
-// hosts are the three instances. Each is a place.
-var hosts = []string{"a.example", "b.example", "c.example"}
-
-// residents are the people, where they have their account, and where their agent runs: on the instance's own machine, or on the road.
-var residents = []struct{ name, host, place string }{
-	{"alice", "a.example", "a.example"}, {"bob", "b.example", "b.example"}, {"carol", "c.example", "c.example"}, {"dora", "a.example", "road"},
-}
 
 const (
 	passphrase = "four random words here"
@@ -69,7 +64,8 @@ type program struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "wxp") // short: there is a limit on names of sockets
+	sweep()
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", folders, os.Getpid())) // short: there is a limit on names of sockets
 	require.NoError(t, err)
 	w := &world{t: t, dir: dir, programs: map[string]*program{}, people: map[string]*client.Client{}, starts: make(chan func())}
 	go func() {
@@ -83,6 +79,20 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.build()
 	w.found()
 	return w
+}
+
+// folders is how the names of our folders begin; the process follows.
+const folders = "waxwing-partition-"
+
+// sweep takes away what runs have left that were killed. Their processes and namespaces went with them.
+func sweep() {
+	left, _ := filepath.Glob(filepath.Join(os.TempDir(), folders+"*"))
+	for _, dir := range left {
+		owner, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), folders), "-")
+		if pid, err := strconv.Atoi(owner); err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(dir) // another run may be doing the same
+		}
+	}
 }
 
 // spawn starts a process that does not outlive this one, however it ends.
@@ -198,15 +208,6 @@ func (w *world) until(ctx context.Context, otherwise string, f func() error) {
 			require.NoError(w.t, err, otherwise)
 		}
 	}
-}
-
-func handle(name string) string {
-	for _, r := range residents {
-		if r.name == name {
-			return "@" + name + "@" + r.host
-		}
-	}
-	panic("nobody is called " + name)
 }
 
 func (w *world) start(name, where, program string, args ...string) {
