@@ -41,7 +41,10 @@ func FuzzParseContent(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
-	for _, s := range []shown{{Type: typeCheckpoint, AttributedTo: "x", Note: "n"}, {Type: typeEvidence, AttributedTo: "x", Evidence: "e"}} {
+	for _, s := range []shown{{Type: typeCheckpoint, AttributedTo: "x", Note: "n"}, {Type: typeEvidence, AttributedTo: "x", Evidence: "e"},
+		{Type: typeUnread, AttributedTo: "x", Unread: make([]byte, 32)}, {Type: typeClaim, AttributedTo: "x", Claim: []byte("c"), Receipt: []byte("r")},
+		{Type: typeReceipt, AttributedTo: "x", Receipt: []byte("r"), Asks: "y"}, {Type: typeHubEvidence, AttributedTo: "x", Evidence: "e"},
+	} {
 		if b, err = s.marshal(make([]byte, saltSize), "uri:uuid:2"); err != nil {
 			f.Fatal(err)
 		}
