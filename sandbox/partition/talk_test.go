@@ -156,9 +156,22 @@ func (k *talk) change(r *room) {
 		k.refused = append(k.refused, fmt.Sprintf("a change of the room %s was refused: %v", r.name, err))
 		return
 	}
+	if r.guestIn {
+		k.excuse(r)
+	}
 	r.guestIn = !r.guestIn
 	r.changes++
 	k.changes++
+}
+
+// excuse: after one's own removal nothing that comes is read any more (spec/conversation.md), and the hub's word of it may be faster than a
+// message that waits for a line. So the guest may miss what was on its way; what came before the last healing was looked for then.
+func (k *talk) excuse(r *room) {
+	for i, u := range k.said {
+		if u.conversation == r.id {
+			k.said[i].must = slices.DeleteFunc(slices.Clone(u.must), func(who string) bool { return who == r.guest })
+		}
+	}
 }
 
 var errNotYet = errors.New("not yet")
