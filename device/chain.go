@@ -43,7 +43,10 @@ func (t *txn) judgeCommit(c *conversation, m *mls.Message, item Incoming, since 
 		return v, nil
 	}
 	if r.Epoch != c.group.Epoch() { // R5: somebody else's branch
-		return verdict{status: stepped}, t.step(c, r, item.Receipt)
+		if err := t.step(c, r, item.Receipt); err != nil {
+			return verdict{}, err
+		}
+		return verdict{status: stepped}, t.doubtReturn(c, r)
 	}
 	if pending := c.group.Pending(); pending != nil && bytes.Equal(pending.Message(), item.Message) {
 		if err := c.checkOurs(r, item.Receipt); err != nil {
@@ -110,7 +113,7 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 			return verdict{}, err
 		}
 	}
-	c.parted = leaving
+	c.parted, c.Alone = leaving, 0
 	if staged.RemovesUs() {
 		return verdict{status: stepped}, t.leave(c, next, r, raw, ch.committer.actor)
 	}

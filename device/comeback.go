@@ -199,7 +199,7 @@ func (t *txn) rejoin(c *conversation, b *comeback, r receipt.Receipt, raw []byte
 	lost := *c.Resync
 	c.Resync, c.State, c.Reason = nil, StateActive, ""
 	c.AskAt, c.PassAt = time.Time{}, time.Time{}
-	c.Renewed, c.Sent = t.now, 0
+	c.Renewed, c.Sent, c.Alone = t.now, 0, next.Epoch()
 	if err := t.adopt(c, c.group, r, raw, account.Actor); err != nil {
 		return err
 	}

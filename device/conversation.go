@@ -64,6 +64,8 @@ type conversationRow struct {
 	Resync *resync `json:"resync,omitempty"`
 	Missed *missed `json:"missed,omitempty"`
 	Vote   vote    `json:"vote,omitzero"`
+	// Alone is the epoch that our return has made, until somebody else is heard in it or after.
+	Alone uint64 `json:"alone,omitempty"`
 	// Authenticator is that of the current epoch.
 	Authenticator []byte `json:"authenticator,omitempty"`
 	// Plain is what a plain conversation has instead of all that has to do with hubs; nil in all others.

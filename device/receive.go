@@ -298,6 +298,9 @@ func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, err
 		}
 		return refuse(CodeForkDetected, "%v", err), t.otherHead(c, f, sender.actor)
 	}
+	if app.Epoch >= c.Alone {
+		c.Alone = 0
+	}
 	v := verdict{status: accepted}
 	if blocked, err := t.isBlocked(sender.actor); err != nil || blocked {
 		return verdict{status: ignored}, err

@@ -343,3 +343,17 @@ func (t *txn) askFallback(c *conversation) error {
 	}
 	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: next.Hub, After: c.Seq - min(c.Seq, askedBack)})
 }
+
+// doubtReturn comes back once more if the hub has granted the epoch that our return was made in to somebody else, which takes a dispute, and
+// nobody was heard since: who showed us the group has lied, and the others are elsewhere.
+func (t *txn) doubtReturn(c *conversation, r receipt.Receipt) error {
+	if c.Alone == 0 || r.Epoch+1 != c.Alone {
+		return nil
+	}
+	common := r.Epoch
+	if err := t.loseThread(c, CodeOtherBranch, "the others did not follow this device when it came back"); err != nil {
+		return err
+	}
+	c.Resync.Common, c.Alone = &common, 0
+	return nil
+}

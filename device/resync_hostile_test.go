@@ -163,6 +163,50 @@ func TestLyingCommitters(t *testing.T) {
 	}
 }
 
+// TestMisledReturnIsDoneAgain: an admin shows bob a group that is not there. The others do not follow him into it, and he finds out.
+func TestMisledReturnIsDoneAgain(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	w.enrol(dave)
+	require.NoError(t, a.SetAdmin(id, carol, true))
+	w.quiet()
+	r := w.register(b.conversation(id).URL)
+	g := c.group(id)
+	honest := g.Clone()
+	pending, err := honest.Commit(w.random, mls.CommitParams{AuthenticatedData: c.fence(id, g, nil), Now: w.now})
+	require.NoError(t, err)
+	commit := c.ordered(id, g, pending)
+	ticket, err := pending.Export(receipt.TicketLabel, nil, 32)
+	require.NoError(t, err)
+	lie, err := g.Commit(w.random, mls.CommitParams{Proposals: []mls.Proposal{mls.AddProposal(w.people[dave].keyPackage(nil))}, Now: w.now})
+	require.NoError(t, err)
+	info, err := lie.Next().GroupInfo(true)
+	require.NoError(t, err)
+	sealed := w.sealFor(pending.Next(), *b.leafAt(g), ticket, pending.Next().EpochAuthenticator(), info)
+	r.infos = []device.SealedGroup{{Term: 1, Seq: uint64(len(r.events)) - 1, Epoch: g.Epoch() + 1, Sealed: sealed}}
+	delete(w.people, carol)
+	a.arrives(commit)
+	b.arrives(commit)
+	require.NoError(t, b.Resync(id))
+	b.work()
+	require.Len(t, b.conversation(id).Members, 4, "bob was misled")
+	b.say(id, "is anybody here?")
+	w.quiet()
+	require.Len(t, a.conversation(id).Members, 3)
+	require.NoError(t, a.RemoveMembers(id, []string{carol}))
+	w.quiet()
+	require.NoError(t, b.Sync())
+	w.quiet()
+	w.later()
+	requireAgreement(t, id, a, b)
+	require.Len(t, b.conversation(id).Members, 2)
+	require.Len(t, b.back(), 2)
+	a.say(id, "here")
+	w.quiet()
+	require.Equal(t, 1, count(b.texts(id), "here"))
+	require.Equal(t, 1, count(a.texts(id), "is anybody here?"))
+}
+
 // TestAddedAgainWhileAstray: who has lost the keys of their leaf, too, comes back by an admin's Welcome, and by nobody else's.
 func TestAddedAgainWhileAstray(t *testing.T) {
 	for name, lose := range map[string]func(b *person, id string){
