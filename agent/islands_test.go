@@ -117,7 +117,10 @@ func (s *sea) pass(d, step time.Duration, people []*person, done func() bool) {
 	}
 }
 
-const settle = 50 * time.Millisecond
+const (
+	settle  = 50 * time.Millisecond
+	catchUp = 3 * time.Minute // an agent whose instance was away asks for it less and less often
+)
 
 // everybody awaits that all of them have just these texts, in any order: those of two people may come in two.
 func everybody(id string, want []string, people ...*person) {
@@ -125,7 +128,7 @@ func everybody(id string, want []string, people ...*person) {
 	for _, p := range people {
 		p.w.t.Helper()
 		var got []string
-		deadline := time.Now().Add(30 * time.Second)
+		deadline := time.Now().Add(catchUp)
 		for time.Now().Before(deadline) {
 			if got = slices.Sorted(slices.Values(p.texts(id))); slices.Equal(got, want) {
 				break
@@ -139,7 +142,7 @@ func everybody(id string, want []string, people ...*person) {
 // agree awaits that all of them are in one epoch, with these members.
 func agree(id string, members int, people ...*person) {
 	people[0].w.t.Helper()
-	people[0].await("they agree", func() bool {
+	require.Eventually(people[0].w.t, func() bool {
 		first, err := people[0].Conversation(id)
 		if err != nil || len(first.Members) != members || first.Waiting > 0 {
 			return false
@@ -151,7 +154,7 @@ func agree(id string, members int, people ...*person) {
 			}
 		}
 		return true
-	})
+	}, catchUp, 20*time.Millisecond, "they agree")
 }
 
 func (p *person) say(id, text string) string {
