@@ -1,6 +1,7 @@
 package device_test
 
 import (
+	"crypto/sha256"
 	"slices"
 	"strings"
 	"testing"
@@ -341,4 +342,73 @@ func people(p ...*person) []*person { return p }
 
 func sameSet(a, b []string) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+// What a change of members did not reach is told like what a message did not reach: nobody else notices.
+func TestPlainChangeThatIsNotDelivered(t *testing.T) {
+	w := newWorld(t, 15)
+	a := w.enrol(alice)
+	w.plainPeer(erin)
+	require.NoError(t, a.lookUp(erin))
+	id, err := a.StartPlain([]string{erin})
+	require.NoError(t, err)
+	var welcome *device.SendJob
+	for welcome == nil {
+		jobs, err := a.Jobs()
+		require.NoError(t, err)
+		if j, ok := jobs[0].(*device.SendJob); ok {
+			welcome = j
+			continue
+		}
+		require.NoError(t, a.do(jobs[0]))
+	}
+	require.NoError(t, a.Failed(welcome.ID(), "queue_full", "too much waits"))
+	require.Equal(t, []string{"queue_full"}, a.codes(device.EventDeliveryFailed))
+	hash := sha256.Sum256(welcome.Message)
+	for range 2 {
+		a.receive(device.Incoming{Actor: alice, Undelivered: &device.Undelivered{Message: hash[:], To: []device.Missed{{Actor: erin, Code: "host_unreachable", Detail: "for 14 days"}}}})
+	}
+	require.Equal(t, "host_unreachable", a.codes(device.EventDeliveryFailed)[1])
+	require.Equal(t, device.StateActive, a.conversation(id).State)
+}
+
+// A crash at any moment leaves a plain conversation as it was or as it should be.
+func TestPlainSurvivesCrashes(t *testing.T) {
+	w := newWorld(t, 16)
+	a, e := w.enrol(alice), w.plainPeer(erin)
+	require.NoError(t, a.lookUp(erin))
+	m, err := a.SendToPlain([]string{erin}, "one", nil, "")
+	require.NoError(t, err)
+	fails := 0
+	a.store.fail = func() (before, after bool) {
+		fails++
+		return fails%3 == 1, fails%3 == 2
+	}
+	for range 60 {
+		a.restart()
+		jobs, err := a.Jobs()
+		require.NoError(t, err)
+		for _, j := range jobs {
+			_ = a.do(j) // a result that was lost is reported again
+		}
+		for len(a.mail) > 0 {
+			a.cursor++
+			item := a.mail[0]
+			item.Cursor = a.cursor
+			_ = a.Receive(item)
+			a.cursor, err = a.Cursor()
+			require.NoError(t, err)
+			if a.cursor == item.Cursor {
+				a.mail = a.mail[1:]
+			}
+		}
+		e.read()
+	}
+	a.store.fail = nil
+	a.restart()
+	w.quiet()
+	e.say(e.group(), "two")
+	w.quiet()
+	require.Equal(t, []string{"one"}, e.texts)
+	require.Equal(t, []string{"one", "two"}, a.texts(m.Conversation))
 }
