@@ -240,19 +240,12 @@ func (t *txn) mend(c *conversation) error {
 // Welcome to a group that it knows.
 func (t *txn) beginAnew(c *conversation, account Account) error {
 	others := c.others(account.Actor)
-	if err := t.dropLatterBranches(c, 0); err != nil {
-		return err
-	}
-	if err := t.keepBranch(c, branch{Lost: true}, c.group); err != nil {
+	if err := t.leaveGroup(c); err != nil {
 		return err
 	}
 	if err := t.newPlainGroup(c, account); err != nil {
 		return err
 	}
-	if err := t.Put(bucketPlainGroup, plainName(c.Plain.GroupID), []byte(c.id)); err != nil {
-		return fmt.Errorf("device: naming a group: %w", err)
-	}
-	c.Plain.Forked, c.State, c.Reason, c.Plain.Sent = "", StateActive, "", nil
 	since, err := t.lookups()
 	if err != nil {
 		return err
@@ -262,7 +255,24 @@ func (t *txn) beginAnew(c *conversation, account Account) error {
 			return err
 		}
 	}
-	return t.emit(Event{Type: EventConversationUpdated, Conversation: c.id, By: account.Actor, Code: CodeBegunAnew,
+	return t.begunAnew(c, account.Actor)
+}
+
+// leaveGroup keeps the group that has fallen apart for what is still written there.
+func (t *txn) leaveGroup(c *conversation) error {
+	if err := t.dropLatterBranches(c, 0); err != nil {
+		return err
+	}
+	return t.keepBranch(c, branch{Lost: true}, c.group)
+}
+
+// begunAnew names the conversation's new group.
+func (t *txn) begunAnew(c *conversation, by string) error {
+	if err := t.Put(bucketPlainGroup, plainName(c.Plain.GroupID), []byte(c.id)); err != nil {
+		return fmt.Errorf("device: naming a group: %w", err)
+	}
+	c.Plain.Forked, c.State, c.Reason, c.Plain.Sent, c.Plain.Going = "", StateActive, "", nil, nil
+	return t.emit(Event{Type: EventConversationUpdated, Conversation: c.id, By: by, Code: CodeBegunAnew,
 		Detail: "the conversation was begun anew with the same people, since their programs did not agree on its members"})
 }
 

@@ -308,6 +308,50 @@ func TestPlainForkOfOurs(t *testing.T) {
 	}
 }
 
+// Of two of ours the first begins the conversation anew, and the other goes on there with what waits.
+func TestPlainIsBegunAnewForAll(t *testing.T) {
+	w := newWorld(t, 30)
+	a, b, e, f := w.enrol(alice), w.enrol(bob), w.plainPeer(erin), w.plainPeer(frank)
+	for _, actor := range []string{bob, erin, frank} {
+		require.NoError(t, a.lookUp(actor))
+	}
+	id, err := a.StartPlain([]string{bob, erin, frank})
+	require.NoError(t, err)
+	w.quiet()
+	group := e.group()
+	e.commit(group, nil, mls.CommitParams{ForcePath: true})
+	f.commit(group, nil, mls.CommitParams{ForcePath: true})
+	e.mail, f.mail = nil, nil
+	w.quiet()
+	require.Equal(t, device.StatePaused, b.conversation(id).State)
+	b.say(id, "waits at b")
+	a.say(id, "waits at a")
+	w.quiet()
+	require.NotContains(t, e.texts, "waits at b")
+	w.now = w.now.Add(6 * time.Minute)
+	_, _, err = b.Wake()
+	require.NoError(t, err)
+	w.quiet()
+	require.Equal(t, device.StatePaused, b.conversation(id).State, "it is not for him to do")
+	a.wakeAfter(0)
+	for _, actor := range []string{erin, frank} {
+		accept(t, a, actor)
+		w.quiet()
+	}
+	list, err := b.Conversations()
+	require.NoError(t, err)
+	require.Len(t, list, 1, "it is the same conversation")
+	require.Equal(t, a.conversation(id).EpochAuthenticator, b.conversation(id).EpochAuthenticator)
+	for _, actor := range []string{erin, frank} { // their new keys are new to him, too
+		accept(t, b, actor)
+		w.quiet()
+	}
+	for _, p := range []*plainPeer{e, f} {
+		require.Subset(t, p.texts, []string{"waits at b", "waits at a"})
+	}
+	agreeIn(t, w, id, people(a, b), e.other(group, alice, bob, frank), e, f)
+}
+
 // What cannot be read and for which nothing comes means that its sender has gone another way; a stranger's garbage means nothing.
 func TestPlainGarbage(t *testing.T) {
 	w, a, e, id := plainTalk(t)

@@ -2,6 +2,7 @@ package device
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/waxwing-dm/waxwing/mls"
 )
@@ -87,8 +88,65 @@ func (t *txn) judgePlainWelcome(c *conversation, id string, m *mls.Message, item
 	if err := t.usedPackage(ref, secret); err != nil {
 		return c, verdict{}, err
 	}
+	if c, err = t.strayedWith(join.Group(), adder); err != nil {
+		return c, verdict{}, err
+	}
+	if c != nil {
+		return c, verdict{status: stepped}, t.joinedAnew(c, id, join.Group(), adder, members)
+	}
 	c, err = t.joinedPlain(id, join.Group(), adder, members)
 	return c, verdict{status: stepped}, err
+}
+
+// strayedWith finds a conversation that waits to be begun anew with just the members of a group, of whom the adder is one.
+func (t *txn) strayedWith(g *mls.Group, adder string) (*conversation, error) {
+	ids, err := t.active()
+	if err != nil {
+		return nil, err
+	}
+	want := actorsOf(leavesOf(g.Members()))
+	for _, id := range ids {
+		var row conversationRow
+		if _, err := t.row(bucketConversation, id, &row); err != nil {
+			return nil, err
+		}
+		if row.Plain == nil || row.Plain.Forked == "" {
+			continue
+		}
+		c, err := t.mustOpen(id)
+		if err != nil || c.has(adder) && slices.Equal(actorsOf(leavesOf(c.group.Members())), want) {
+			return c, err
+		}
+	}
+	return nil, nil
+}
+
+// joinedAnew goes on with a conversation in the group that another member has begun it anew with. name is the group's.
+func (t *txn) joinedAnew(c *conversation, name string, g *mls.Group, by string, members []leaf) error {
+	if err := t.leaveGroup(c); err != nil {
+		return err
+	}
+	c.group, c.URL = g, contextOf(g.GroupID())
+	c.Plain.GroupID, c.Plain.Begun = g.GroupID(), t.now
+	if _, err := t.meet(members); err != nil {
+		return err
+	}
+	items, err := t.parked(name)
+	if err != nil {
+		return err
+	}
+	for _, p := range items {
+		if err := t.unpark(name, p.key); err != nil {
+			return err
+		}
+		if err := t.putRow(parkedBucket(c.id), p.key, p); err != nil {
+			return err
+		}
+	}
+	if err := t.begunAnew(c, by); err != nil {
+		return err
+	}
+	return t.plainMoved(c, by)
 }
 
 func (t *txn) joinedPlain(id string, g *mls.Group, by string, members []leaf) (*conversation, error) {
