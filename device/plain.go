@@ -18,8 +18,9 @@ import (
 
 // plainRow is what is stored of a plain conversation instead of its place in a chain.
 type plainRow struct {
-	GroupID  []byte    `json:"group_id"` // of the present MLS group; a conversation that is begun anew gets another
-	Begun    time.Time `json:"begun"`    // the present group
+	GroupID  []byte    `json:"group_id"`       // of the present MLS group; a conversation that is begun anew gets another
+	Begun    time.Time `json:"begun"`          // the present group
+	From     uint64    `json:"from,omitempty"` // the epoch in which we entered it
 	Branches []branch  `json:"branches,omitempty"`
 	Made     uint64    `json:"made,omitempty"` // branches so far; numbers name them
 	// Forked is who has gone another way, so that the group has to be begun anew.
@@ -142,7 +143,7 @@ func (t *txn) newPlainGroup(c *conversation, account Account) error {
 	}); err != nil {
 		return fmt.Errorf("device: creating a plain group: %w", err)
 	}
-	c.Plain.GroupID, c.Plain.Begun, c.URL = []byte(id), t.now, id
+	c.Plain.GroupID, c.Plain.Begun, c.Plain.From, c.URL = []byte(id), t.now, 0, id
 	c.refreshPlain()
 	return nil
 }

@@ -272,8 +272,15 @@ func (t *txn) contest(c *conversation, m *mls.Message, item Incoming, since uint
 		return !b.Lost && b.Epoch == m.Epoch() && bytes.Equal(b.Group, m.GroupID())
 	})
 	gone := refuse(CodeCannotDecrypt, "a change of members in epoch %d, whose keys are gone", m.Epoch())
-	if i < 0 {
-		return t.followLost(c, m, item, gone)
+	switch {
+	case m.Epoch() < c.Plain.From:
+		return verdict{status: ignored}, nil // from before we came
+	case i < 0:
+		v, err := t.followLost(c, m, item, gone)
+		if err == nil && v.status == refused { // nobody can tell any more which counts
+			err = t.strayed(c, item.Actor)
+		}
+		return v, err
 	}
 	b := c.Plain.Branches[i]
 	g, err := t.loadBranch(c.id, b)

@@ -127,7 +127,7 @@ func (t *txn) joinedAnew(c *conversation, name string, g *mls.Group, by string, 
 		return err
 	}
 	c.group, c.URL = g, contextOf(g.GroupID())
-	c.Plain.GroupID, c.Plain.Begun = g.GroupID(), t.now
+	c.Plain.GroupID, c.Plain.Begun, c.Plain.From = g.GroupID(), t.now, g.Epoch()
 	if _, err := t.meet(members); err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (t *txn) joinedAnew(c *conversation, name string, g *mls.Group, by string, 
 
 func (t *txn) joinedPlain(id string, g *mls.Group, by string, members []leaf) (*conversation, error) {
 	c := &conversation{id: id, group: g, conversationRow: conversationRow{
-		State: StateActive, Created: t.now, URL: contextOf(g.GroupID()), Plain: &plainRow{GroupID: g.GroupID(), Begun: t.now},
+		State: StateActive, Created: t.now, URL: contextOf(g.GroupID()), Plain: &plainRow{GroupID: g.GroupID(), Begun: t.now, From: g.Epoch()},
 	}}
 	if err := t.emit(Event{Type: EventConversationCreated, Conversation: id, By: by, Code: CodePlain, Detail: plainWarning}); err != nil {
 		return nil, err

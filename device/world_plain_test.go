@@ -143,6 +143,13 @@ func (p *plainPeer) heard(id, from string, m *mls.ApplicationMessage) {
 	}
 }
 
+func (p *plainPeer) groupNames() (names []string) {
+	for id := range p.groups {
+		names = append(names, id)
+	}
+	return names
+}
+
 func (p *plainPeer) members(id string) (actors []string) {
 	for _, m := range p.groups[id].Members() {
 		if actor := string(m.Node.Credential.Identity); actor != p.actor {

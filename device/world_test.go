@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"slices"
@@ -268,7 +269,8 @@ func (w *world) quiet() {
 			p.read()
 			p.work()
 		}
-		for _, p := range w.plain {
+		for _, actor := range slices.Sorted(maps.Keys(w.plain)) {
+			p := w.plain[actor]
 			busy = busy || len(p.mail) > 0
 			p.read()
 		}
