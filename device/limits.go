@@ -41,6 +41,7 @@ const (
 	branchKept      = 24 * time.Hour   // how long, at the most
 	plainWait       = 10 * time.Minute // for what a message of a plain group needs
 	plainAgain      = 5 * time.Minute  // between two groups of one plain conversation
+	plainHeir       = time.Hour        // after which the next member does what was for the one before
 
 	maxSightings     = 8        // of logs, in one message
 	maxShownNote     = 16 << 10 // bytes of a signed checkpoint that a member shows

@@ -24,7 +24,12 @@ type plainRow struct {
 	Branches []branch  `json:"branches,omitempty"`
 	Made     uint64    `json:"made,omitempty"` // branches so far; numbers name them
 	// Forked is who has gone another way, so that the group has to be begun anew.
-	Forked string `json:"forked,omitempty"`
+	Forked   string    `json:"forked,omitempty"`
+	ForkedAt time.Time `json:"forked_at,omitzero"`
+	// Continues is the group that this one was begun in place of.
+	Continues []byte `json:"continues,omitempty"`
+	// Moved is when the present epoch began.
+	Moved time.Time `json:"moved,omitzero"`
 	// LookAt is when something here is due with time alone.
 	LookAt time.Time `json:"look_at,omitzero"`
 	// Going are actors who asked to be let go.
@@ -160,22 +165,26 @@ func (c *conversation) refreshPlain() {
 // plainMoved tells what changed once the group is another.
 func (t *txn) plainMoved(c *conversation, by string) error {
 	before := c.Members
+	c.Plain.Moved = t.now
 	c.refreshPlain()
 	return t.tellMembers(c, before, by)
 }
 
-// responsible tells whether it is for this device to mend a plain group: to the member of ours whose name comes first.
-func (t *txn) responsible(c *conversation, account Account) (bool, error) {
+// rank tells how many come before this device where a plain group is to be mended: the members who are not plain, by name.
+func (t *txn) rank(c *conversation, account Account) (n int, err error) {
 	for _, m := range c.Members { // ascending
 		if m.Actor >= account.Actor {
 			break
 		}
 		plain, err := t.isPlain(m.Actor)
-		if err != nil || !plain {
-			return false, err
+		if err != nil {
+			return 0, err
+		}
+		if !plain {
+			n++
 		}
 	}
-	return true, nil
+	return n, nil
 }
 
 // strayed notes that a member's program has gone another way: what it writes there cannot be read, nor can it read us. The person is told once.
@@ -191,7 +200,7 @@ func (t *txn) fallApart(c *conversation, actor string) error {
 	if c.Plain.Forked != "" || c.State == StateLeft {
 		return nil
 	}
-	c.Plain.Forked, c.State, c.queued = actor, StatePaused, true
+	c.Plain.Forked, c.Plain.ForkedAt, c.State, c.queued = actor, t.now, StatePaused, true
 	detail := "the program of " + actor + " has gone another way, as plain ones do when two change a conversation at once: " +
 		"what it wrote there cannot be read, and what you write waits until the conversation was begun anew"
 	c.Reason = CodeForkDetected + ": " + detail
@@ -219,18 +228,22 @@ func (t *txn) plainFirst(c *conversation) error {
 	return err
 }
 
-// mend begins a group that has fallen apart anew, if that is for us to do and was not done just now.
+// mend begins a group that has fallen apart anew, if that is for us to do by now and was not done just before.
 func (t *txn) mend(c *conversation) error {
 	c.PartAt = time.Time{}
 	account, err := t.account()
 	if err != nil {
 		return err
 	}
-	ours, err := t.responsible(c, account)
-	if err != nil || !ours {
+	before, err := t.rank(c, account)
+	if err != nil {
 		return err
 	}
-	if at := c.Plain.Begun.Add(plainAgain); at.After(t.now) {
+	at := c.Plain.ForkedAt.Add(time.Duration(before) * plainHeir) // who comes first may be away
+	if again := c.Plain.Begun.Add(plainAgain); again.After(at) {
+		at = again
+	}
+	if at.After(t.now) {
 		c.Plain.LookAt = at
 		return nil
 	}
@@ -240,13 +253,14 @@ func (t *txn) mend(c *conversation) error {
 // beginAnew makes a group with the same people under the same conversation. To remove and add who has strayed would not do: their program takes no
 // Welcome to a group that it knows.
 func (t *txn) beginAnew(c *conversation, account Account) error {
-	others := c.others(account.Actor)
+	others, old := c.others(account.Actor), c.Plain.GroupID
 	if err := t.leaveGroup(c); err != nil {
 		return err
 	}
 	if err := t.newPlainGroup(c, account); err != nil {
 		return err
 	}
+	c.Plain.Continues = old
 	since, err := t.lookups()
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 // TestPlainSchedules lets two of ours and two plain peers do things in any order, with items on their way. Whatever happens, nothing is shown twice,
 // nobody's words are shown in another's name, and once people have accepted keys and time has passed all are in one group again.
 func TestPlainSchedules(t *testing.T) {
-	seeds := uint64(25)
+	seeds := uint64(20)
 	if testing.Short() {
 		seeds = 5
 	}
@@ -80,7 +80,7 @@ func plainSchedule(t *testing.T, seed uint64) {
 			require.NoError(t, err)
 		}
 	}
-	for range 8 {
+	for range 10 {
 		for _, q := range peers {
 			q.later = nil // they have given up
 			for _, g := range slices.Sorted(slices.Values(q.groupNames())) {

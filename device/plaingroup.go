@@ -157,7 +157,11 @@ func (t *txn) commitPlain(c *conversation, s *step, proposals []mls.Proposal, ad
 		return err
 	}
 	before, others := c.group.Clone(), c.others(account.Actor)
-	pending, err := c.group.Commit(t.rand, mls.CommitParams{Proposals: proposals, SkipStored: true, Padding: bucketOf, Now: t.now})
+	params := mls.CommitParams{Proposals: proposals, SkipStored: true, Padding: bucketOf, Now: t.now}
+	if len(c.Plain.Continues) > 0 { // whose program knows it goes on there under the same conversation
+		params.GroupInfo = []mls.Extension{{Type: continuesExtension, Data: c.Plain.Continues}}
+	}
+	pending, err := c.group.Commit(t.rand, params)
 	var invalid *mls.InvalidError
 	if errors.As(err, &invalid) {
 		return t.intentFailed(c, s.Actors, CodeCommitInvalid, err.Error())
@@ -248,8 +252,8 @@ func (t *txn) endPlain(c *conversation, by, code string) error {
 
 // prunePlain is C7 for who has a directory in a plain conversation.
 func (t *txn) prunePlain(c *conversation, account Account, actor string) error {
-	ours, err := t.responsible(c, account)
-	if err != nil || !ours {
+	before, err := t.rank(c, account)
+	if err != nil || before > 0 {
 		return err
 	}
 	queued, err := t.queueFirst(c.id, step{Kind: stepPrune, Actors: []string{actor}})

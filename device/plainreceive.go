@@ -59,7 +59,7 @@ func (t *txn) judgePlainMessage(c *conversation, m *mls.Message, item Incoming) 
 			if !ok {
 				return refuse(CodeRejectedForged, "the message is not what its header says"), nil
 			}
-			return t.acceptPlain(c, app, item, false)
+			return t.acceptPlain(c, app, item, onMain)
 		}
 	}
 	for _, b := range c.lost(m.GroupID()) {
@@ -79,12 +79,28 @@ func (t *txn) judgePlainMessage(c *conversation, m *mls.Message, item Incoming) 
 		if !ok {
 			return refuse(CodeRejectedForged, "the message is not what its header says"), nil
 		}
-		return t.acceptPlain(c, app, item, here && app.Epoch == b.Epoch)
+		from := elsewhere
+		if here && app.Epoch == b.Epoch {
+			from = onLost
+		}
+		return t.acceptPlain(c, app, item, from)
 	}
 	if !here {
 		return verdict{status: ignored}, nil // of a group that the conversation has left behind
 	}
-	return c.missing(m, err), nil
+	v := c.missing(m, err)
+	if v.status == refused {
+		return v, t.lagging(c, item.Actor, m.Epoch())
+	}
+	return v, nil
+}
+
+// lagging is for who writes in an epoch that others left a while ago. They cannot read us, whatever the reason, and nothing will bring them along.
+func (t *txn) lagging(c *conversation, actor string, epoch uint64) error {
+	if epoch >= c.group.Epoch() || c.Plain.Moved.IsZero() || t.now.Sub(c.Plain.Moved) < plainWait {
+		return nil
+	}
+	return t.strayed(c, actor)
 }
 
 // missing is what to say of something that no state can read. The commit before it may be under way.
@@ -100,8 +116,17 @@ func (c *conversation) missing(m *mls.Message, err error) verdict {
 	return unreadable(err)
 }
 
-// acceptPlain checks what a member sent and writes it down. lost says that it came on a branch that does not count.
-func (t *txn) acceptPlain(c *conversation, app *mls.ApplicationMessage, item Incoming, lost bool) (verdict, error) {
+// where a message was read.
+type where int
+
+const (
+	onMain    where = iota // in the present state, or one before it
+	onLost                 // after a commit that does not count
+	elsewhere              // in a group that the conversation has left, or before such a commit
+)
+
+// acceptPlain checks what a member sent and writes it down.
+func (t *txn) acceptPlain(c *conversation, app *mls.ApplicationMessage, item Incoming, from where) (verdict, error) {
 	sender := leafOf(app.Sender)
 	if sender.actor != item.Actor {
 		return t.spent(item, refuse(CodeRejectedForged, "it was written by a device of %s and sent by another", sender.actor))
@@ -115,18 +140,16 @@ func (t *txn) acceptPlain(c *conversation, app *mls.ApplicationMessage, item Inc
 			return verdict{}, err
 		}
 	}
-	if lost {
-		plain, err := t.isPlain(sender.actor)
-		if err == nil && plain {
-			err = t.strayed(c, sender.actor)
+	switch from {
+	case onLost:
+		err = t.strayedIfPlain(c, sender.actor)
+	case onMain:
+		if err = t.followed(c, keydir.DeviceID(sender.key), app.Epoch); err == nil {
+			err = t.lagging(c, sender.actor, app.Epoch)
 		}
-		if err != nil {
-			return verdict{}, err
-		}
-	} else if bytes.Equal(c.group.GroupID(), c.Plain.GroupID) {
-		if err := t.followed(c, keydir.DeviceID(sender.key), app.Epoch); err != nil {
-			return verdict{}, err
-		}
+	}
+	if err != nil {
+		return verdict{}, err
 	}
 	if !shown {
 		return verdict{status: accepted}, nil

@@ -1,11 +1,15 @@
 package device
 
 import (
+	"bytes"
 	"fmt"
-	"slices"
 
 	"github.com/waxwing-dm/waxwing/mls"
 )
+
+// continuesExtension of the GroupInfo in a Welcome has the id of the group in whose place a plain one was begun. Programs that do not know it pass
+// over it.
+const continuesExtension mls.ExtensionType = 0xF7A2
 
 // plainJoin opens a Welcome that came without a hub's receipt, if it is for a key package of ours. refused says why not.
 func (t *txn) plainJoin(m *mls.Message) (join *mls.StagedJoin, ref string, secret *mls.KeyPackageSecret, refused *verdict, err error) {
@@ -88,37 +92,45 @@ func (t *txn) judgePlainWelcome(c *conversation, id string, m *mls.Message, item
 	if err := t.usedPackage(ref, secret); err != nil {
 		return c, verdict{}, err
 	}
-	if c, err = t.strayedWith(join.Group(), adder); err != nil {
+	again, ignore, err := t.continued(join, adder)
+	switch {
+	case err != nil:
 		return c, verdict{}, err
-	}
-	if c != nil {
-		return c, verdict{status: stepped}, t.joinedAnew(c, id, join.Group(), adder, members)
+	case ignore:
+		return c, verdict{status: ignored}, nil
+	case again != nil:
+		return again, verdict{status: stepped}, t.joinedAnew(again, id, join.Group(), adder, members)
 	}
 	c, err = t.joinedPlain(id, join.Group(), adder, members)
 	return c, verdict{status: stepped}, err
 }
 
-// strayedWith finds a conversation that waits to be begun anew with just the members of a group, of whom the adder is one.
-func (t *txn) strayedWith(g *mls.Group, adder string) (*conversation, error) {
-	ids, err := t.active()
+// continued finds the conversation that a member begins anew with a group. Of two who do so at once that counts whose group has the smaller id.
+func (t *txn) continued(join *mls.StagedJoin, adder string) (c *conversation, ignore bool, err error) {
+	var old []byte
+	for _, e := range join.GroupInfoExtensions() {
+		if e.Type == continuesExtension {
+			old = e.Data
+		}
+	}
+	if old == nil {
+		return nil, false, nil
+	}
+	id, err := t.plainID(plainName(old))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	want := actorsOf(leavesOf(g.Members()))
-	for _, id := range ids {
-		var row conversationRow
-		if _, err := t.row(bucketConversation, id, &row); err != nil {
-			return nil, err
-		}
-		if row.Plain == nil || row.Plain.Forked == "" {
-			continue
-		}
-		c, err := t.mustOpen(id)
-		if err != nil || c.has(adder) && slices.Equal(actorsOf(leavesOf(c.group.Members())), want) {
-			return c, err
-		}
+	c, err = t.open(id)
+	if err != nil || c == nil || c.Plain == nil || c.State == StateLeft || !c.has(adder) {
+		return nil, false, err
 	}
-	return nil, nil
+	switch {
+	case bytes.Equal(c.Plain.GroupID, old):
+		return c, false, nil
+	case bytes.Equal(c.Plain.Continues, old):
+		return c, bytes.Compare(c.Plain.GroupID, join.Group().GroupID()) < 0, nil
+	}
+	return nil, false, nil
 }
 
 // joinedAnew goes on with a conversation in the group that another member has begun it anew with. name is the group's.
@@ -126,6 +138,7 @@ func (t *txn) joinedAnew(c *conversation, name string, g *mls.Group, by string, 
 	if err := t.leaveGroup(c); err != nil {
 		return err
 	}
+	c.Plain.Continues = c.Plain.GroupID
 	c.group, c.URL = g, contextOf(g.GroupID())
 	c.Plain.GroupID, c.Plain.Begun, c.Plain.From = g.GroupID(), t.now, g.Epoch()
 	if _, err := t.meet(members); err != nil {
