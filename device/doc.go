@@ -32,6 +32,10 @@
 // encrypted for carol too, and one after "remove bob" is not for bob; what a hub that is away keeps waiting, messages pass (O1 to O4). A step about members is an intent: if another commit wins the epoch,
 // the commit is thrown away and built again on what the winner left.
 //
+// Plain conversations: who lives on an instance without a directory ([Device.NoDirectory]) is met in these only, by [Device.StartPlain] or
+// [Device.SendToPlain], because the person has said that they know what that means. They have no hub: a commit counts when it is made or seen, and
+// keys are believed the first time. The files that begin with plain have all of it.
+//
 // Incoming: [Device.Receive] takes one mailbox item and never fails for what is in it: a hostile item leaves an event and changes nothing
 // else. What cannot be judged yet (an unknown key, a missing commit) is parked, in bounds, and taken up when the missing thing has come.
 // A commit that the hub ordered and that must not be followed pauses the conversation: talk goes on in the epoch that all had in common,
@@ -48,7 +52,7 @@
 // # For who runs the jobs
 //
 // [Device.Jobs] lists what may be done now; the jobs in one answer are independent and may be done in any order or at once. Ask
-// again after each result. Results: [Device.Opened], [Device.LookedUp] (after Learn or Unknown for each actor of the job),
+// again after each result. Results: [Device.Opened], [Device.LookedUp] (after Learn, Unknown or NoDirectory for each actor of the job),
 // [Device.Claimed], [Device.Committed], [Device.CommitConflict], [Device.Sent], [Device.Uploaded], [Device.KeyPackagesStored],
 // [Device.EventsFetched], [Device.GroupInfos], [Device.Decided], [Device.Compared] (after [Device.AdvanceLog], if need be); [Device.HubMoved] and
 // [Device.HubAway] for what a hub may answer to any; [Device.Failed] for a refusal that another try will
