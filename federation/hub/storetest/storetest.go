@@ -37,6 +37,22 @@ type step struct {
 	reopened uint64
 }
 
+// Clone is another store with the same in it: what a backup has.
+func (m *Memory) Clone() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := &Memory{groups: map[string]*group{}}
+	for id, g := range m.groups {
+		same := *g
+		same.steps, same.writers, same.disputes = slices.Clone(g.steps), slices.Clone(g.writers), map[uint64]map[string][]byte{}
+		for seq, of := range g.disputes {
+			same.disputes[seq] = maps.Clone(of)
+		}
+		c.groups[id] = &same
+	}
+	return c
+}
+
 func (m *Memory) OpenGroup(_ context.Context, id []byte, s hub.State, opened []byte) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
