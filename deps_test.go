@@ -61,7 +61,8 @@ var rooms = map[string][]string{
 	"federation/hub":           {"internal/receipt"},
 	"federation/hub/storetest": {"federation/hub", "internal/receipt"},
 
-	"device": {"mls", "keydir", "transparency", "internal/receipt", "internal/strictjson"},
+	"device":           {"mls", "keydir", "transparency", "internal/receipt", "internal/strictjson"},
+	"device/histories": nil, // tests only: devices and hubs in random histories
 
 	"sidecar/store":      {"federation", "federation/hub", "transparency", "transparency/sequencer", "keydir", "internal/sqlite", "internal/receipt"},
 	"sidecar/admin":      {"sidecar"},

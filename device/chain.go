@@ -3,6 +3,7 @@ package device
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -78,6 +79,8 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 	broken := errors.Is(err, mls.ErrBrokenPath)
 	switch {
 	case broken:
+	case errors.Is(err, mls.ErrOwnMessage):
+		return t.judgeOurs(c, m, r, raw, err)
 	case err != nil:
 		return t.dispute(c, r, raw, receipt.ReasonInvalid, CodeCommitInvalid, err)
 	}
@@ -124,6 +127,18 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 		return verdict{}, err
 	}
 	return verdict{status: stepped}, t.sighted(c, ch.committer.actor, f.seen)
+}
+
+// judgeOurs is for a commit in our name that is not pending. One that we made and gave up is good for everybody else; one that we did not make is
+// good for nobody.
+func (t *txn) judgeOurs(c *conversation, m *mls.Message, r receipt.Receipt, raw []byte, why error) (verdict, error) {
+	hash := sha256.Sum256(m.Marshal())
+	if _, made, err := t.Get(bucketSeen, hex.EncodeToString(hash[:])); err != nil {
+		return verdict{}, fmt.Errorf("device: looking for a commit of ours: %w", err)
+	} else if made {
+		return verdict{status: waiting}, t.loseThread(c, CodeCommitInvalid, "the hub has granted a change of this device that it had given up")
+	}
+	return t.dispute(c, r, raw, receipt.ReasonInvalid, CodeCommitInvalid, why)
 }
 
 // judgeEntering is C1 for somebody's commit: the one rule that depends on what each of us knows, so that it is no reason for a dispute.

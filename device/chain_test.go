@@ -55,7 +55,7 @@ func TestForgedReceiptForOurCommit(t *testing.T) {
 		"R1 another key":    {func(*receipt.Receipt) {}, w.instance(bob).hubKey},
 		"R2 another group":  {func(r *receipt.Receipt) { r.GroupID = make([]byte, 32) }, hub},
 		"R2 another term":   {func(r *receipt.Receipt) { r.Term = 2 }, hub},
-		"R2 a seq too far":  {func(r *receipt.Receipt) { r.Seq++ }, hub},
+		"R2 a seq too far":  {func(r *receipt.Receipt) { r.Seq++; r.GroupID = make([]byte, 32) }, hub},
 		"R2 an old seq":     {func(r *receipt.Receipt) { r.Seq-- }, hub},
 		"R2 another past":   {func(r *receipt.Receipt) { r.Previous[0] ^= 1 }, hub},
 		"R2 an open one":    {func(r *receipt.Receipt) { r.Kind = receipt.KindOpen }, hub},
@@ -74,6 +74,84 @@ func TestForgedReceiptForOurCommit(t *testing.T) {
 	require.Error(t, a.Committed(j.ID(), nil))
 	w.quiet()
 	requireAgreement(t, id, a, w.people[bob], w.people[carol])
+}
+
+// TestReceiptAhead: between our place and the receipt for our commit there is one that we have not seen, of a false dispute.
+func TestReceiptAhead(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b := w.people[alice], w.people[bob]
+	old := b.group(id)
+	require.NoError(t, a.SetAdmin(id, bob, true))
+	w.quiet()
+	require.NoError(t, a.RemoveMembers(id, []string{carol}))
+	j := a.commitJob()
+
+	r := w.register(j.Conversation)
+	secret, err := old.Export(receipt.TicketLabel, nil, 32)
+	require.NoError(t, err)
+	d := receipt.Dispute{GroupID: old.GroupID(), Term: 1, Seq: 2, ReceiptHash: receipt.Head(r.events[2].Receipt), Reason: receipt.ReasonInvalid}
+	d.Sign(receipt.TicketKey(secret))
+	require.NoError(t, b.dispute(&device.DisputeJob{ConversationID: id, Conversation: j.Conversation, Dispute: d.Marshal()}))
+
+	w.down["https://a.example"] = true // after it has granted the commit
+	raw := r.grant(w.instance(alice).hubKey, old.GroupID(), j)
+	require.NoError(t, a.Committed(j.ID(), raw))
+	a.restart()
+	w.quiet()
+	require.EqualValues(t, 2, a.conversation(id).Epoch, "it waits for what comes before")
+	require.Equal(t, 1, a.conversation(id).Waiting)
+	w.down["https://a.example"] = false
+	w.quiet()
+	require.EqualValues(t, 3, a.conversation(id).Epoch)
+	require.NoError(t, b.Sync())
+	w.quiet()
+	requireAgreement(t, id, a, b)
+}
+
+// TestCommitBehindADispute: our commit was granted after another's had been disputed, and its receipt never reached us. What we give up is not what
+// the others follow.
+func TestCommitBehindADispute(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	require.NoError(t, a.SetAdmin(id, carol, true))
+	j := a.commitJob()
+	bad, _ := b.forge(id, mls.CommitParams{Proposals: []mls.Proposal{mls.RemoveProposal(2)}})
+	c.arrives(bad)
+	r := w.register(j.Conversation)
+	require.Len(t, r.events, 4, "the hub has opened the epoch again")
+	raw := r.grant(w.instance(alice).hubKey, a.group(id).GroupID(), j)
+	w.deliver([]string{carol}, device.Incoming{Actor: alice, Conversation: j.Conversation, Message: j.Commit, Receipt: raw})
+	require.NoError(t, a.Sync())
+	for _, job := range a.doable() {
+		if events, ok := job.(*device.EventsJob); ok {
+			require.NoError(t, a.do(events))
+		}
+	}
+	require.EqualValues(t, 2, a.conversation(id).Epoch)
+	w.quiet()
+	requireAgreement(t, id, a, c)
+}
+
+// TestOwnCommitGivenUp: a commit of ours that was granted after we had given it up is good for all others. We are not the ones to dispute it.
+func TestOwnCommitGivenUp(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b := w.people[alice], w.people[bob]
+	require.NoError(t, a.SetAdmin(id, carol, true))
+	j := a.commitJob()
+	require.NoError(t, a.Failed(j.ID(), "receipt_invalid", ""))
+	raw := w.register(j.Conversation).grant(w.instance(alice).hubKey, a.group(id).GroupID(), j)
+	item := device.Incoming{Actor: alice, Conversation: j.Conversation, Message: j.Commit, Receipt: raw}
+	b.arrives(item)
+	require.EqualValues(t, 2, b.conversation(id).Epoch)
+	a.arrives(item)
+	w.quiet()
+	for _, e := range w.register(j.Conversation).events {
+		r, err := receipt.Parse(e.Receipt)
+		require.NoError(t, err)
+		require.NotEqual(t, receipt.KindReopen, r.Kind, "nothing was disputed")
+	}
+	require.NotEmpty(t, a.codes(device.EventConversationUpdated), "it has come back by itself")
+	requireAgreement(t, id, a, b)
 }
 
 func TestForgedOpenReceipt(t *testing.T) {

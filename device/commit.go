@@ -3,6 +3,7 @@ package device
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -91,6 +92,10 @@ func (t *txn) submit(c *conversation, account Account, s *step, pending *mls.Pen
 	if err := t.keepLifeline(c); err != nil {
 		return err
 	}
+	hash := sha256.Sum256(j.Commit)
+	if err := t.Put(bucketSeen, hex.EncodeToString(hash[:]), []byte{1}); err != nil {
+		return fmt.Errorf("device: writing a commit's hash: %w", err)
+	}
 	j.Signature = receipt.SignSubmit(key, c.group.GroupID(), j.Term, j.Epoch, j.Commit, [32]byte(next))
 	if move, ok := ch.moves(); ok {
 		j.MoveHub, j.MoveKey = move.Hub, move.Key[:]
@@ -112,8 +117,8 @@ func actorsOf(leaves []leaf) []string {
 	return slices.Compact(actors)
 }
 
-// Committed reports the receipt for a commit of ours. One that does not hold (R1 to R4) is an ErrReceipt and leaves the commit pending: the
-// hub may have given a better one to others.
+// Committed reports the receipt for a commit of ours. If others are missing before it, the commit waits for them. One that does not hold (R1
+// to R4) is an ErrReceipt and leaves the commit pending: the hub may have given a better one to others.
 func (d *Device) Committed(job string, raw []byte) error {
 	return d.update(func(t *txn) error {
 		j, ok, err := takeJob[*CommitJob](t, job)
@@ -131,6 +136,9 @@ func (d *Device) Committed(job string, raw []byte) error {
 			return err
 		}
 		r, err := parseReceipt(raw)
+		if err == nil && c.ahead(r) {
+			return t.granted(c, Incoming{Conversation: c.URL, Message: j.Commit, Receipt: raw})
+		}
 		if err == nil {
 			err = c.checkOurs(r, raw)
 		}
@@ -143,6 +151,35 @@ func (d *Device) Committed(job string, raw []byte) error {
 		}
 		return t.finish(c)
 	})
+}
+
+// ahead tells whether a receipt is of our pending commit and one that we have not come to yet: all but its place is R1 to R4.
+func (c *conversation) ahead(r receipt.Receipt) bool {
+	if r.Seq <= c.Seq+1 {
+		return false
+	}
+	before := *c
+	before.Seq, before.Head, before.Moved = r.Seq-1, r.Previous, false
+	return before.checkOurs(r, r.Marshal()) == nil
+}
+
+// granted lets a commit of ours wait for what comes before it in the chain.
+func (t *txn) granted(c *conversation, item Incoming) error {
+	m, err := mls.ParseMessage(item.Message)
+	if err != nil {
+		return fmt.Errorf("device: reading our commit in %s: %w", c.id, err)
+	}
+	since, err := t.lookups()
+	if err != nil {
+		return err
+	}
+	if v, err := t.park(c, c.id, m, item, since, verdict{status: waiting}); err != nil || v.status != waiting {
+		return orElse(err, ErrReceipt) // there is no room for it: later
+	}
+	if err := t.fetch(c); err != nil {
+		return err
+	}
+	return t.finish(c)
 }
 
 // checkOurs is R1 to R4 for our pending commit.

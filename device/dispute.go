@@ -12,13 +12,8 @@ import (
 // The hub grants commits without being able to check them. One that is invalid for everybody alike is passed over: it keeps its place in the
 // chain and changes nothing (R5). The hub is told, and opens the epoch again; until then talk goes on in it, and changes wait.
 
-// dispute passes over a commit and tells the hub.
+// dispute passes over a commit and tells the hub. A commit of ours stays pending: the hub may have opened the epoch again for it already.
 func (t *txn) dispute(c *conversation, r receipt.Receipt, raw []byte, reason receipt.Reason, code string, why error) (verdict, error) {
-	if c.group.Pending() != nil {
-		if err := t.raceLost(c); err != nil {
-			return verdict{}, err
-		}
-	}
 	key, err := ticketKey(c.group)
 	if err != nil {
 		return verdict{}, err

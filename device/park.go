@@ -1,6 +1,7 @@
 package device
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -282,6 +283,9 @@ func (t *txn) retry(c *conversation, id string, p parkedItem) (*conversation, ve
 		if c != nil && c.Plain != nil {
 			err = t.strayed(c, p.Item.Actor)
 		}
+		if c != nil && c.group.Pending() != nil && bytes.Equal(c.group.Pending().Message(), p.Item.Message) {
+			err = t.raceLost(c)
+		}
 		if err != nil {
 			return c, v, err
 		}
@@ -298,7 +302,7 @@ func (t *txn) retry(c *conversation, id string, p parkedItem) (*conversation, ve
 	case v.status == forbidding:
 		return c, v, t.conclude(c, id, p.Item, v) // it keeps its place
 	}
-	if err := t.unpark(id, p.key); err != nil {
+	if err := errors.Join(err, t.unpark(id, p.key)); err != nil {
 		return c, v, err
 	}
 	return c, v, t.conclude(c, id, p.Item, v)

@@ -310,7 +310,7 @@ func TestPlainForkOfOurs(t *testing.T) {
 
 // Of two of ours the first begins the conversation anew, and the other goes on there with what waits.
 func TestPlainIsBegunAnewForAll(t *testing.T) {
-	w := newWorld(t, 30)
+	w := newWorld(t, 31)
 	a, b, e, f := w.enrol(alice), w.enrol(bob), w.plainPeer(erin), w.plainPeer(frank)
 	for _, actor := range []string{bob, erin, frank} {
 		require.NoError(t, a.lookUp(actor))

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	bucketSeen = "seen" // hashes of application messages that were read, and of our own
+	bucketSeen = "seen" // hashes of application messages that were read, and of our own, and of our commits
 	logEvents  = "events"
 )
 

@@ -1,0 +1,184 @@
+package histories_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/waxwing-dm/waxwing/device"
+	"github.com/waxwing-dm/waxwing/federation/hub"
+)
+
+var leaseOfNobody = hub.LeaseRequest{Signature: make([]byte, 64)}
+
+func TestMain(m *testing.M) {
+	for name, preset := range map[string]string{"rapid.checks": os.Getenv("WAXWING_HISTORIES"), "rapid.steps": os.Getenv("WAXWING_STEPS")} {
+		if preset != "" {
+			if err := flag.Set(name, preset); err != nil {
+				panic(err)
+			}
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// TestHistories: whatever happens, in whatever order, what must hold holds.
+func TestHistories(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) { history(rt, func(*machine) {}) })
+}
+
+func history(rt *rapid.T, prepare func(*machine)) {
+	m := newMachine(rt)
+	prepare(m)
+	rt.Repeat(map[string]func(*rapid.T){
+		"say": m.Say, "say more": m.Say, "change": m.Change, "change more": m.Change, "race": m.Race, "work": m.Work, "work more": m.Work, "work all": m.WorkAll,
+		"read": m.Read, "read more": m.Read, "read yet more": m.Read, "deliver": m.Deliver, "deliver more": m.Deliver, "again": m.Again, "crash": m.Crash, "line": m.Line,
+		"partition": m.Partition, "time": m.Time, "clock": m.Clock, "sync": m.Sync, "device": m.Device, "revoke": m.Revoke,
+		"insider": m.Insider, "settle": m.Settle, "dead": m.Dead, "back": m.Back, "backup": m.Backup,
+	})
+	m.end()
+}
+
+// end lets everything come to rest, and holds what is there against what was written.
+func (m *machine) end() {
+	m.heal()
+	m.rest()
+	for _, id := range m.ids {
+		m.checkAgreement(id)
+	}
+	m.checkTexts()
+	for _, id := range m.ids { // and it goes on from there
+		for _, a := range m.mainline(id) {
+			m.say(a, id)
+		}
+	}
+	m.rest()
+	for _, id := range m.ids {
+		m.checkAgreement(id)
+	}
+	m.checkTexts()
+}
+
+// rest lets everything happen, and time go by, until nobody waits for anything.
+func (m *machine) rest() {
+	m.listHidden()
+	for round := range 40 {
+		for _, a := range m.agents {
+			for _, id := range m.ids {
+				if c, err := a.Conversation(id); err == nil && c.State == device.StatePaused {
+					require.NoError(m.rt, a.Resume(id))
+				}
+			}
+			if round%4 == 0 {
+				require.NoError(m.rt, a.Sync())
+			}
+		}
+		m.run()
+		m.pass(35 * time.Second)
+		m.run()
+		if round > 4 && !m.waiting() {
+			return
+		}
+	}
+}
+
+func (m *machine) waiting() bool {
+	for _, a := range m.agents {
+		for _, id := range m.ids {
+			c, err := a.Conversation(id)
+			if a.honest && !a.revoked && err == nil && (c.Waiting > 0 || c.State == device.StatePaused) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// mainline are the honest devices that are in a conversation, but those that followed a hub that is none any more: they have to come back.
+func (m *machine) mainline(id string) (in []*agent) {
+	term := uint64(0)
+	for _, a := range m.agents {
+		if r, ok := a.row(id); ok && a.honest && !a.revoked && r.State == device.StateActive {
+			term = max(term, r.Term)
+		}
+	}
+	for _, a := range m.agents {
+		if r, ok := a.row(id); ok && a.honest && !a.revoked && r.State == device.StateActive && r.Term == term {
+			in = append(in, a)
+		}
+	}
+	return in
+}
+
+func (m *machine) checkAgreement(id string) {
+	if m.lied {
+		return // who followed which branch is chance; that they were told is what TestHubThatEquivocates holds
+	}
+	in := m.mainline(id)
+	for _, a := range m.agents {
+		c, err := a.Conversation(id)
+		if err != nil || !a.honest || a.revoked || c.State == device.StateLeft {
+			continue
+		}
+		if !slices.Contains(in, a) {
+			require.Contains(m.rt, m.told(a, id), device.CodeForkDetected, "%s is on a branch of its own and was not told: %s %s", a, c.State, c.Reason)
+			continue
+		}
+		require.Equal(m.rt, device.StateActive, c.State, "%s: %s", a, c.Reason)
+		require.Zero(m.rt, c.Waiting, "%s still has steps to do: %s", a, c.Reason)
+		x, _ := in[0].row(id)
+		y, _ := a.row(id)
+		require.Equal(m.rt, [3]uint64{x.Term, x.Seq, x.Places[0].Epoch}, [3]uint64{y.Term, y.Seq, y.Places[0].Epoch}, "%s and %s: term, seq, epoch", in[0], a)
+		require.Equal(m.rt, x.Authenticator, y.Authenticator, "%s and %s", in[0], a)
+		other, err := in[0].Conversation(id)
+		require.NoError(m.rt, err)
+		require.Equal(m.rt, memberNames(other), memberNames(c), "%s and %s", in[0], a)
+	}
+}
+
+func memberNames(c device.Conversation) (names []string) {
+	for _, x := range c.Members {
+		names = append(names, fmt.Sprint(x.Actor, x.Admin, x.Devices))
+	}
+	return names
+}
+
+// told are the codes of what a device was told of a conversation.
+func (m *machine) told(a *agent, id string) (codes []string) {
+	events, err := a.Events(0, 100_000)
+	require.NoError(m.rt, err)
+	for _, e := range events {
+		if e.Conversation == id {
+			codes = append(codes, e.Code)
+		}
+	}
+	return codes
+}
+
+// checkTexts holds that nothing that was acknowledged is lost.
+func (m *machine) checkTexts() {
+	if m.lied {
+		return
+	}
+	for _, id := range m.ids {
+		in := m.mainline(id)
+		for _, body := range slices.Sorted(maps.Keys(m.texts)) {
+			t := m.texts[body]
+			if t.conversation != id || !slices.Contains(in, t.from) && !t.from.revoked {
+				continue
+			}
+			for _, a := range in {
+				if t.readers[a.id] && !t.read[a.id] && t.excused[a.id] == "" {
+					require.Fail(m.rt, "lost", "%s has never got %q, of epoch %d; was in it: %v", a, body, t.epoch, a.path[t.auth])
+				}
+			}
+		}
+	}
+}

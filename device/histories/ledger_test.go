@@ -1,0 +1,280 @@
+package histories_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/waxwing-dm/waxwing/device"
+	"github.com/waxwing-dm/waxwing/federation/hub"
+	"github.com/waxwing-dm/waxwing/internal/receipt"
+	"github.com/waxwing-dm/waxwing/keydir"
+	"github.com/waxwing-dm/waxwing/mls"
+)
+
+// A ledger is what somebody who sees everything has seen, and holds against what must never be. It sees no more of a device than its answers
+// and its disk.
+type ledger struct {
+	dies     func() bool // whether a sidecar dies between a receipt and what follows from it
+	receipts map[string][]byte
+	heads    map[[32]byte]receipt.Receipt
+	packages map[[32]byte]bool
+	epochs   map[string][]byte               // authenticator, by conversation, term and epoch
+	places   map[[32]byte][]byte             // authenticator, by head of the chain: the same chain leads to the same epoch
+	members  map[string]map[string]bool      // device ids, by authenticator
+	reached  map[[32]byte]*agent             // by ticket: an honest device is or was in its epoch
+	refused  map[[32]byte]*agent             // by ticket: an honest device has disputed the commit that opened it
+	tickets  map[[32]byte]ed25519.PrivateKey // of all epochs
+	groups   map[[32]byte]*mls.Group         // of a member in each epoch, by its ticket: what an insider has who keeps everything
+	texts    map[string]*text
+	messages map[[32]byte]*text
+	mayLie   bool // a hub was restored from a backup, and not everything it forgot was to be had
+	lied     bool // it has signed two receipts for one place
+}
+
+// A text is an acknowledged message of an honest device.
+type text struct {
+	conversation string
+	body         string
+	from         *agent
+	epoch        uint64
+	auth         string // of its epoch, first 8 bytes
+	readers      map[string]bool
+	read         map[string]bool
+	excused      map[string]string // device ids, with why it need not read it
+}
+
+func newLedger() *ledger {
+	return &ledger{
+		receipts: map[string][]byte{}, heads: map[[32]byte]receipt.Receipt{}, packages: map[[32]byte]bool{}, epochs: map[string][]byte{},
+		places: map[[32]byte][]byte{}, members: map[string]map[string]bool{}, reached: map[[32]byte]*agent{}, refused: map[[32]byte]*agent{},
+		tickets: map[[32]byte]ed25519.PrivateKey{}, groups: map[[32]byte]*mls.Group{}, texts: map[string]*text{}, messages: map[[32]byte]*text{},
+	}
+}
+
+// row is what a device writes down of a conversation.
+type row struct {
+	State         device.ConversationState `json:"state"`
+	Reason        string                   `json:"reason"`
+	URL           string                   `json:"url"`
+	Seq           uint64                   `json:"seq"`
+	Head          [32]byte                 `json:"head"`
+	Term          uint64                   `json:"term"`
+	Hub           string                   `json:"hub"`
+	Saves         uint64                   `json:"saves"`
+	Disputed      uint64                   `json:"disputed"`
+	Authenticator []byte                   `json:"authenticator"`
+	Places        []struct {
+		Epoch         uint64  `json:"epoch"`
+		Term          uint64  `json:"term"`
+		Seq           uint64  `json:"seq"`
+		Head          [8]byte `json:"head"`
+		Authenticator [8]byte `json:"authenticator"`
+	} `json:"places"`
+}
+
+func (a *agent) row(id string) (r row, ok bool) {
+	ok = a.disk.row("conversation", id, &r)
+	r.Term = max(r.Term, 1)
+	return r, ok
+}
+
+// group is a copy of a device's MLS state.
+func (a *agent) group(id string) *mls.Group {
+	var records []mls.Record
+	b := a.disk.bucket("group:" + id)
+	for _, key := range b.keys {
+		records = append(records, mls.Record{Key: key, Value: slices.Clone(b.values[key])})
+	}
+	g, err := mls.LoadGroup(records)
+	require.NoError(a.w.t, err)
+	return g
+}
+
+// observe looks at a device after each of its steps.
+func (w *world) observe(a *agent) {
+	for _, id := range a.disk.bucket("conversation").keys {
+		r, _ := a.row(id)
+		if a.honest {
+			w.observeTexts(a, id)
+		}
+		if r.State == device.StateLeft || r.State == device.StateOpening || a.saves[id] == r.Saves && !a.hasty {
+			continue
+		}
+		a.saves[id] = r.Saves
+		w.observeEpoch(a, id, r)
+	}
+}
+
+func (w *world) observeEpoch(a *agent, id string, r row) {
+	g := a.group(id)
+	key := ticketKey(w.t, g)
+	ticket := [32]byte(publicOf(key))
+	if a.actor == mallory {
+		w.groups[ticket] = g
+	}
+	if w.tickets[ticket] = key; !a.honest {
+		return
+	}
+	auth := g.EpochAuthenticator()
+	at := fmt.Sprintf("%s term %d epoch %d", id[:6], r.Term, g.Epoch())
+	if !a.hasty {
+		require.Equal(w.t, auth, r.Authenticator, "%s tells another authenticator than it has, %s", a, at)
+	}
+	if known, ok := w.epochs[at]; ok && !w.lied {
+		require.Equal(w.t, known, auth, "%s has another authenticator than others, %s", a, at)
+	}
+	w.epochs[at] = auth
+	if w.places[r.Head] == nil {
+		w.places[r.Head] = auth
+	} else if r.Disputed == 0 {
+		require.Equal(w.t, w.places[r.Head], auth, "%s has followed the same chain to another epoch, %s", a, at)
+	}
+	short := string(auth[:8])
+	if w.members[short] == nil {
+		w.members[short] = map[string]bool{}
+		for _, m := range g.Members() {
+			w.members[short][keydir.DeviceID(m.Node.SignatureKey)] = true
+		}
+	}
+	a.path[short] = true
+	if by := w.refused[ticket]; by != nil {
+		require.Fail(w.t, "a commit was refused", "%s has disputed what %s has applied, %s", by, a, at)
+	}
+	w.reached[ticket] = a
+}
+
+func ticketKey(t require.TestingT, g interface {
+	Export(string, []byte, int) ([]byte, error)
+}) ed25519.PrivateKey {
+	secret, err := g.Export(receipt.TicketLabel, nil, 32)
+	require.NoError(t, err)
+	return receipt.TicketKey(secret)
+}
+
+// observeTexts looks at what came in.
+func (w *world) observeTexts(a *agent, id string) {
+	list, err := a.Messages(id, a.read[id], 1000)
+	require.NoError(w.t, err)
+	for _, m := range list {
+		a.read[id] = m.Seq
+		t := w.texts[m.Text]
+		if m.Mine || t == nil {
+			continue // before it was taken over, or since
+		}
+		require.True(w.t, t.readers[a.id], "%s reads %q, which was encrypted without it", a, m.Text)
+		require.False(w.t, t.read[a.id], "%s has %q twice", a, m.Text)
+		require.Equal(w.t, t.from.actor, m.Sender)
+		t.read[a.id] = true
+	}
+}
+
+// accepted notes that a sidecar takes a message.
+func (w *world) accepted(a *agent, j *device.SendJob) {
+	if j.Seq == 0 || !a.honest {
+		return // nobody wrote it
+	}
+	list, err := a.Messages(j.ConversationID, j.Seq-1, 1)
+	require.NoError(w.t, err)
+	t := &text{
+		conversation: j.ConversationID, body: list[0].Text, from: a, epoch: j.Epoch, read: map[string]bool{}, excused: map[string]string{},
+	}
+	r, _ := a.row(j.ConversationID)
+	for _, p := range r.Places {
+		if p.Epoch == j.Epoch {
+			t.auth = string(p.Authenticator[:])
+		}
+	}
+	t.readers = maps.Clone(w.members[t.auth])
+	delete(t.readers, a.id)
+	require.Nil(w.t, w.texts[t.body], "%q is accepted twice", t.body)
+	w.texts[t.body], w.messages[sha256.Sum256(j.Message)] = t, t
+}
+
+// arrives notes who need not read what arrives now: an epoch is read for two epochs, and by nobody after their own removal.
+func (w *world) arrives(a *agent, item device.Incoming) {
+	t := w.messages[sha256.Sum256(item.Message)]
+	if t == nil {
+		return
+	}
+	r, ok := a.row(t.conversation)
+	if !ok || len(r.Places) == 0 {
+		return
+	}
+	if r.State == device.StateLeft && t.epoch <= a.group(t.conversation).Epoch() {
+		t.excused[a.id] = "it came after their removal"
+	} else if r.Places[0].Epoch > t.epoch+2 {
+		t.excused[a.id] = "it came more than two epochs late"
+	}
+}
+
+// leak brings what was sent to everybody else, too.
+func (w *world) leak(from *agent, item device.Incoming, to []string) {
+	told := map[string]bool{from.actor: true}
+	for _, a := range w.agents {
+		if !told[a.actor] && !slices.Contains(to, a.actor) {
+			told[a.actor] = true
+			a.home.mail[a.actor] = append(a.home.mail[a.actor], letter{Incoming: item})
+		}
+	}
+}
+
+// handedOut holds that a one-time key package is given to one.
+func (w *world) handedOut(raw []byte) {
+	hash := sha256.Sum256(raw)
+	require.False(w.t, w.packages[hash], "a key package is handed out twice")
+	w.packages[hash] = true
+}
+
+// disputed notes that a device holds a commit to be invalid.
+func (w *world) disputed(a *agent, j *device.DisputeJob) {
+	d, err := receipt.ParseDispute(j.Dispute)
+	require.NoError(w.t, err)
+	r, ok := w.heads[d.ReceiptHash]
+	require.True(w.t, ok, "%s disputes what nobody signed", a)
+	if by := w.reached[r.Ticket]; a.honest && by != nil && d.Reason != receipt.ReasonMismatch {
+		require.Fail(w.t, "a commit was refused", "%s disputes what %s has applied: receipt %d of term %d, reason %d", a, by, r.Seq, r.Term, d.Reason)
+	}
+	if a.honest && d.Reason != receipt.ReasonMismatch {
+		w.refused[r.Ticket] = a
+	}
+}
+
+func (w *world) granted(at *node, e hub.Event) {
+	r, err := receipt.Parse(e.Receipt)
+	require.NoError(w.t, err)
+	w.audit(at, r.GroupID)
+}
+
+// audit goes through a hub's register: one receipt for each place, one commit for each time that an epoch was open.
+func (w *world) audit(at *node, groupID []byte) {
+	events, err := at.registers.Events(ctx, groupID, 0, 1<<20)
+	require.NoError(w.t, err)
+	open := map[string]int{"1 0": 1}
+	for _, e := range events {
+		r, err := receipt.Parse(e.Receipt)
+		require.NoError(w.t, err)
+		w.heads[receipt.Head(e.Receipt)] = r
+		place := fmt.Sprintf("%x term %d seq %d", groupID, r.Term, r.Seq)
+		if known, ok := w.receipts[place]; ok && !bytes.Equal(known, e.Receipt) {
+			require.True(w.t, w.mayLie, "the hub has signed two receipts for one place: %s", place)
+			w.lied = true
+		}
+		w.receipts[place] = e.Receipt
+		epoch := fmt.Sprint(r.Term, " ", r.Epoch)
+		switch r.Kind {
+		case receipt.KindReopen, receipt.KindTerm:
+			open[epoch]++
+		default:
+			first, _ := receipt.Parse(events[0].Receipt)
+			require.True(w.t, open[epoch] > 0 || first.Seq > 1, "the hub has granted two commits of one epoch: %s", place)
+			open[epoch]--
+			open[fmt.Sprint(r.Term, " ", r.Epoch+1)]++
+		}
+	}
+}
