@@ -80,10 +80,14 @@ func (d *Device) LeaseConflict(job string, events []HubEvent) error {
 		if err != nil {
 			return err
 		}
+		seq := c.Seq
 		if err := t.follow(c, events); err != nil {
 			return err
 		}
-		if c.group.Epoch() == j.Epoch && c.State != StateLeft {
+		if c.Seq == seq && c.State != StateLeft { // the hub knows less than we do: it is a commit that tells it so (B2)
+			if err := t.changeFirst(c.id, func(s *step) { s.HasLease, s.LeaseKey = true, nil }); err != nil {
+				return err
+			}
 			if err := t.fetch(c); err != nil {
 				return err
 			}
