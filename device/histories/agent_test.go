@@ -17,6 +17,7 @@ import (
 	"github.com/waxwing-dm/waxwing/device"
 	"github.com/waxwing-dm/waxwing/federation/hub"
 	"github.com/waxwing-dm/waxwing/internal/receipt"
+	"github.com/waxwing-dm/waxwing/mls"
 	"github.com/waxwing-dm/waxwing/transparency"
 )
 
@@ -85,6 +86,10 @@ func (a *agent) receive() bool {
 		return false
 	}
 	a.w.arrives(a, item)
+	if m, err := mls.ParseMessage(item.Message); err == nil {
+		r, _ := receipt.Parse(item.Receipt)
+		a.w.log("%s: gets a message, wire format %d, kind %d, epoch %d, seq %d, from %s", a, m.WireFormat(), m.ContentType(), m.Epoch(), r.Seq, item.Actor)
+	}
 	if err := a.Receive(item); err != nil {
 		require.ErrorIs(a.w.t, err, errDisk)
 		a.start()
@@ -124,7 +129,11 @@ func (a *agent) work() (did bool) {
 
 // try carries a job out once. It tells whether the job is over.
 func (a *agent) try(j device.Job) (over bool) {
+	if !slices.ContainsFunc(a.ready(), func(k device.Job) bool { return k.ID() == j.ID() }) {
+		return false // it went with the one before
+	}
 	err := a.do(j)
+	a.w.log("%s: %T: %v", a, j, err)
 	var final refusal
 	switch {
 	case errors.Is(err, errDisk):

@@ -72,7 +72,7 @@ func (m *machine) rest() {
 	for round := range 40 {
 		for _, a := range m.agents {
 			for _, id := range m.ids {
-				if c, err := a.Conversation(id); err == nil && c.State == device.StatePaused {
+				if r, ok := a.row(id); ok && r.State == device.StatePaused {
 					require.NoError(m.rt, a.Resume(id))
 				}
 			}
@@ -92,8 +92,9 @@ func (m *machine) rest() {
 func (m *machine) waiting() bool {
 	for _, a := range m.agents {
 		for _, id := range m.ids {
-			c, err := a.Conversation(id)
-			if a.honest && !a.revoked && err == nil && (c.Waiting > 0 || c.State == device.StatePaused) {
+			r, ok := a.row(id)
+			c, _ := a.Conversation(id)
+			if a.honest && !a.revoked && ok && (c.Waiting > 0 || r.State == device.StatePaused) {
 				return true
 			}
 		}
@@ -118,7 +119,7 @@ func (m *machine) mainline(id string) (in []*agent) {
 }
 
 func (m *machine) checkAgreement(id string) {
-	if m.lied {
+	if m.forgot {
 		return // who followed which branch is chance; that they were told is what TestHubThatEquivocates holds
 	}
 	in := m.mainline(id)
@@ -164,7 +165,7 @@ func (m *machine) told(a *agent, id string) (codes []string) {
 
 // checkTexts holds that nothing that was acknowledged is lost.
 func (m *machine) checkTexts() {
-	if m.lied {
+	if m.forgot {
 		return
 	}
 	for _, id := range m.ids {

@@ -33,8 +33,8 @@ type ledger struct {
 	groups   map[[32]byte]*mls.Group         // of a member in each epoch, by its ticket: what an insider has who keeps everything
 	texts    map[string]*text
 	messages map[[32]byte]*text
-	mayLie   bool // a hub was restored from a backup, and not everything it forgot was to be had
-	lied     bool // it has signed two receipts for one place
+	forgot   bool // a hub was restored from a backup, and not everything it forgot was to be had
+	lied     bool // after which it has signed two receipts for one place
 }
 
 // A text is an acknowledged message of an honest device.
@@ -122,6 +122,7 @@ func (w *world) observeEpoch(a *agent, id string, r row) {
 		return
 	}
 	auth := g.EpochAuthenticator()
+	w.log("%s: %s%s, term %d, seq %d, epoch %d, ticket %x", a, r.State, r.Reason, r.Term, r.Seq, g.Epoch(), ticket[:2])
 	at := fmt.Sprintf("%s term %d epoch %d", id[:6], r.Term, g.Epoch())
 	if !a.hasty {
 		require.Equal(w.t, auth, r.Authenticator, "%s tells another authenticator than it has, %s", a, at)
@@ -262,8 +263,11 @@ func (w *world) audit(at *node, groupID []byte) {
 		w.heads[receipt.Head(e.Receipt)] = r
 		place := fmt.Sprintf("%x term %d seq %d", groupID, r.Term, r.Seq)
 		if known, ok := w.receipts[place]; ok && !bytes.Equal(known, e.Receipt) {
-			require.True(w.t, w.mayLie, "the hub has signed two receipts for one place: %s", place)
+			require.True(w.t, w.forgot, "the hub has signed two receipts for one place: %s", place)
 			w.lied = true
+		}
+		if w.receipts[place] == nil {
+			w.log("%s: receipt kind %d, seq %d, epoch %d of term %d, ticket %x", hostOf(at.origin), r.Kind, r.Seq, r.Epoch, r.Term, r.Ticket[:2])
 		}
 		w.receipts[place] = e.Receipt
 		epoch := fmt.Sprint(r.Term, " ", r.Epoch)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/waxwing-dm/waxwing/device"
 	"github.com/waxwing-dm/waxwing/keydir"
@@ -27,16 +28,17 @@ type world struct {
 	nodes  []*node
 	agents []*agent
 	cut    map[[2]string]bool // pairs of instances between which nothing passes
+	log    func(format string, args ...any)
 	*ledger
 }
 
-func newWorld(t require.TestingT, seed uint64) *world {
+func newWorld(t *rapid.T, seed uint64) *world {
 	var s [32]byte
 	for i := range 8 {
 		s[i] = byte(seed >> (8 * i))
 	}
 	return &world{
-		t: t, random: rand.NewChaCha8(s), now: time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC), cut: map[[2]string]bool{}, ledger: newLedger(),
+		t: t, random: rand.NewChaCha8(s), now: time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC), cut: map[[2]string]bool{}, log: t.Logf, ledger: newLedger(),
 	}
 }
 
