@@ -204,8 +204,11 @@ func (s *Sidecar) answerTerm(w http.ResponseWriter, r *http.Request, groupID []b
 	}
 	ctx := r.Context()
 	s.mirrorOf(ctx, first, groupID, toEvents(in.After)...)
-	old, err := s.newer(ctx, groupID, first, c.Claim)
+	old, err := s.oldHubs(ctx, groupID, first, c.Claim)
 	if err != nil {
+		return err
+	}
+	if err := s.newer(ctx, groupID, old, c.Claim); err != nil {
 		return err
 	}
 	chain, err := s.mirror.Chain(ctx, groupID, c.Claim)
@@ -218,9 +221,13 @@ func (s *Sidecar) answerTerm(w http.ResponseWriter, r *http.Request, groupID []b
 	}
 	event := hub.Event{Receipt: opened, Commit: in.Claim}
 	s.mirrorOf(ctx, s.instance, groupID, event)
-	for _, instance := range old {
+	old[len(old)-1].next = event
+	for _, h := range old {
+		if h.hub == s.instance {
+			continue
+		}
 		if err := s.store.Hub.Tell(ctx, store.Telling{
-			GroupID: groupID, Conversation: receipt.ConversationURL(instance, groupID), Since: s.now().UnixMilli(), Event: event,
+			GroupID: groupID, Conversation: receipt.ConversationURL(h.hub, groupID), Since: s.now().UnixMilli(), Event: h.next,
 		}); err != nil {
 			return err
 		}
@@ -228,29 +235,61 @@ func (s *Sidecar) answerTerm(w http.ResponseWriter, r *http.Request, groupID []b
 	return writeJSON(w, http.StatusOK, clientapi.Committed{Receipt: opened})
 }
 
-// newer is T4: whoever may know more of the old chain is asked for it. old are the hubs that have to be told.
-func (s *Sidecar) newer(ctx context.Context, groupID []byte, first string, c receipt.Claim) (old []string, err error) {
-	if first != s.instance {
-		asking, cancel := context.WithTimeout(ctx, mirrorTime)
-		if answer, err := s.eventsFrom(asking, first, groupID, c.Seq); err == nil {
-			s.mirrorOf(asking, first, groupID, toEvents(answer.Events)...)
+// An oldHub had a term, until the one that next opens.
+type oldHub struct {
+	hub  string
+	next hub.Event
+}
+
+// oldHubs are those that had the terms before a claim's, as far as the mirror knows. The last one's next is that claim's, and empty. Each can be
+// told of the term after its own; what came after that it cannot judge.
+func (s *Sidecar) oldHubs(ctx context.Context, groupID []byte, first string, c receipt.Claim) ([]oldHub, error) {
+	all := []oldHub{{hub: first}}
+	for after := uint64(0); after < c.Seq; {
+		events, _, _, err := s.mirror.Events(ctx, groupID, after)
+		if errors.Is(err, hub.ErrNoConversation) || err == nil && len(events) == 0 {
+			break
 		}
-		cancel()
-		old = []string{first}
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range events {
+			r, err := receipt.Parse(e.Receipt)
+			if err != nil {
+				return nil, err
+			}
+			after = r.Seq
+			if claim, err := receipt.ParseClaim(e.Commit); err == nil && r.Kind == receipt.KindTerm && r.Seq <= c.Seq {
+				all[len(all)-1].next = e
+				all = append(all, oldHub{hub: claim.Next.Hub})
+			}
+		}
+	}
+	return all, nil
+}
+
+// newer is T4: whoever may know more of the old chain is asked for it.
+func (s *Sidecar) newer(ctx context.Context, groupID []byte, old []oldHub, c receipt.Claim) error {
+	asking, cancel := context.WithTimeout(ctx, mirrorTime)
+	defer cancel()
+	if last := old[len(old)-1].hub; last != s.instance {
+		if answer, err := s.eventsFrom(asking, last, groupID, c.Seq); err == nil {
+			s.mirrorOf(asking, last, groupID, toEvents(answer.Events)...)
+		}
 	}
 	events, _, _, err := s.mirror.Events(ctx, groupID, c.Seq)
 	if errors.Is(err, hub.ErrNoConversation) {
-		return old, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, e := range events {
 		if r, err := receipt.Parse(e.Receipt); err == nil && r.Seq == c.Seq+1 && r.Previous == c.Head && r.Term < c.Term && r.Kind != receipt.KindTerm {
-			return nil, missed(problem.New(http.StatusConflict, "chain_behind", "the old hub's chain goes on after the claim's receipt"), r.Term, 0, r.Seq, events)
+			return missed(problem.New(http.StatusConflict, "chain_behind", "the old hub's chain goes on after the claim's receipt"), r.Term, 0, r.Seq, events)
 		}
 	}
-	return old, nil
+	return nil
 }
 
 // movedAtHub is POST <conversation>/moved.
@@ -345,14 +384,14 @@ func (s *Sidecar) tellHubs(ctx context.Context) {
 
 // tellAll tries each once. What a hub refuses, it refuses again.
 func (s *Sidecar) tellAll(ctx context.Context) error {
-	for after := []byte{}; ; {
+	for after := (store.Telling{}); ; {
 		tellings, err := s.store.Hub.Tellings(ctx, after, tellBatch)
 		if err != nil || len(tellings) == 0 {
 			return err
 		}
 		var telling sync.WaitGroup
 		for _, t := range tellings {
-			after = t.GroupID
+			after = t
 			telling.Go(func() { s.tell(ctx, t) })
 		}
 		telling.Wait()
@@ -366,7 +405,7 @@ func (s *Sidecar) tell(ctx context.Context, t store.Telling) {
 	if err != nil && (!errors.As(err, &p) || p.Retry) && s.now().Sub(time.UnixMilli(t.Since)) < tellFor {
 		return
 	}
-	if err := s.store.Hub.Told(ctx, t.GroupID); err != nil {
+	if err := s.store.Hub.Told(ctx, t); err != nil {
 		s.logger.Error("telling old hubs of new terms", "error", nameless(err))
 	}
 }

@@ -81,7 +81,7 @@ func (h Hub) GroupInfos(ctx context.Context, groupID []byte) (infos []hub.GroupI
 	return infos, nil
 }
 
-// A Telling is a term that was opened here and that the old hub has not heard of.
+// A Telling is a term that the hub before it has not heard of.
 type Telling struct {
 	GroupID      []byte
 	Conversation string // URL at the old hub
@@ -93,7 +93,7 @@ type Telling struct {
 func (h Hub) Tell(ctx context.Context, t Telling) error {
 	err := h.db.Update(ctx, func(tx *sql.Tx) error {
 		_, err := tx.Exec(`INSERT INTO hub_tell (group_id, conversation, since, receipt, message) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (group_id) DO UPDATE SET conversation = excluded.conversation, since = excluded.since, receipt = excluded.receipt, message = excluded.message`,
+			ON CONFLICT (group_id, conversation) DO UPDATE SET since = excluded.since, receipt = excluded.receipt, message = excluded.message`,
 			t.GroupID, t.Conversation, t.Since, t.Event.Receipt, t.Event.Commit)
 		return err
 	})
@@ -103,10 +103,11 @@ func (h Hub) Tell(ctx context.Context, t Telling) error {
 	return nil
 }
 
-// Tellings are those that nobody has heard yet, after one group id in their order, at most limit.
-func (h Hub) Tellings(ctx context.Context, after []byte, limit int) (all []Telling, err error) {
+// Tellings are those that nobody has heard yet, after one in their order, at most limit.
+func (h Hub) Tellings(ctx context.Context, after Telling, limit int) (all []Telling, err error) {
 	err = h.db.View(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.Query("SELECT group_id, conversation, since, receipt, message FROM hub_tell WHERE group_id > ? ORDER BY group_id LIMIT ?", after, limit)
+		rows, err := tx.Query("SELECT group_id, conversation, since, receipt, message FROM hub_tell WHERE (group_id, conversation) > (?, ?) ORDER BY group_id, conversation LIMIT ?",
+			append([]byte{}, after.GroupID...), after.Conversation, limit)
 		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
 			var t Telling
 			err := rows.Scan(&t.GroupID, &t.Conversation, &t.Since, &t.Event.Receipt, &t.Event.Commit)
@@ -121,13 +122,13 @@ func (h Hub) Tellings(ctx context.Context, after []byte, limit int) (all []Telli
 }
 
 // Told ends a telling.
-func (h Hub) Told(ctx context.Context, groupID []byte) error {
+func (h Hub) Told(ctx context.Context, t Telling) error {
 	err := h.db.Update(ctx, func(tx *sql.Tx) error {
-		_, err := tx.Exec("DELETE FROM hub_tell WHERE group_id = ?", groupID)
+		_, err := tx.Exec("DELETE FROM hub_tell WHERE group_id = ? AND conversation = ?", t.GroupID, t.Conversation)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("store: a hub was told of group %x: %w", groupID, err)
+		return fmt.Errorf("store: a hub was told of group %x: %w", t.GroupID, err)
 	}
 	return nil
 }

@@ -238,13 +238,14 @@ CREATE TABLE hub_group_info (
 	sealed   BLOB NOT NULL,
 	PRIMARY KEY (group_id, seq)
 ) STRICT;
--- Old hubs that have to be told of a term opened here.
+-- Old hubs that have to be told of the term that came after theirs.
 CREATE TABLE hub_tell (
-	group_id     BLOB PRIMARY KEY REFERENCES hub_group,
+	group_id     BLOB NOT NULL REFERENCES hub_group,
 	conversation TEXT NOT NULL, -- URL at the old hub
 	since        INTEGER NOT NULL,
 	receipt      BLOB NOT NULL,
-	message      BLOB NOT NULL
+	message      BLOB NOT NULL,
+	PRIMARY KEY (group_id, conversation)
 ) STRICT;
 -- Chains of other hubs. Partition: group_id.
 CREATE TABLE mirror_hub (
