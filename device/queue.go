@@ -158,6 +158,9 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 	case s.InFlight || c.Disputed != 0 || c.Moved:
 		return false, nil
 	case s.Lost > maxLostRaces:
+		if s.Kind == stepPart {
+			c.Leaving = nil // else it would be tried for ever
+		}
 		return true, t.intentFailed(c, s.Actors, CodeCommitConflict, "others changed the conversation each time we tried")
 	}
 	if waiting, err := t.catchingUp(c); err != nil || waiting {
