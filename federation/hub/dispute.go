@@ -81,12 +81,36 @@ func (h *Hub) reopen(ctx context.Context, groupID []byte, state State, epoch, se
 	}
 	r.Sign(h.key)
 	e := Event{r.Marshal(), body}
-	next, ok := state.follow(r, e.Receipt, body, 0)
+	here := state
+	elsewhere, err := h.claimed(ctx, groupID, state)
+	if err != nil {
+		return 0, err
+	}
+	if elsewhere {
+		here.Moved = [32]byte{}
+	}
+	next, ok := here.follow(r, e.Receipt, body, 0)
 	if !ok {
 		return 0, fmt.Errorf("hub: dispute in %x: %w", groupID, ErrBranches)
+	}
+	if elsewhere {
+		next.Moved = state.Moved // a dispute takes back a move of this hub's, and not what another has opened
 	}
 	if err := h.store.Swap(ctx, groupID, state, Change{Next: next, Steps: []Step{{Event: e}}, Disputed: seq}); err != nil {
 		return 0, fmt.Errorf("hub: dispute in %x: %w", groupID, err)
 	}
 	return r.Seq, nil
+}
+
+// claimed tells whether it is a term of another hub that the conversation has moved by.
+func (h *Hub) claimed(ctx context.Context, groupID []byte, state State) (bool, error) {
+	if state.Moved == ([32]byte{}) {
+		return false, nil
+	}
+	e, err := h.store.Elsewhere(ctx, groupID)
+	if err != nil {
+		return false, fmt.Errorf("hub: reading where %x is: %w", groupID, err)
+	}
+	r, err := receipt.Parse(e.Receipt)
+	return err == nil && r.Kind == receipt.KindTerm, nil
 }
