@@ -1,6 +1,7 @@
 package histories_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"maps"
@@ -19,11 +20,11 @@ import (
 var leaseOfNobody = hub.LeaseRequest{Signature: make([]byte, 64)}
 
 func TestMain(m *testing.M) {
-	for name, preset := range map[string]string{"rapid.checks": os.Getenv("WAXWING_HISTORIES"), "rapid.steps": os.Getenv("WAXWING_STEPS")} {
-		if preset != "" {
-			if err := flag.Set(name, preset); err != nil {
-				panic(err)
-			}
+	for name, preset := range map[string]string{
+		"rapid.checks": cmp.Or(os.Getenv("WAXWING_HISTORIES"), "60"), "rapid.steps": cmp.Or(os.Getenv("WAXWING_STEPS"), "70"),
+	} {
+		if err := flag.Set(name, preset); err != nil {
+			panic(err)
 		}
 	}
 	os.Exit(m.Run())
@@ -31,7 +32,9 @@ func TestMain(m *testing.M) {
 
 // TestHistories: whatever happens, in whatever order, what must hold holds.
 func TestHistories(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) { history(rt, func(*machine) {}) })
+	sum := map[string]int{}
+	rapid.Check(t, func(rt *rapid.T) { history(rt, func(m *machine) { m.sum = sum }) })
+	t.Log(sum)
 }
 
 func history(rt *rapid.T, prepare func(*machine)) {
@@ -41,9 +44,39 @@ func history(rt *rapid.T, prepare func(*machine)) {
 		"say": m.Say, "say more": m.Say, "change": m.Change, "change more": m.Change, "race": m.Race, "work": m.Work, "work more": m.Work, "work all": m.WorkAll,
 		"read": m.Read, "read more": m.Read, "read yet more": m.Read, "deliver": m.Deliver, "deliver more": m.Deliver, "again": m.Again, "crash": m.Crash, "line": m.Line,
 		"partition": m.Partition, "time": m.Time, "clock": m.Clock, "sync": m.Sync, "device": m.Device, "revoke": m.Revoke,
-		"insider": m.Insider, "settle": m.Settle, "dead": m.Dead, "back": m.Back, "backup": m.Backup,
+		"insider": m.Insider, "settle": m.Settle, "settle more": m.Settle, "settle yet more": m.Settle, "dead": m.Dead, "back": m.Back, "backup": m.Backup,
 	})
 	m.end()
+	m.count()
+}
+
+// count adds up what happened, so that one can see what the histories are worth.
+func (m *machine) count() {
+	if m.sum == nil {
+		return
+	}
+	m.sum["histories"]++
+	for _, r := range m.heads {
+		m.sum[fmt.Sprint("receipts of kind ", r.Kind)]++
+	}
+	for _, t := range m.texts {
+		m.sum["messages"]++
+		m.sum["to be read"] += len(t.readers)
+		m.sum["read"] += len(t.read)
+		for _, why := range t.excused {
+			m.sum["not read: "+why]++
+		}
+	}
+	if m.forgot {
+		m.sum["hubs that forgot"]++
+	}
+	for _, id := range m.ids {
+		for _, a := range m.agents {
+			if r, ok := a.row(id); ok && a.honest && !a.revoked && r.State == device.StateActive && !slices.Contains(m.mainline(id), a) {
+				m.sum["devices on a branch of their own"]++
+			}
+		}
+	}
 }
 
 // end lets everything come to rest, and holds what is there against what was written.

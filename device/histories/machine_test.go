@@ -29,9 +29,10 @@ type machine struct {
 	rt      *rapid.T
 	ids     []string
 	written int
-	hidden  *agent // a device of the insider's that the directory did not have at first
-	listed  bool   // and has now
-	crowns  bool   // the insider adds people in commits that make the insider an admin
+	sum     map[string]int // of all histories
+	hidden  *agent         // a device of the insider's that the directory did not have at first
+	listed  bool           // and has now
+	crowns  bool           // the insider adds people in commits that make the insider an admin
 }
 
 // newMachine is a conversation of four on so many instances, with everybody ready.
@@ -45,6 +46,7 @@ func newMachine(rt *rapid.T) *machine {
 	return m
 }
 
+// converse makes a conversation that has two admins, or one whose instance is not the hub.
 func (m *machine) converse(a *agent) {
 	id, err := a.StartConversation([]string{bob, carol, mallory})
 	require.NoError(m.rt, err)
@@ -52,6 +54,10 @@ func (m *machine) converse(a *agent) {
 	m.run()
 	require.NoError(m.rt, a.NameHubs(id))
 	m.run()
+	if rapid.Bool().Draw(m.rt, "one admin") {
+		require.NoError(m.rt, m.agents[1].SetAdmin(id, alice, false))
+		m.run()
+	}
 	m.ids = append(m.ids, id)
 }
 
@@ -116,7 +122,12 @@ func (m *machine) say(a *agent, id string) {
 
 func (m *machine) Say(rt *rapid.T) {
 	a := m.anybody(rt)
-	m.unlucky(rt, a, func() { m.say(a, m.conversation(rt)) })
+	m.unlucky(rt, a, func() {
+		m.say(a, m.conversation(rt))
+		if a.online() && rapid.Bool().Draw(rt, "at once") {
+			a.work()
+		}
+	})
 }
 
 // intend has a person ask for something, again if the process died over it.
@@ -129,6 +140,9 @@ func (m *machine) intend(rt *rapid.T, a *agent, ask func() error) {
 		}
 		m.mind(err)
 		m.observe(a)
+		if a.online() && rapid.Bool().Draw(rt, "at once") {
+			a.work()
+		}
 	})
 }
 

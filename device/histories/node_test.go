@@ -66,7 +66,7 @@ type node struct {
 	out      []delivery
 	answers  map[string][]byte // by the id of the job
 	supplies map[string]*supply
-	tellings map[string]telling // by group
+	tellings []telling
 }
 
 // A letter is an item of a mailbox.
@@ -82,9 +82,11 @@ type delivery struct {
 	item   device.Incoming
 }
 
+// A telling is for the hub of a term, of the term after it.
 type telling struct {
-	hub   string
-	event hub.Event
+	hub     string
+	groupID []byte
+	event   hub.Event
 }
 
 // supply is the key packages of a device.
@@ -121,7 +123,7 @@ func (w *world) found(origin string) *node {
 	n := &node{
 		w: w, origin: origin, up: true, hubKey: ed25519.NewKeyFromSeed(seed[32:]), listed: map[string][]string{},
 		registers: &register{Memory: new(hubtest.Memory)}, mirrored: newMirrorStore(), mail: map[string][]letter{}, answers: map[string][]byte{},
-		supplies: map[string]*supply{}, tellings: map[string]telling{},
+		supplies: map[string]*supply{},
 	}
 	n.log, err = sequencer.New(ctx, sequencer.Config{
 		Host: hostOf(origin), Key: ed25519.NewKeyFromSeed(seed[:32]), VRF: labels, Now: w.clock, Alone: true, Store: new(logtest.Memory),
@@ -291,9 +293,13 @@ func (n *node) openTerm(conversation string, claim []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if old, err := at.peer(first); err == nil && old != at {
-		if events, _, err := old.events(groupID, c.Seq); err == nil {
-			_ = at.mirror.Keep(ctx, first, groupID, events...)
+	old, err := at.oldHubs(first, groupID, c.Seq)
+	if err != nil {
+		return nil, err
+	}
+	if last, err := at.peer(old[len(old)-1].hub); err == nil && last != at {
+		if events, _, err := last.events(groupID, c.Seq); err == nil {
+			_ = at.mirror.Keep(ctx, last.origin, groupID, events...)
 		}
 	}
 	if newer, _, _, err := at.mirror.Events(ctx, groupID, c.Seq); err == nil {
@@ -314,20 +320,40 @@ func (n *node) openTerm(conversation string, claim []byte) ([]byte, error) {
 	}
 	event := hub.Event{Receipt: raw, Commit: claim}
 	n.w.granted(at, event)
-	if first != at.origin {
-		at.tellings[string(groupID)] = telling{first, event}
-	}
+	old[len(old)-1].event = event
+	at.tellings = append(at.tellings, old...)
 	return raw, at.mirror.Keep(ctx, at.origin, groupID, event)
 }
 
-// tell brings to old hubs that terms were opened here.
-func (n *node) tell() {
-	for group, t := range n.tellings {
-		if old, err := n.peer(t.hub); err == nil {
-			_ = old.hub.MovedTo(ctx, []byte(group), t.event)
-			delete(n.tellings, group)
+// oldHubs are those that had the terms before, as far as the mirror knows; what the last one is to be told is missing.
+func (n *node) oldHubs(first string, groupID []byte, upto uint64) ([]telling, error) {
+	all := []telling{{hub: first, groupID: groupID}}
+	events, _, _, err := n.mirror.Events(ctx, groupID, 0)
+	if errors.Is(err, hub.ErrNoConversation) {
+		return all, nil
+	}
+	for _, e := range events {
+		r, err := receipt.Parse(e.Receipt)
+		if err != nil {
+			return nil, err
+		}
+		if c, err := receipt.ParseClaim(e.Commit); err == nil && r.Kind == receipt.KindTerm && r.Seq <= upto {
+			all[len(all)-1].event = e
+			all = append(all, telling{hub: c.Next.Hub, groupID: groupID})
 		}
 	}
+	return all, err
+}
+
+// tell brings to old hubs that other terms were opened.
+func (n *node) tell() {
+	n.tellings = slices.DeleteFunc(n.tellings, func(t telling) bool {
+		old, err := n.peer(t.hub)
+		if err == nil {
+			_ = old.hub.MovedTo(ctx, t.groupID, t.event)
+		}
+		return err == nil
+	})
 }
 
 // post writes a message down for everybody it is for, in one transaction.

@@ -158,7 +158,9 @@ func (w *world) run() {
 	for range 200 {
 		busy := false
 		for _, n := range w.nodes {
-			n.tell()
+			if n.up {
+				n.tell()
+			}
 			for i := 0; i < len(n.out); {
 				if n.deliver(i, true) {
 					busy = true
