@@ -150,6 +150,7 @@ func (a *agent) try(j device.Job) (over bool) {
 		}
 	case errors.As(err, &final):
 		over = true
+		a.w.full = a.w.full || final.code == "too_many_branches"
 		if err = a.Failed(j.ID(), final.code, "because"); err != nil {
 			a.start()
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,6 +67,9 @@ func (m *machine) count() {
 		for _, why := range t.excused {
 			m.sum["not read: "+why]++
 		}
+	}
+	if m.full {
+		m.sum["hubs with too many branches"]++
 	}
 	if m.forgot {
 		m.sum["hubs that forgot"]++
@@ -162,11 +166,16 @@ func (m *machine) checkAgreement(id string) {
 			continue
 		}
 		if !slices.Contains(in, a) {
+			if m.revoked() && c.State == device.StatePaused && strings.HasPrefix(c.Reason, device.CodeNotInLog) {
+				continue // who looks at an Add after the device was revoked cannot know that it was listed
+			}
 			require.Contains(m.rt, m.told(a, id), device.CodeForkDetected, "%s is on a branch of its own and was not told: %s %s", a, c.State, c.Reason)
 			continue
 		}
-		require.Equal(m.rt, device.StateActive, c.State, "%s: %s", a, c.Reason)
-		require.Zero(m.rt, c.Waiting, "%s still has steps to do: %s", a, c.Reason)
+		if !m.full {
+			require.Equal(m.rt, device.StateActive, c.State, "%s: %s", a, c.Reason)
+			require.Zero(m.rt, c.Waiting, "%s still has steps to do: %s", a, c.Reason)
+		}
 		x, _ := in[0].row(id)
 		y, _ := a.row(id)
 		require.Equal(m.rt, [3]uint64{x.Term, x.Seq, x.Places[0].Epoch}, [3]uint64{y.Term, y.Seq, y.Places[0].Epoch}, "%s and %s: term, seq, epoch", in[0], a)
@@ -175,6 +184,10 @@ func (m *machine) checkAgreement(id string) {
 		require.NoError(m.rt, err)
 		require.Equal(m.rt, memberNames(other), memberNames(c), "%s and %s", in[0], a)
 	}
+}
+
+func (m *machine) revoked() bool {
+	return slices.ContainsFunc(m.agents, func(a *agent) bool { return a.revoked })
 }
 
 func memberNames(c device.Conversation) (names []string) {

@@ -33,6 +33,7 @@ type ledger struct {
 	groups   map[[32]byte]*mls.Group         // of a member in each epoch, by its ticket: what an insider has who keeps everything
 	texts    map[string]*text
 	messages map[[32]byte]*text
+	full     bool // an insider has had so many epochs opened again that changes have to wait for a claim (P4)
 	forgot   bool // a hub was restored from a backup, and not everything it forgot was to be had
 	lied     bool // after which it has signed two receipts for one place
 }

@@ -67,6 +67,9 @@ type node struct {
 	answers  map[string][]byte // by the id of the job
 	supplies map[string]*supply
 	tellings []telling
+
+	forgets  bool // a bug on purpose: messages for other instances are acknowledged and not written down
+	wasteful bool // and another: a key package stays where it was
 }
 
 // A letter is an item of a mailbox.
@@ -374,6 +377,9 @@ func (n *node) post(from *agent, item device.Incoming, to []string) {
 		remote[origin] = append(remote[origin], actor)
 	}
 	for _, origin := range origins {
+		if n.forgets && item.Receipt == nil {
+			continue
+		}
 		n.out = append(n.out, delivery{origin, remote[origin], item})
 	}
 }
@@ -411,7 +417,9 @@ func (n *node) claim(actor string) (claimed []device.ClaimedPackage) {
 		c := device.ClaimedPackage{Device: id, KeyPackage: s.lastResort, LastResort: true}
 		if len(s.oneTime) > 0 {
 			c.KeyPackage, c.LastResort = s.oneTime[0], false
-			s.oneTime = s.oneTime[1:]
+			if !n.wasteful {
+				s.oneTime = s.oneTime[1:]
+			}
 			n.w.handedOut(c.KeyPackage)
 		}
 		claimed = append(claimed, c)
