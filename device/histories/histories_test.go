@@ -41,12 +41,16 @@ func TestHistories(t *testing.T) {
 func history(rt *rapid.T, prepare func(*machine)) {
 	m := newMachine(rt)
 	prepare(m)
-	rt.Repeat(map[string]func(*rapid.T){
+	actions := map[string]func(*rapid.T){
 		"say": m.Say, "say more": m.Say, "change": m.Change, "change more": m.Change, "race": m.Race, "work": m.Work, "work more": m.Work, "work all": m.WorkAll,
 		"read": m.Read, "read more": m.Read, "read yet more": m.Read, "deliver": m.Deliver, "deliver more": m.Deliver, "again": m.Again, "crash": m.Crash, "line": m.Line,
 		"partition": m.Partition, "time": m.Time, "clock": m.Clock, "sync": m.Sync, "device": m.Device, "revoke": m.Revoke,
 		"insider": m.Insider, "settle": m.Settle, "settle more": m.Settle, "settle yet more": m.Settle, "dead": m.Dead, "back": m.Back, "backup": m.Backup,
-	})
+	}
+	if len(m.only) > 0 {
+		maps.DeleteFunc(actions, func(name string, _ func(*rapid.T)) bool { return !slices.Contains(m.only, name) })
+	}
+	rt.Repeat(actions)
 	m.end()
 	m.count()
 }
@@ -110,11 +114,11 @@ func (m *machine) rest() {
 		for _, a := range m.agents {
 			for _, id := range m.ids {
 				if r, ok := a.row(id); ok && r.State == device.StatePaused {
-					require.NoError(m.rt, a.Resume(id))
+					require.NoError(m.t, a.Resume(id))
 				}
 			}
 			if round%4 == 0 {
-				require.NoError(m.rt, a.Sync())
+				require.NoError(m.t, a.Sync())
 			}
 		}
 		m.run()
@@ -169,20 +173,20 @@ func (m *machine) checkAgreement(id string) {
 			if m.revoked() && c.State == device.StatePaused && strings.HasPrefix(c.Reason, device.CodeNotInLog) {
 				continue // who looks at an Add after the device was revoked cannot know that it was listed
 			}
-			require.Contains(m.rt, m.told(a, id), device.CodeForkDetected, "%s is on a branch of its own and was not told: %s %s", a, c.State, c.Reason)
+			require.Contains(m.t, m.told(a, id), device.CodeForkDetected, "%s is on a branch of its own and was not told: %s %s", a, c.State, c.Reason)
 			continue
 		}
 		if !m.full {
-			require.Equal(m.rt, device.StateActive, c.State, "%s: %s", a, c.Reason)
-			require.Zero(m.rt, c.Waiting, "%s still has steps to do: %s", a, c.Reason)
+			require.Equal(m.t, device.StateActive, c.State, "%s: %s", a, c.Reason)
+			require.Zero(m.t, c.Waiting, "%s still has steps to do: %s", a, c.Reason)
 		}
 		x, _ := in[0].row(id)
 		y, _ := a.row(id)
-		require.Equal(m.rt, [3]uint64{x.Term, x.Seq, x.Places[0].Epoch}, [3]uint64{y.Term, y.Seq, y.Places[0].Epoch}, "%s and %s: term, seq, epoch", in[0], a)
-		require.Equal(m.rt, x.Authenticator, y.Authenticator, "%s and %s", in[0], a)
+		require.Equal(m.t, [3]uint64{x.Term, x.Seq, x.Places[0].Epoch}, [3]uint64{y.Term, y.Seq, y.Places[0].Epoch}, "%s and %s: term, seq, epoch", in[0], a)
+		require.Equal(m.t, x.Authenticator, y.Authenticator, "%s and %s", in[0], a)
 		other, err := in[0].Conversation(id)
-		require.NoError(m.rt, err)
-		require.Equal(m.rt, memberNames(other), memberNames(c), "%s and %s", in[0], a)
+		require.NoError(m.t, err)
+		require.Equal(m.t, memberNames(other), memberNames(c), "%s and %s", in[0], a)
 	}
 }
 
@@ -200,7 +204,7 @@ func memberNames(c device.Conversation) (names []string) {
 // told are the codes of what a device was told of a conversation.
 func (m *machine) told(a *agent, id string) (codes []string) {
 	events, err := a.Events(0, 100_000)
-	require.NoError(m.rt, err)
+	require.NoError(m.t, err)
 	for _, e := range events {
 		if e.Conversation == id {
 			codes = append(codes, e.Code)
@@ -223,7 +227,7 @@ func (m *machine) checkTexts() {
 			}
 			for _, a := range in {
 				if t.readers[a.id] && !t.read[a.id] && t.excused[a.id] == "" {
-					require.Fail(m.rt, "lost", "%s has never got %q, of epoch %d; was in it: %v", a, body, t.epoch, a.path[t.auth])
+					require.Fail(m.t, "lost", "%s has never got %q, of epoch %d; was in it: %v", a, body, t.epoch, a.path[t.auth])
 				}
 			}
 		}

@@ -30,6 +30,7 @@ type machine struct {
 	ids     []string
 	written int
 	sum     map[string]int // of all histories
+	only    []string       // actions; all if empty
 	hidden  *agent         // a device of the insider's that the directory did not have at first
 	listed  bool           // and has now
 	crowns  bool           // the insider adds people in commits that make the insider an admin
@@ -49,13 +50,13 @@ func newMachine(rt *rapid.T) *machine {
 // converse makes a conversation that has two admins, or one whose instance is not the hub.
 func (m *machine) converse(a *agent) {
 	id, err := a.StartConversation([]string{bob, carol, mallory})
-	require.NoError(m.rt, err)
-	require.NoError(m.rt, a.SetAdmin(id, bob, true))
+	require.NoError(m.t, err)
+	require.NoError(m.t, a.SetAdmin(id, bob, true))
 	m.run()
-	require.NoError(m.rt, a.NameHubs(id))
+	require.NoError(m.t, a.NameHubs(id))
 	m.run()
 	if rapid.Bool().Draw(m.rt, "one admin") {
-		require.NoError(m.rt, m.agents[1].SetAdmin(id, alice, false))
+		require.NoError(m.t, m.agents[1].SetAdmin(id, alice, false))
 		m.run()
 	}
 	m.ids = append(m.ids, id)
@@ -90,7 +91,7 @@ func (m *machine) mind(err error) {
 		}
 	}
 	if !errors.As(err, &check) && !errors.As(err, &unready) {
-		require.NoError(m.rt, err)
+		require.NoError(m.t, err)
 	}
 }
 
@@ -396,7 +397,7 @@ func (m *machine) Backup(rt *rapid.T) {
 func (m *machine) groupIDs() (all [][]byte) {
 	for _, id := range m.ids {
 		groupID, err := hex.DecodeString(id)
-		require.NoError(m.rt, err)
+		require.NoError(m.t, err)
 		all = append(all, groupID)
 	}
 	return all

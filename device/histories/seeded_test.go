@@ -4,29 +4,40 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
 
-// A trial is a test that is expected to fail.
+// A trial is a test that is expected to fail. What rapid tells of it is of no interest.
 type trial struct {
 	testing.TB
 	failed bool
-	said   strings.Builder
 }
 
-func (t *trial) Logf(format string, args ...any)   { fmt.Fprintf(&t.said, format+"\n", args...) }
-func (t *trial) Log(args ...any)                   { fmt.Fprintln(&t.said, args...) }
-func (t *trial) Errorf(format string, args ...any) { t.failed = true; t.Logf(format, args...) }
-func (t *trial) Error(args ...any)                 { t.failed = true; t.Log(args...) }
-func (t *trial) Fatalf(format string, args ...any) { t.Errorf(format, args...); runtime.Goexit() }
-func (t *trial) Fatal(args ...any)                 { t.Error(args...); runtime.Goexit() }
-func (t *trial) FailNow()                          { t.failed = true; runtime.Goexit() }
-func (t *trial) Fail()                             { t.failed = true }
-func (t *trial) Failed() bool                      { return t.failed }
+func (t *trial) Logf(string, ...any)   {}
+func (t *trial) Log(...any)            {}
+func (t *trial) Errorf(string, ...any) { t.failed = true }
+func (t *trial) Error(...any)          { t.failed = true }
+func (t *trial) Fatalf(string, ...any) { t.FailNow() }
+func (t *trial) Fatal(...any)          { t.FailNow() }
+func (t *trial) FailNow()              { t.failed = true; runtime.Goexit() }
+func (t *trial) Fail()                 { t.failed = true }
+func (t *trial) Failed() bool          { return t.failed }
+
+// A witness notes what a history fails with.
+type witness struct {
+	require.TestingT
+	said *string
+}
+
+func (w witness) Errorf(format string, args ...any) {
+	if *w.said == "" {
+		*w.said = fmt.Sprintf(format, args...)
+	}
+	w.TestingT.Errorf(format, args...)
+}
 
 // found runs histories with something wrong in them and returns what the first one that fails says.
 func found(t *testing.T, wrong func(*machine)) string {
@@ -37,20 +48,26 @@ func found(t *testing.T, wrong func(*machine)) string {
 	file := flag.Lookup("rapid.nofailfile")
 	require.NoError(t, file.Value.Set("true"))
 	defer func() { require.NoError(t, file.Value.Set("false")) }()
-	tr := &trial{TB: t}
+	tr, said := &trial{TB: t}, ""
 	done := make(chan bool)
 	go func() {
 		defer close(done)
-		rapid.Check(tr, func(rt *rapid.T) { history(rt, wrong) })
+		rapid.Check(tr, func(rt *rapid.T) {
+			history(rt, func(m *machine) {
+				m.t = witness{m.t, &said}
+				wrong(m)
+			})
+		})
 	}()
 	<-done
 	require.True(t, tr.failed, "no history has found it")
-	return tr.said.String()
+	return said
 }
 
 // TestCarelessHub: a hub whose register does not compare before it swaps grants two commits of one epoch, and that is found.
 func TestCarelessHub(t *testing.T) {
 	said := found(t, func(m *machine) {
+		m.only = []string{"race", "settle", "change"}
 		for _, n := range m.nodes {
 			n.registers.careless = true
 		}
@@ -65,10 +82,10 @@ func TestHastyDevice(t *testing.T) {
 
 // TestForgetfulSidecar: a sidecar that says it has a message and does not write it down is found.
 func TestForgetfulSidecar(t *testing.T) {
-	require.Contains(t, found(t, func(m *machine) { m.nodes[2].forgets = true }), "has never got")
+	require.Contains(t, found(t, func(m *machine) { m.only, m.nodes[2].forgets = []string{"say", "settle"}, true }), "has never got")
 }
 
 // TestOldPackages: a sidecar that hands out a key package twice is found.
 func TestOldPackages(t *testing.T) {
-	require.Contains(t, found(t, func(m *machine) { m.nodes[0].wasteful = true }), "handed out twice")
+	require.Contains(t, found(t, func(m *machine) { m.only, m.nodes[0].wasteful = []string{"change", "settle", "work all"}, true }), "handed out twice")
 }
