@@ -112,6 +112,9 @@ func (t *txn) commitFailed(j *CommitJob, code, detail string) error {
 	if err != nil {
 		return err
 	}
+	if s.Kind == stepPart {
+		c.Leaving = nil // else it would be tried at once, and for ever
+	}
 	if err := t.intentFailed(c, s.Actors, code, detail); err != nil {
 		return err
 	}
