@@ -22,7 +22,7 @@ var leaseOfNobody = hub.LeaseRequest{Signature: make([]byte, 64)}
 
 func TestMain(m *testing.M) {
 	for name, preset := range map[string]string{
-		"rapid.checks": cmp.Or(os.Getenv("WAXWING_HISTORIES"), "60"), "rapid.steps": cmp.Or(os.Getenv("WAXWING_STEPS"), "70"),
+		"rapid.checks": cmp.Or(os.Getenv("WAXWING_HISTORIES"), "40"), "rapid.steps": cmp.Or(os.Getenv("WAXWING_STEPS"), "70"),
 	} {
 		if err := flag.Set(name, preset); err != nil {
 			panic(err)

@@ -23,7 +23,8 @@ const (
 	mallory = "https://b.example/users/mallory"
 )
 
-// A machine is a history under way. Its methods with a *rapid.T are what may happen.
+// A machine is a history under way. Its methods with a *rapid.T are what may happen. Members of plain conversations, who apply commits as they
+// send them, would be one more of these.
 type machine struct {
 	*world
 	rt      *rapid.T
