@@ -406,3 +406,30 @@ func TestWelcomeScripts(t *testing.T) {
 		})
 	}
 }
+
+// TestPlainRequestWaits: somebody without a directory asks like any stranger, and nobody is asked about them before they are accepted.
+func TestPlainRequestWaits(t *testing.T) {
+	w := newWorld(t, 1)
+	a, e := w.enrol(alice), w.plainPeer(erin)
+	a.asks(device.FromRequests)
+	group := e.create(alice)
+	e.say(group, "hello alice")
+	w.quiet()
+	a.requireSilent()
+	list := a.requests()
+	require.Len(t, list, 1)
+	require.Equal(t, []any{erin, 1}, []any{list[0].Actor, list[0].Waiting})
+	require.Zero(t, a.count(device.EventContactPlain)+a.count(device.EventConversationCreated)+a.count(device.EventMessageReceived))
+	p, err := a.LookAt(list[0].ID)
+	require.NoError(t, err)
+	require.Len(t, p.Messages, 1)
+	require.Equal(t, "hello alice", p.Messages[0].Text)
+	a.restart()
+	require.NoError(t, a.AcceptRequest(list[0].ID))
+	w.quiet()
+	require.Equal(t, []string{"hello alice"}, a.texts(list[0].ID))
+	require.True(t, a.conversation(list[0].ID).Plain)
+	a.say(list[0].ID, "hello erin")
+	w.quiet()
+	require.Contains(t, e.texts, "hello erin")
+}

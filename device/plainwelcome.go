@@ -72,6 +72,9 @@ func (t *txn) judgePlainWelcome(c *conversation, id string, m *mls.Message, item
 	if err != nil {
 		return c, verdict{}, err
 	}
+	if s, err := t.welcomed(adder, account); err != nil || s != accepted {
+		return c, verdict{status: s}, err
+	}
 	members := without(leavesOf(join.Members()), account)
 	missing, unlogged, err := t.bindPlainLeaves(members, since)
 	switch {

@@ -175,14 +175,20 @@ func (t *txn) glimpse(g *mls.Group, item Incoming) (Message, bool) {
 	if err != nil || !ok {
 		return Message{}, false
 	}
-	content, err := parseContent(app.Data)
-	sender := leafOf(app.Sender)
-	if err != nil || content.actor != sender.actor || content.shown != nil {
+	sender, isPlain := leafOf(app.Sender), isPlainGroupID(g.GroupID())
+	content, shown, err := parsePlainContent(app.Data, sender.actor)
+	if !isPlain {
+		content, err = parseContent(app.Data)
+		shown = content.shown == nil && content.actor == sender.actor
+	}
+	if err != nil || !shown {
 		return Message{}, false
 	}
 	row := messageRow{
-		Message: Message{ID: content.id, Sender: sender.actor, Published: content.published, Kind: content.kind, Text: content.text, State: MessageReceived},
-		Files:   content.attachments,
+		Message: Message{
+			ID: content.id, Sender: sender.actor, Published: content.published, Kind: content.kind, Text: content.text, State: MessageReceived, Plain: isPlain,
+		},
+		Files: content.attachments,
 	}
 	return row.public(0), true
 }
