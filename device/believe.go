@@ -187,16 +187,9 @@ func (t *txn) waitsFor(c Conversation) (reason string, err error) {
 
 // lookupJob reads a lookup that is under way; nil if it is over.
 func (t *txn) lookupJob(id string) (*LookupJob, jobRow, error) {
-	var row jobRow
-	if ok, err := t.row(bucketJob, id, &row); err != nil || !ok {
-		return nil, row, err
-	}
-	job, err := decodeJob(id, row)
-	if err != nil {
-		return nil, row, err
-	}
+	job, row, err := t.job(id)
 	j, _ := job.(*LookupJob)
-	return j, row, nil
+	return j, row, err
 }
 
 // keepsPlace tells whether a member's leaf may be renewed under keys that were proven before, because the log shows them to nobody now as

@@ -52,22 +52,30 @@ func (t *txn) bind(actor string, since uint64, speaks func(keydir.DeviceList) bo
 
 // bindLeaves asks for each leaf. missing are the actors to look up; if there are none, refused tells whether one leaf was refused and why.
 func (t *txn) bindLeaves(leaves []leaf, since uint64) (missing []string, refused error, err error) {
+	missing, unlisted, err := bindEach(leaves, since, t.bindLeaf)
+	switch {
+	case unlisted != nil:
+		refused = failed("C1", "device %s is not in the device list of %s", keydir.DeviceID(unlisted.key), unlisted.actor)
+	case len(missing) > maxMembers:
+		return nil, fmt.Errorf("device: %d actors at once", len(missing)), nil
+	}
+	return missing, refused, err
+}
+
+// bindEach also returns one of the leaves that are in no list, if there are any.
+func bindEach(leaves []leaf, since uint64, bind func(leaf, uint64) (binding, error)) (missing []string, unlisted *leaf, err error) {
 	asked := map[string]bool{}
 	for _, l := range leaves {
-		b, err := t.bindLeaf(l, since)
-		if err != nil {
-			return nil, nil, err
-		}
+		b, err := bind(l, since)
 		switch {
+		case err != nil:
+			return nil, nil, err
 		case b == unproven && !asked[l.actor]:
 			asked[l.actor] = true
 			missing = append(missing, l.actor)
 		case b == unbound:
-			refused = failed("C1", "device %s is not in the device list of %s", keydir.DeviceID(l.key), l.actor)
+			unlisted = &l
 		}
 	}
-	if len(missing) > maxMembers {
-		return nil, fmt.Errorf("device: %d actors at once", len(missing)), nil
-	}
-	return missing, refused, nil
+	return missing, unlisted, nil
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/waxwing-dm/waxwing/internal/receipt"
-	"github.com/waxwing-dm/waxwing/mls"
 )
 
 // A hub that is away stops the changes of members and nothing else. When it was away for a day, the admins' programs hand over to a fallback hub
@@ -42,12 +41,8 @@ func (c *conversationRow) hubAnswered() {
 // HubAway reports that a job could not be done because the conversation's hub cannot be asked. The job stays.
 func (d *Device) HubAway(job string) error {
 	return d.update(func(t *txn) error {
-		var row jobRow
-		if ok, err := t.row(bucketJob, job, &row); err != nil || !ok {
-			return err
-		}
-		j, err := decodeJob(job, row)
-		if err != nil {
+		j, _, err := t.job(job)
+		if err != nil || j == nil {
 			return err
 		}
 		var id, hub string
@@ -174,37 +169,52 @@ func (t *txn) newTerm(c *conversation, e HubEvent) error {
 	if err != nil || c.State == StateLeft || chain.Term <= c.term() || claim.Seq > c.Seq {
 		return nil
 	}
-	if claim.Seq < c.Seq { // the others have gone on from an earlier place than ours
-		ok, err := t.otherTerm(c, e)
-		if err == nil && !ok {
-			err = t.wrongClaim(c, e, errors.New("it goes on from an earlier place than ours, and not rightly"))
-		}
-		if err != nil || !ok {
-			return err
-		}
-		if err := t.loseThread(c, CodeOtherBranch, "the others went on under another hub from an earlier point than this device"); err != nil {
-			return err
-		}
-		c.Resync.Common = &claim.Epoch
-		return nil
+	if claim.Seq < c.Seq {
+		return t.overtaken(c, e, claim)
 	}
 	if err := t.checkClaim(c, claim); err != nil {
 		return t.wrongClaim(c, e, err)
 	}
+	if err := t.dropOldTerm(c); err != nil {
+		return err
+	}
+	return t.goOnUnder(c, e, claim)
+}
+
+// overtaken is for a claim by which the others have gone on from an earlier place than ours.
+func (t *txn) overtaken(c *conversation, e HubEvent, claim receipt.SignedClaim) error {
+	ok, err := t.otherTerm(c, e)
+	if err == nil && !ok {
+		err = t.wrongClaim(c, e, errors.New("it goes on from an earlier place than ours, and not rightly"))
+	}
+	if err != nil || !ok {
+		return err
+	}
+	if err := t.loseThread(c, CodeOtherBranch, "the others went on under another hub from an earlier point than this device"); err != nil {
+		return err
+	}
+	c.Resync.Common = &claim.Epoch
+	return nil
+}
+
+// dropOldTerm ends what was asked of the hub that we had.
+func (t *txn) dropOldTerm(c *conversation) error {
 	if c.group.Pending() != nil {
 		if err := t.raceLost(c); err != nil {
 			return err
 		}
 	}
-	if err := t.dropJobs(func(j Job) bool {
+	return t.dropJobs(func(j Job) bool {
 		switch j.(type) {
 		case *EventsJob, *LeaseJob, *DisputeJob, *TermJob:
 			return concerns(j, c.id)
 		}
 		return false
-	}); err != nil {
-		return err
-	}
+	})
+}
+
+// goOnUnder takes the hub of a claim that holds.
+func (t *txn) goOnUnder(c *conversation, e HubEvent, claim receipt.SignedClaim) error {
 	r, err := receipt.Parse(e.Receipt)
 	if err != nil {
 		return err
@@ -217,7 +227,7 @@ func (t *txn) newTerm(c *conversation, e HubEvent) error {
 	if err := t.step(c, r, e.Receipt); err != nil {
 		return err
 	}
-	c.Term, c.Disputed, c.AskAt, c.Despite = chain.Term, 0, time.Time{}, nil
+	c.Term, c.Disputed, c.AskAt, c.Despite = r.Term, 0, time.Time{}, nil
 	if c.State == StateActive {
 		c.Reason = ""
 	}
@@ -376,14 +386,7 @@ func (t *txn) workHubs(c *conversation, s *step) (done bool, err error) {
 	if bytes.Equal(before.marshal(), after.marshal()) {
 		return true, nil
 	}
-	extensions := slices.Clone(c.group.Extensions())
-	for i, e := range extensions {
-		if e.Type == roomExtension {
-			extensions[i].Data = after.marshal()
-		}
-	}
-	done, err = t.propose(c, s, []mls.Proposal{mls.GroupContextExtensionsProposal(extensions)}, change{after: after})
-	if err != nil {
+	if done, err = t.proposeRoom(c, s, after); err != nil {
 		return false, fmt.Errorf("device: naming the hubs of %s: %w", c.id, err)
 	}
 	return done, nil

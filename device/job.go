@@ -288,20 +288,21 @@ func decodeJob(id string, row jobRow) (Job, error) {
 	return j, nil
 }
 
+// job reads one that is not done; nil if there is none.
+func (t *txn) job(id string) (j Job, row jobRow, err error) {
+	if ok, err := t.row(bucketJob, id, &row); err != nil || !ok {
+		return nil, row, err
+	}
+	j, err = decodeJob(id, row)
+	return j, row, err
+}
+
 // takeJob reads a job whose result has come and removes it. A job that is gone, or that is of another kind than J, is reported as absent.
 func takeJob[J Job](t *txn, id string) (J, bool, error) {
-	var none J
-	var row jobRow
-	if ok, err := t.row(bucketJob, id, &row); err != nil || !ok {
-		return none, false, err
-	}
-	job, err := decodeJob(id, row)
-	if err != nil {
-		return none, false, err
-	}
+	job, _, err := t.job(id)
 	j, ok := job.(J)
-	if !ok {
-		return none, false, nil
+	if err != nil || !ok {
+		return j, false, err
 	}
 	return j, true, t.Delete(bucketJob, id)
 }

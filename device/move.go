@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/waxwing-dm/waxwing/internal/receipt"
-	"github.com/waxwing-dm/waxwing/mls"
 )
 
 // A planned move (receipt.md, hand-over): an admin's commit names the next hub, the old one's receipt for it is a move and the end of its term,
@@ -55,14 +54,7 @@ func (t *txn) workMove(c *conversation, s *step) (done bool, err error) {
 	}
 	after.hub, after.hubKey = next.Hub, next.Key
 	after.fallbacks = slices.DeleteFunc(slices.Clone(after.fallbacks), func(h receipt.NextHub) bool { return h.Hub == next.Hub })
-	extensions := slices.Clone(c.group.Extensions())
-	for i, e := range extensions {
-		if e.Type == roomExtension {
-			extensions[i].Data = after.marshal()
-		}
-	}
-	done, err = t.propose(c, s, []mls.Proposal{mls.GroupContextExtensionsProposal(extensions)}, change{after: after})
-	if err != nil {
+	if done, err = t.proposeRoom(c, s, after); err != nil {
 		return false, fmt.Errorf("device: moving %s: %w", c.id, err)
 	}
 	return done, nil

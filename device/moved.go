@@ -12,12 +12,8 @@ import (
 // the next try.
 func (d *Device) HubMoved(job string, e HubEvent) error {
 	return d.update(func(t *txn) error {
-		var row jobRow
-		if ok, err := t.row(bucketJob, job, &row); err != nil || !ok {
-			return err
-		}
-		j, err := decodeJob(job, row)
-		if err != nil {
+		j, row, err := t.job(job)
+		if err != nil || j == nil {
 			return err
 		}
 		id := hubJobOf(j)

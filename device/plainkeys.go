@@ -70,21 +70,11 @@ func (t *txn) bindPlain(l leaf, since uint64) (binding, error) {
 
 // bindPlainLeaves is bindLeaves for them.
 func (t *txn) bindPlainLeaves(leaves []leaf, since uint64) (missing []string, refused error, err error) {
-	asked := map[string]bool{}
-	for _, l := range leaves {
-		b, err := t.bindPlain(l, since)
-		if err != nil {
-			return nil, nil, err
-		}
-		switch {
-		case b == unproven && !asked[l.actor]:
-			asked[l.actor] = true
-			missing = append(missing, l.actor)
-		case b == unbound:
-			refused = failed("P4", "device %s is not in the device list of %s, whose instance has a directory", keydir.DeviceID(l.key), l.actor)
-		}
+	missing, unlisted, err := bindEach(leaves, since, t.bindPlain)
+	if unlisted != nil {
+		refused = failed("P4", "device %s is not in the device list of %s, whose instance has a directory", keydir.DeviceID(unlisted.key), unlisted.actor)
 	}
-	return missing, refused, nil
+	return missing, refused, err
 }
 
 // meet notes the keys of plain actors (P5). The first are believed; each that comes later makes its actor a new contact.

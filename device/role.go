@@ -38,7 +38,11 @@ func (t *txn) workRole(c *conversation, s *step) (done bool, err error) {
 	case !c.has(actor):
 		return true, t.intentFailed(c, s.Actors, CodeNotAllowed, actor+" is not a member")
 	}
-	after := before.withAdmin(actor, s.Admin)
+	return t.proposeRoom(c, s, before.withAdmin(actor, s.Admin))
+}
+
+// proposeRoom commits another room.
+func (t *txn) proposeRoom(c *conversation, s *step, after room) (done bool, err error) {
 	extensions := slices.Clone(c.group.Extensions())
 	for i, e := range extensions {
 		if e.Type == roomExtension {
