@@ -112,7 +112,8 @@ func TestClaimBehindTheOldHub(t *testing.T) {
 }
 
 func TestLeaseAndDisputeThroughSidecars(t *testing.T) {
-	_, a, b := two(t)
+	w, a, b := two(t)
+	w.stopClock()
 	alice, bob := a.person("alice"), b.person("bob")
 	r := alice.open()
 	_, err := bob.Commit(ctx, r.commit(0, "x", nil))
