@@ -159,7 +159,7 @@ func TestHostThatRefusesBothIsLeftAlone(t *testing.T) {
 	require.Len(t, got(), 4)
 }
 
-// A refusal that is about the clock says nothing about the kind of signature.
+// A refusal that is about the clock says nothing about the kind of signature: the next try is signed as the last.
 func TestExpiredSignatureIsNoReasonToSignOtherwise(t *testing.T) {
 	b := newHost(t, "b.test")
 	bob := b.actor("/users/bob", keys()[1], nil)
@@ -171,8 +171,11 @@ func TestExpiredSignatureIsNoReasonToSignOtherwise(t *testing.T) {
 	o := open(t, b)
 	require.NoError(t, o.schemes.SetScheme(ctx, "http://b.test", federation.SchemeRFC9421, o.now()))
 	o.send(1, bob)
-	require.Equal(t, "dead", o.next().what)
-	require.Equal(t, []string{byRFC9421}, got())
+	e := o.next()
+	require.Equal(t, "retry", e.what)
+	o.forward(e.at)
+	require.Equal(t, "retry", o.next().what)
+	require.Equal(t, []string{byRFC9421, byRFC9421}, got())
 	require.Equal(t, federation.SchemeRFC9421, o.schemes.of("http://b.test"))
 }
 
