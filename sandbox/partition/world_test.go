@@ -192,6 +192,10 @@ func (w *world) moveIn(name, host, where string) {
 		_, err := w.people[name].Login(ctx, handle(name), found[1])
 		return err
 	})
+	w.until(ctx, name+" does not let everybody write", func() error { // who is put out and let in again is not asked each time
+		_, err := w.people[name].SetConsent(ctx, "everybody")
+		return err
+	})
 }
 
 // until waits for something that may take its time before anything has gone wrong.
