@@ -256,8 +256,10 @@ func TestStaleSends(t *testing.T) {
 		a.work()
 	}
 	b.read()
-	list := mustMessages(t, b, id)
-	require.Equal(t, device.MessageFailed, list[0].State)
+	require.Equal(t, device.MessageQueued, mustMessages(t, b, id)[0].State, "who has joined may be gone again")
+	w.now = w.now.Add(20 * time.Second)
+	w.wake()
+	require.Equal(t, device.MessageFailed, mustMessages(t, b, id)[0].State)
 	require.Contains(t, b.codes(device.EventMessageState), device.CodeTooLate)
 	w.quiet()
 	require.Empty(t, a.texts(id))

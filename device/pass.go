@@ -2,6 +2,7 @@ package device
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -14,6 +15,8 @@ func (s step) holds(patient bool) bool {
 	switch s.Kind {
 	case stepRole, stepHubs, stepRenew, stepShow:
 		return false // none of them changes who reads
+	case stepSend:
+		return s.Again == nil
 	case stepAdd, stepPart:
 		return patient
 	}
@@ -47,7 +50,11 @@ func (t *txn) pass(c *conversation) error {
 		if err := t.tellPassed(c, keys[:i], steps[:i]); err != nil {
 			return err
 		}
-		if done, err := t.workSend(c, &s); err != nil || !done {
+		done, err := t.workSend(c, &s)
+		switch {
+		case err == nil && !done && !s.holds(patient):
+			continue
+		case err != nil || !done:
 			return err
 		}
 		if err := t.Delete(stepBucket(c.id), keys[i]); err != nil {
@@ -55,6 +62,15 @@ func (t *txn) pass(c *conversation) error {
 		}
 	}
 	return nil
+}
+
+// letPass puts a message that waits for others to be gone again behind all that need not wait for it.
+func (t *txn) letPass(id string, s step) (passed bool, err error) {
+	_, steps, err := t.queueOf(id)
+	if err != nil || !slices.ContainsFunc(steps, func(s step) bool { return s.Again == nil }) {
+		return false, err
+	}
+	return true, t.queue(id, s)
 }
 
 // tellPassed tells the person, once for each, who does not read what they write now.

@@ -51,6 +51,7 @@ type step struct {
 	// Of a message.
 	Message uint64   `json:"message,omitempty"`
 	Uploads []string `json:"uploads,omitempty"` // blobs the sidecar does not have yet
+	Again   *again   `json:"again,omitempty"`   // it was sent before
 
 	// Of a log to show.
 	Log      string `json:"log,omitempty"`      // instance
@@ -119,6 +120,11 @@ func (t *txn) advance(c *conversation) error {
 		done, err := t.work(c, &s)
 		if err != nil {
 			return err
+		}
+		if !done && s.Again != nil {
+			if done, err = t.letPass(c.id, s); err != nil {
+				return err
+			}
 		}
 		if !done {
 			if err := t.putRow(stepBucket(c.id), key, s); err != nil {

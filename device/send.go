@@ -262,11 +262,20 @@ func (t *txn) workSend(c *conversation, s *step) (done bool, err error) {
 	if changed, err := t.changed(c.others("")); err != nil || len(changed) > 0 {
 		return false, err
 	}
+	if s.Again != nil {
+		now, never, err := t.mayGoAgain(c, *s.Again)
+		if never {
+			return true, t.messageFailed(c.id, s.Message, CodeTooLate, "it came too late for some to be read, and since it was written somebody has joined: send it anew if they may read it, too")
+		}
+		if err != nil || !now {
+			return false, err
+		}
+	}
 	row, err := t.message(c.id, s.Message)
 	if err != nil {
 		return false, err
 	}
-	sent, err := t.dispatch(c, row.Sender, row.Seq, func(salt []byte, activity string) ([]byte, error) {
+	sent, err := t.dispatch(c, row.Sender, outgoing{Seq: row.Seq}, func(salt []byte, activity string) ([]byte, error) {
 		return row.content(salt).marshal(activity)
 	})
 	switch {
@@ -281,8 +290,8 @@ func (t *txn) workSend(c *conversation, s *step) (done bool, err error) {
 }
 
 // dispatch encrypts application data and writes down the job that hands it to the sidecar, if there is anybody to send it to. Nothing but
-// these bytes is ever sent for this step of the ratchet.
-func (t *txn) dispatch(c *conversation, self string, seq uint64, content func(salt []byte, activity string) ([]byte, error)) (sent bool, err error) {
+// these bytes is ever sent for this step of the ratchet. of is what is kept of them, as far as it is known.
+func (t *txn) dispatch(c *conversation, self string, of outgoing, content func(salt []byte, activity string) ([]byte, error)) (sent bool, err error) {
 	message, err := t.encrypt(c, self, content)
 	if err != nil {
 		return false, err
@@ -290,16 +299,17 @@ func (t *txn) dispatch(c *conversation, self string, seq uint64, content func(sa
 	hash := sha256.Sum256(message)
 	c.Sent++
 	to := c.others(self)
-	if err := t.putRow(bucketSeen, hex.EncodeToString(hash[:]), outgoing{Conversation: c.id, Seq: seq, To: len(to), Epoch: c.group.Epoch(), Astray: c.Resync != nil}); err != nil {
+	of.Conversation, of.To, of.Epoch, of.Astray = c.id, len(to), c.group.Epoch(), c.Resync != nil
+	if err := t.putRow(bucketSeen, hex.EncodeToString(hash[:]), of); err != nil {
 		return false, err
 	}
 	if len(to) == 0 {
 		return false, nil
 	}
-	j := &SendJob{ConversationID: c.id, Conversation: c.URL, Message: message, To: to, Seq: seq, Epoch: c.group.Epoch()}
+	j := &SendJob{ConversationID: c.id, Conversation: c.URL, Message: message, To: to, Seq: of.Seq, Epoch: c.group.Epoch()}
 	if c.Plain != nil {
 		j.Plain, j.Conversation = true, contextOf(c.Plain.GroupID)
-		c.Plain.Sent = append(c.Plain.Sent[max(0, len(c.Plain.Sent)+1-maxPlainSent):], sentAt{seq, j.Epoch})
+		c.Plain.Sent = append(c.Plain.Sent[max(0, len(c.Plain.Sent)+1-maxPlainSent):], sentAt{of.Seq, j.Epoch})
 	}
 	return true, t.addJob(j)
 }
@@ -362,10 +372,13 @@ func (t *txn) dropStale(c *conversation) error {
 		if err := t.Delete(bucketJob, j.ID()); err != nil {
 			return fmt.Errorf("device: removing a job: %w", err)
 		}
-		if j.Seq == 0 {
-			continue
+		hash := sha256.Sum256(j.Message)
+		of, _, err := t.outgoing(hash[:])
+		if err != nil {
+			return err
 		}
-		if err := t.sendAgain(c, j.Seq, j.Epoch); err != nil {
+		of.Seq, of.Epoch = j.Seq, j.Epoch // somebody may have asked for it already
+		if err := t.sendAnew(c, of); err != nil {
 			return err
 		}
 	}

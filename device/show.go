@@ -161,7 +161,7 @@ func (t *txn) workShow(c *conversation, s *step) error {
 
 func (t *txn) tell(c *conversation, account Account, x shown) error {
 	x.AttributedTo = account.Actor
-	_, err := t.dispatch(c, account.Actor, 0, x.marshal)
+	_, err := t.dispatch(c, account.Actor, outgoing{Unread: x.Unread}, x.marshal)
 	if errors.Is(err, mls.ErrRemoved) {
 		return nil
 	}

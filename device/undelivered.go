@@ -20,6 +20,7 @@ type outgoing struct {
 	Epoch        uint64 `json:"epoch,omitempty"`
 	Astray       bool   `json:"astray,omitempty"` // sent by a device that had lost the thread
 	Change       bool   `json:"change,omitempty"` // of a plain group: nobody else tells who missed it
+	Unread       []byte `json:"unread,omitempty"` // of a message that asks for another: its hash
 }
 
 // undelivered takes down whom something of ours did not reach, and tells the person. A message that reached nobody has failed.

@@ -40,31 +40,66 @@ func (t *txn) askUnread(c *conversation, author string, err error, hash [sha256.
 // sendUnread encrypts a message of ours anew that somebody could not read. Before its keys are gone everywhere nobody can have a reason to ask.
 func (t *txn) sendUnread(c *conversation, hash []byte) error {
 	of, known, err := t.outgoing(hash)
-	if err != nil || !known || of.Seq == 0 || of.Conversation != c.id || of.Epoch+pastEpochs >= c.group.Epoch() {
+	if err != nil || !known || of.Conversation != c.id || of.Epoch+pastEpochs >= c.group.Epoch() {
 		return err
 	}
 	if err := t.Put(bucketSeen, hex.EncodeToString(hash), []byte{1}); err != nil { // several may ask
 		return fmt.Errorf("device: writing a message's hash: %w", err)
 	}
-	c.queued = true
-	return t.sendAgain(c, of.Seq, of.Epoch)
+	return t.sendAnew(c, of)
+}
+
+// sendAnew queues what a person wrote, or what asked for that: a question can be too late like its answer.
+func (t *txn) sendAnew(c *conversation, of outgoing) error {
+	switch {
+	case of.Seq != 0:
+		c.queued = true
+		return t.sendAgain(c, of.Seq, of.Epoch)
+	case of.Unread != nil:
+		return t.queueShow(c, step{Tell: &shown{Type: typeUnread, Unread: of.Unread}})
+	}
+	return nil
+}
+
+// again is what is known of a message that is to be encrypted anew.
+type again struct {
+	Epoch uint64    `json:"epoch"` // it was written in
+	Until time.Time `json:"until"` // until then at least it waits for who has joined since to be gone again
 }
 
 // sendAgain queues a message of ours that was encrypted in an epoch whose keys are gone.
 func (t *txn) sendAgain(c *conversation, seq, epoch uint64) error {
-	for _, m := range c.Members {
-		var joined uint64
-		if _, err := t.row(joinedBucket(c.id), m.Actor, &joined); err != nil {
-			return err
-		}
-		if joined > epoch {
-			return t.messageFailed(c.id, seq, CodeTooLate, "it came too late for some to be read, and since it was written somebody has joined: send it anew if they may read it, too")
-		}
-	}
 	if err := t.setState(c.id, seq, MessageQueued, "", ""); err != nil {
 		return err
 	}
-	return t.queue(c.id, step{Kind: stepSend, Message: seq})
+	return t.queue(c.id, step{Kind: stepSend, Message: seq, Again: &again{epoch, t.now.Add(settleTime)}})
+}
+
+// mayGoAgain tells whether a message that is encrypted anew may go now, or never. Whoever has joined since may be gone again by the end of the chain:
+// a device that comes back after days does not decide on its way there. What was written later need not wait for that (pass.go).
+func (t *txn) mayGoAgain(c *conversation, a again) (now, never bool, err error) {
+	joined, err := t.joinedSince(c, a.Epoch)
+	if err != nil || !joined {
+		return err == nil, false, err
+	}
+	if !t.now.Before(a.Until) || c.Plain != nil {
+		behind, err := t.catchingUp(c)
+		return false, err == nil && !behind, err
+	}
+	if c.PassAt.IsZero() || c.PassAt.After(a.Until) {
+		c.PassAt = a.Until
+	}
+	return false, false, nil
+}
+
+func (t *txn) joinedSince(c *conversation, epoch uint64) (bool, error) {
+	for _, m := range c.Members {
+		var joined uint64
+		if _, err := t.row(joinedBucket(c.id), m.Actor, &joined); err != nil || joined > epoch {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // wasRead tells whether a message was read before, as it was encrypted in an earlier epoch.

@@ -2,6 +2,7 @@ package device_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -53,6 +54,8 @@ func TestLateTextIsNotForNewcomers(t *testing.T) {
 	w.quiet()
 	a.receive(late)
 	w.quiet()
+	w.now = w.now.Add(20 * time.Second)
+	w.wake()
 	require.Empty(t, a.texts(id))
 	require.Empty(t, w.people[dave].texts(id))
 	require.Equal(t, device.MessageFailed, mustMessages(t, b, id)[0].State)
@@ -64,4 +67,51 @@ func TestLateTextIsNotForNewcomers(t *testing.T) {
 	w.quiet()
 	require.Equal(t, []string{"not for dave"}, a.texts(id))
 	require.Equal(t, device.MessageSent, mustMessages(t, b, id)[again.Seq-1].State)
+}
+
+// TestLateTextWaitsForWhoIsGoneAgain: on its way through what it has missed a device meets members who are gone by the end of it. Its text waits for
+// that, and holds nothing up.
+func TestLateTextWaitsForWhoIsGoneAgain(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	w.enrol(dave)
+	require.NoError(t, b.lookUp(dave))
+	b.say(id, "b was offline")
+	require.NoError(t, a.AddMembers(id, []string{dave}))
+	a.changes(id, 4)
+	b.read()
+	require.Equal(t, device.MessageQueued, mustMessages(t, b, id)[0].State)
+	b.say(id, "for dave, too")
+	w.quiet()
+	require.Equal(t, []string{"for dave, too"}, w.people[dave].texts(id))
+	require.NoError(t, a.RemoveMembers(id, []string{dave}))
+	w.quiet()
+	require.Equal(t, []string{"for dave, too", "b was offline"}, a.texts(id))
+	require.Equal(t, []string{"for dave, too", "b was offline"}, c.texts(id))
+	require.Equal(t, []string{"for dave, too"}, w.people[dave].texts(id))
+	require.Equal(t, device.MessageSent, mustMessages(t, b, id)[0].State)
+}
+
+// TestQuestionForLateTextIsAskedAgain: who asks for a late text may be too late, too.
+func TestQuestionForLateTextIsAskedAgain(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	b.say(id, "held up")
+	b.work()
+	c.read()
+	late := a.mail[len(a.mail)-1]
+	a.mail = a.mail[:len(a.mail)-1]
+	a.changes(id, 4)
+	w.quiet()
+	a.receive(late)
+	a.work()
+	question := b.mail[len(b.mail)-1]
+	b.mail = b.mail[:len(b.mail)-1]
+	a.changes(id, 4)
+	w.quiet()
+	require.Empty(t, a.texts(id))
+	b.receive(question)
+	w.quiet()
+	require.Equal(t, []string{"held up"}, a.texts(id))
+	require.Equal(t, []string{"held up"}, c.texts(id))
 }
