@@ -41,6 +41,13 @@ type agent struct {
 	read    map[string]uint64 // messages looked at, by conversation
 	saves   map[string]uint64 // the state of a conversation that was looked at
 	path    map[string]bool   // authenticators of the epochs it was in
+	epochs  map[epochOf]string
+	gaps    map[string][]gap // by conversation
+}
+
+type epochOf struct {
+	conversation string
+	epoch        uint64
 }
 
 func (a *agent) String() string { return a.actor + " " + a.id[:4] }
@@ -135,6 +142,13 @@ func (a *agent) try(j device.Job) (over bool) {
 	err := a.do(j)
 	a.w.log("%s: %T: %v", a, j, err)
 	var final refusal
+	var moved gone
+	if errors.As(err, &moved) {
+		if err = a.HubMoved(j.ID(), moved.HubEvent); err == nil {
+			a.w.observe(a)
+			return true // it is another one now, or goes on with what it learned
+		}
+	}
 	switch {
 	case errors.Is(err, errDisk):
 		a.start()
@@ -226,6 +240,15 @@ func (a *agent) do(j device.Job) error {
 		return a.HubKeys(j.ID(), keys)
 	case *device.DisputeJob:
 		return a.dispute(j)
+	case *device.GroupInfoJob:
+		origin, groupID := a.at(j.Conversation, j.Hub)
+		groups, err := a.home.groupInfos(origin, groupID)
+		if err != nil {
+			return err
+		}
+		return a.GroupInfos(j.ID(), groups)
+	case *device.ConsentJob:
+		return a.Decided(j.ID())
 	case *device.ProofJob:
 		return a.prove(j)
 	}
@@ -241,12 +264,16 @@ func (a *agent) commit(j *device.CommitJob) error {
 		}
 		s := hub.Submission{
 			Term: j.Term, Epoch: j.Epoch, Commit: j.Commit, Ticket: [32]byte(j.Ticket), Signature: j.Signature, Place: &hub.Place{Seq: j.Seq, Head: [32]byte(j.Head)},
+			GroupInfo: j.GroupInfo,
+		}
+		if len(j.Despite) > 0 {
+			s.Despite = [32]byte(j.Despite)
 		}
 		if len(j.LeaseKey) > 0 {
 			s.Lease = &hub.Lease{Key: [32]byte(j.LeaseKey), Signature: j.LeaseSignature}
 		}
 		var err error
-		raw, err = a.home.submit(origin, groupID, s)
+		raw, err = a.home.submit(origin, groupID, s, j.To...)
 		var missed conflict
 		if errors.As(err, &missed) {
 			return a.CommitConflict(j.ID(), hubEvents(missed.events))
@@ -301,7 +328,7 @@ func (a *agent) lease(j *device.LeaseJob) error {
 }
 
 func (a *agent) term(j *device.TermJob) error {
-	raw, err := a.home.openTerm(j.Conversation, j.Claim)
+	raw, err := a.home.openTerm(j)
 	var missed conflict
 	if errors.As(err, &missed) {
 		return a.TermConflict(j.ID(), hubEvents(missed.events))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,7 +33,7 @@ type ledger struct {
 	tickets  map[[32]byte]ed25519.PrivateKey // of all epochs
 	groups   map[[32]byte]*mls.Group         // of a member in each epoch, by its ticket: what an insider has who keeps everything
 	texts    map[string]*text
-	messages map[[32]byte]*text
+	messages map[[32]byte]*sending
 	full     bool // an insider has had so many epochs opened again that changes have to wait for a claim (P4)
 	forgot   bool // a hub was restored from a backup, and not everything it forgot was to be had
 	lied     bool // after which it has signed two receipts for one place
@@ -43,18 +44,33 @@ type text struct {
 	conversation string
 	body         string
 	from         *agent
-	epoch        uint64
-	auth         string // of its epoch, first 8 bytes
-	readers      map[string]bool
+	sent         []*sending // more than one if it was encrypted anew
 	read         map[string]bool
 	excused      map[string]string // device ids, with why it need not read it
 }
+
+// A sending is one encryption of a text.
+type sending struct {
+	*text
+	epoch   uint64
+	auth    string // of its epoch, first 8 bytes
+	readers map[string]bool
+	late    map[string]bool // devices that had thrown the epoch's keys away when it came
+}
+
+// for whom the text was encrypted, at any time.
+func (t *text) readable(id string) bool {
+	return slices.ContainsFunc(t.sent, func(s *sending) bool { return s.readers[id] })
+}
+
+// A gap is what a device that had lost the thread was told that it may have missed.
+type gap struct{ From, To uint64 }
 
 func newLedger() *ledger {
 	return &ledger{
 		receipts: map[string][]byte{}, heads: map[[32]byte]receipt.Receipt{}, packages: map[[32]byte]bool{}, epochs: map[string][]byte{},
 		places: map[[32]byte][]byte{}, members: map[string]map[string]bool{}, reached: map[[32]byte]*agent{}, refused: map[[32]byte]*agent{},
-		tickets: map[[32]byte]ed25519.PrivateKey{}, groups: map[[32]byte]*mls.Group{}, texts: map[string]*text{}, messages: map[[32]byte]*text{},
+		tickets: map[[32]byte]ed25519.PrivateKey{}, groups: map[[32]byte]*mls.Group{}, texts: map[string]*text{}, messages: map[[32]byte]*sending{},
 	}
 }
 
@@ -70,6 +86,8 @@ type row struct {
 	Saves         uint64                   `json:"saves"`
 	Disputed      uint64                   `json:"disputed"`
 	Authenticator []byte                   `json:"authenticator"`
+	Missed        *gap                     `json:"missed"`
+	Resync        json.RawMessage          `json:"resync"` // there while it has lost the thread
 	Places        []struct {
 		Epoch         uint64  `json:"epoch"`
 		Term          uint64  `json:"term"`
@@ -104,7 +122,7 @@ func (w *world) observe(a *agent) {
 		if a.honest {
 			w.observeTexts(a, id)
 		}
-		if r.State == device.StateLeft || r.State == device.StateOpening || a.saves[id] == r.Saves && !a.hasty {
+		if r.State == device.StateLeft || r.State == device.StateOpening || r.Resync != nil || a.saves[id] == r.Saves && !a.hasty {
 			continue
 		}
 		a.saves[id] = r.Saves
@@ -145,6 +163,10 @@ func (w *world) observeEpoch(a *agent, id string, r row) {
 		}
 	}
 	a.path[short] = true
+	a.epochs[epochOf{id, g.Epoch()}] = short
+	if r.Missed != nil && !slices.Contains(a.gaps[id], *r.Missed) {
+		a.gaps[id] = append(a.gaps[id], *r.Missed)
+	}
 	if by := w.refused[ticket]; by != nil {
 		require.Fail(w.t, "a commit was refused", "%s has disputed what %s has applied, %s", by, a, at)
 	}
@@ -169,7 +191,7 @@ func (w *world) observeTexts(a *agent, id string) {
 		if m.Mine || t == nil {
 			continue // before it was taken over, or since
 		}
-		require.True(w.t, t.readers[a.id], "%s reads %q, which was encrypted without it", a, m.Text)
+		require.True(w.t, t.readable(a.id), "%s reads %q, which was encrypted without it", a, m.Text)
 		require.False(w.t, t.read[a.id], "%s has %q twice", a, m.Text)
 		require.Equal(w.t, t.from.actor, m.Sender)
 		t.read[a.id] = true
@@ -183,22 +205,41 @@ func (w *world) accepted(a *agent, j *device.SendJob) {
 	}
 	list, err := a.Messages(j.ConversationID, j.Seq-1, 1)
 	require.NoError(w.t, err)
-	t := &text{
-		conversation: j.ConversationID, body: list[0].Text, from: a, epoch: j.Epoch, read: map[string]bool{}, excused: map[string]string{},
+	t := w.texts[list[0].Text]
+	if t == nil {
+		t = &text{conversation: j.ConversationID, body: list[0].Text, from: a, read: map[string]bool{}, excused: map[string]string{}}
+		w.texts[t.body] = t
 	}
+	s := &sending{text: t, epoch: j.Epoch, auth: a.epochs[epochOf{j.ConversationID, j.Epoch}], late: map[string]bool{}}
 	r, _ := a.row(j.ConversationID)
 	for _, p := range r.Places {
 		if p.Epoch == j.Epoch {
-			t.auth = string(p.Authenticator[:])
+			s.auth = string(p.Authenticator[:])
 		}
 	}
-	t.readers = maps.Clone(w.members[t.auth])
-	delete(t.readers, a.id)
-	require.Nil(w.t, w.texts[t.body], "%q is accepted twice", t.body)
-	w.texts[t.body], w.messages[sha256.Sum256(j.Message)] = t, t
+	s.readers = maps.Clone(w.members[s.auth])
+	delete(s.readers, a.id)
+	if t.sent = append(t.sent, s); len(t.sent) > 1 {
+		w.sameReaders(t.sent[0], s)
+	}
+	w.messages[sha256.Sum256(j.Message)] = s
 }
 
-// arrives notes who need not read what arrives now: an epoch is read for two epochs, and by nobody after their own removal.
+// sameReaders holds that what is encrypted anew is read by nobody for whom it was not written.
+func (w *world) sameReaders(first, anew *sending) {
+	meant := map[string]bool{first.from.actor: true}
+	for _, a := range w.agents {
+		if first.readers[a.id] {
+			meant[a.actor] = true
+		}
+	}
+	for _, a := range w.agents {
+		require.True(w.t, meant[a.actor] || !anew.readers[a.id], "%q is encrypted anew for %s, who was not in epoch %d", first.body, a, first.epoch)
+	}
+}
+
+// arrives notes who need not read what arrives now: what comes after their removal. What comes after its epoch's keys are gone comes again, as
+// long as its author is there.
 func (w *world) arrives(a *agent, item device.Incoming) {
 	t := w.messages[sha256.Sum256(item.Message)]
 	if t == nil {
@@ -211,7 +252,7 @@ func (w *world) arrives(a *agent, item device.Incoming) {
 	if r.State == device.StateLeft && t.epoch <= a.group(t.conversation).Epoch() {
 		t.excused[a.id] = "it came after their removal"
 	} else if r.Places[0].Epoch > t.epoch+2 {
-		t.excused[a.id] = "it came more than two epochs late"
+		t.late[a.id] = true
 	}
 }
 

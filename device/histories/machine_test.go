@@ -30,6 +30,7 @@ type machine struct {
 	rt      *rapid.T
 	ids     []string
 	written int
+	steps   int
 	sum     map[string]int // of all histories
 	only    []string       // actions; all if empty
 	hidden  *agent         // a device of the insider's that the directory did not have at first

@@ -39,6 +39,11 @@ type conflict struct{ events []hub.Event }
 
 func (conflict) Error() string { return "conflict" }
 
+// A gone is hub_moved, with what says so.
+type gone struct{ device.HubEvent }
+
+func (gone) Error() string { return "hub_moved" }
+
 // A turn is the wait for a lease.
 type turn struct{}
 
@@ -232,14 +237,16 @@ func (n *node) chain(origin string, groupID []byte, after uint64) (events []hub.
 	return nil, false, err
 }
 
-// submit is what POST /commits asks of the hub.
-func (n *node) submit(origin string, groupID []byte, s hub.Submission) ([]byte, error) {
+// submit is what POST /commits asks of the hub. to are those the commit is for.
+func (n *node) submit(origin string, groupID []byte, s hub.Submission, to ...string) ([]byte, error) {
 	at := n
 	if origin != n.origin {
 		var err error
 		if at, err = n.peer(origin); err != nil {
 			return nil, err
 		}
+	} else {
+		s.Others = n.others(to)
 	}
 	s.From = n.origin
 	raw, err := at.hub.Submit(ctx, groupID, s)
@@ -251,6 +258,32 @@ func (n *node) submit(origin string, groupID []byte, s hub.Submission) ([]byte, 
 		err = n.mirror.Keep(ctx, origin, groupID, hub.Event{Receipt: raw, Commit: s.Commit})
 	}
 	return raw, err
+}
+
+// others are the instances of actors, each once.
+func (n *node) others(actors []string) (all []string) {
+	for _, actor := range actors {
+		if origin := originOf(actor); origin != n.origin && !slices.Contains(all, origin) {
+			all = append(all, origin)
+		}
+	}
+	return all
+}
+
+// groupInfos is GET /group-info.
+func (n *node) groupInfos(origin string, groupID []byte) (groups []device.SealedGroup, err error) {
+	at, err := n.peer(origin)
+	if err != nil {
+		return nil, err
+	}
+	infos, err := at.hub.GroupInfos(ctx, groupID)
+	if err != nil {
+		return nil, answerOf(err)
+	}
+	for _, g := range infos {
+		groups = append(groups, device.SealedGroup{Term: g.Term, Seq: g.Seq, Epoch: g.Epoch, Sealed: g.Sealed})
+	}
+	return groups, nil
 }
 
 // answerOf is the problem that a hub's error comes to.
@@ -269,7 +302,7 @@ func answerOf(err error) error {
 	case errors.As(err, &leased):
 		return turn{}
 	case errors.As(err, &moved):
-		return refusal{"hub_moved"}
+		return gone{device.HubEvent{Receipt: moved.Receipt, Commit: moved.Commit}}
 	}
 	for is, code := range map[error]string{
 		hub.ErrNoConversation: "no_such_conversation", hub.ErrMalformed: "mls_malformed", hub.ErrNotMember: "not_member",
@@ -283,8 +316,8 @@ func answerOf(err error) error {
 }
 
 // openTerm is POST /terms at the hub that the claim names.
-func (n *node) openTerm(conversation string, claim []byte) ([]byte, error) {
-	c, err := receipt.ParseClaim(claim)
+func (n *node) openTerm(j *device.TermJob) ([]byte, error) {
+	c, err := receipt.ParseClaim(j.Claim)
 	if err != nil {
 		return nil, err
 	}
@@ -292,9 +325,14 @@ func (n *node) openTerm(conversation string, claim []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	first, groupID, err := receipt.ParseConversationURL(conversation)
+	first, groupID, err := receipt.ParseConversationURL(j.Conversation)
 	if err != nil {
 		return nil, err
+	}
+	for _, e := range j.After {
+		if err := at.mirror.Keep(ctx, first, groupID, hub.Event{Receipt: e.Receipt, Commit: e.Commit}); err != nil {
+			break
+		}
 	}
 	old, err := at.oldHubs(first, groupID, c.Seq)
 	if err != nil {
@@ -317,11 +355,11 @@ func (n *node) openTerm(conversation string, claim []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := at.hub.OpenTerm(ctx, groupID, claim, chain)
+	raw, err := at.hub.OpenTerm(ctx, groupID, j.Claim, chain)
 	if err != nil {
 		return nil, answerOf(err)
 	}
-	event := hub.Event{Receipt: raw, Commit: claim}
+	event := hub.Event{Receipt: raw, Commit: j.Claim}
 	n.w.granted(at, event)
 	old[len(old)-1].event = event
 	at.tellings = append(at.tellings, old...)

@@ -70,7 +70,7 @@ func (w *world) node(origin string) *node {
 
 // login is a device that is bound to its account and that nobody published.
 func (w *world) login(actor string) *agent {
-	a := &agent{w: w, actor: actor, home: w.node(originOf(actor)), disk: newDisk(), honest: true, read: map[string]uint64{}, saves: map[string]uint64{}, path: map[string]bool{}}
+	a := &agent{w: w, actor: actor, home: w.node(originOf(actor)), disk: newDisk(), honest: true, read: map[string]uint64{}, saves: map[string]uint64{}, path: map[string]bool{}, epochs: map[epochOf]string{}, gaps: map[string][]gap{}}
 	a.start()
 	key, err := a.Prepare()
 	require.NoError(w.t, err)
@@ -80,6 +80,7 @@ func (w *world) login(actor string) *agent {
 	require.NoError(w.t, err)
 	require.NoError(w.t, a.PinHub(key2[:]))
 	require.NoError(w.t, a.look(actor))
+	require.NoError(w.t, a.SetConsent(device.FromEverybody))
 	w.agents = append(w.agents, a)
 	return a
 }
