@@ -159,8 +159,20 @@ func (t *txn) termOf(j *TermJob, opened []byte, events ...HubEvent) error {
 		if err := t.announce(c, j, opened); err != nil {
 			return err
 		}
+		if err := t.beginTerm(c, opened); err != nil {
+			return err
+		}
 	}
 	return t.finish(c)
+}
+
+// beginTerm makes the first commit of a term that we have opened: before one the new hub has no group info for who was overtaken, and so no way
+// back.
+func (t *txn) beginTerm(c *conversation, opened []byte) error {
+	if c.State != StateActive || c.Head != receipt.Head(opened) {
+		return nil
+	}
+	return t.renewKeys(c)
 }
 
 // newTerm is R6: it goes on with the hub of a claim that holds. One that does not is passed over; what is behind us of the old chain comes first.
