@@ -218,6 +218,9 @@ func (t *txn) otherTerm(c *conversation, e HubEvent) (ok bool, err error) {
 		return false, err
 	}
 	planned := c.Moved
+	if r := c.Resync; r != nil && claim.Seq < c.Seq && (r.Common == nil || claim.Epoch < *r.Common) {
+		r.Common = &claim.Epoch
+	}
 	if err := t.step(c, r, e.Receipt); err != nil {
 		return false, err
 	}

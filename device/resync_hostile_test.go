@@ -264,6 +264,44 @@ func jsonOf(t *testing.T, v any) []byte {
 	return b
 }
 
+// overtake has the first hub die, and the others open a term from what they have. Nobody has to change anything for those to come back who had more.
+func (w *world) overtake() {
+	w.down["https://a.example"] = true
+	for _, actor := range w.actors() {
+		require.NoError(w.t, w.people[actor].Sync())
+	}
+	w.quiet()
+	w.now = w.now.Add(24*time.Hour + time.Minute)
+	w.wake()
+	for range 30 {
+		w.now = w.now.Add(time.Minute)
+		w.wake()
+	}
+	for range 4 {
+		w.later()
+	}
+}
+
+// TestOvertakenWhileAstray: who had lost the thread when the others went on from an earlier place sends again, too, what only it could read.
+func TestOvertakenWhileAstray(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	require.NoError(t, a.NameHubs(id))
+	w.quiet()
+	require.NoError(t, b.Resync(id))
+	b.work()
+	a.mail, c.mail = nil, nil // nobody else has it
+	b.say(id, "nobody can read this yet")
+	b.work()
+	b.damage(id)
+	w.overtake()
+	w.quiet()
+	requireAgreement(t, id, a, b, c)
+	for _, p := range []*person{a, b, c} {
+		require.Equal(t, []string{"nobody can read this yet"}, p.texts(id), p.actor)
+	}
+}
+
 // TestOtherBranchComesBack: bob and the old hub have gone on where the others have not followed; they go on under another hub, and he comes back.
 func TestOtherBranchComesBack(t *testing.T) {
 	w, id := talk(t, bob, carol)
@@ -280,24 +318,7 @@ func TestOtherBranchComesBack(t *testing.T) {
 	b.say(id, "nobody can read this yet")
 	b.work()
 
-	w.down["https://a.example"] = true
-	for _, p := range []*person{a, b, c} {
-		require.NoError(t, p.Sync())
-	}
-	w.quiet()
-	w.now = w.now.Add(24*time.Hour + time.Minute)
-	w.wake()
-	for range 30 {
-		w.now = w.now.Add(time.Minute)
-		w.wake()
-	}
-	if a.conversation(id).Epoch == 2 { // a commit in the new term, after which somebody can come back
-		require.NoError(t, a.NameHubs(id))
-	}
-	w.quiet()
-	for range 4 {
-		w.later()
-	}
+	w.overtake()
 	require.Contains(t, b.codes(device.EventConversationUpdated), device.CodeHubMoved)
 	require.Len(t, b.back(), 3)
 	require.Contains(t, b.back()[2], "another hub")
