@@ -42,7 +42,9 @@ type agent struct {
 	saves   map[string]uint64 // the state of a conversation that was looked at
 	path    map[string]bool   // authenticators of the epochs it was in
 	epochs  map[epochOf]string
-	gaps    map[string][]gap // by conversation
+	last    map[string]uint64 // epoch, by conversation
+	gaps    map[string][]gap  // by conversation
+	damaged map[string]bool   // conversations
 }
 
 type epochOf struct {
@@ -140,7 +142,7 @@ func (a *agent) try(j device.Job) (over bool) {
 		return false // it went with the one before
 	}
 	err := a.do(j)
-	a.w.log("%s: %T: %v", a, j, err)
+	a.w.log("%s: %T%s: %v", a, j, about(j), err)
 	var final refusal
 	var moved gone
 	if errors.As(err, &moved) {
@@ -171,11 +173,21 @@ func (a *agent) try(j device.Job) (over bool) {
 	case err == nil:
 		over = true
 	}
-	if err != nil && !errors.Is(err, errDisk) && !errors.Is(err, errHome) && !errors.Is(err, errDied) && !errors.Is(err, turn{}) && !errors.Is(err, device.ErrReceipt) {
+	if err != nil && !errors.Is(err, errDisk) && !errors.Is(err, errHome) && !errors.Is(err, errDied) && !errors.Is(err, turn{}) && !errors.Is(err, device.ErrReceipt) && !errors.Is(err, device.ErrStateLost) {
 		require.NoError(a.w.t, err, "%s: %T", a, j)
 	}
 	a.w.observe(a)
 	return over
+}
+
+func about(j device.Job) string {
+	switch j := j.(type) {
+	case *device.CommitJob:
+		return fmt.Sprintf(" (at %s, term %d, seq %d, epoch %d)", j.Hub, j.Term, j.Seq, j.Epoch)
+	case *device.EventsJob:
+		return fmt.Sprintf(" (at %s, after %d)", j.Hub, j.After)
+	}
+	return ""
 }
 
 func hubEvents(events []hub.Event) (out []device.HubEvent) {
@@ -217,6 +229,9 @@ func (a *agent) do(j device.Job) error {
 			a.home.answers[j.ID()] = []byte{}
 			a.w.accepted(a, j)
 			item := device.Incoming{Actor: a.actor, Conversation: j.Conversation, Message: j.Message}
+			if j.Plain {
+				item.Conversation = "" // it is no URL
+			}
 			a.home.post(a, item, j.To)
 			a.w.leak(a, item, j.To)
 		}
@@ -245,6 +260,9 @@ func (a *agent) do(j device.Job) error {
 		groups, err := a.home.groupInfos(origin, groupID)
 		if err != nil {
 			return err
+		}
+		for _, g := range groups {
+			a.w.log("%s: is shown the group of epoch %d, term %d, seq %d", a, g.Epoch, g.Term, g.Seq)
 		}
 		return a.GroupInfos(j.ID(), groups)
 	case *device.ConsentJob:
@@ -372,6 +390,10 @@ func (a *agent) claim(j *device.ClaimJob) error {
 		if err != nil {
 			return errPeer
 		}
+		if slices.Contains(j.Plain, actor) {
+			got[actor] = at.w.shown(actor)
+			continue
+		}
 		got[actor] = at.claim(actor)
 	}
 	return a.Claimed(j.ID(), got)
@@ -393,6 +415,9 @@ func (a *agent) look(actor string) error {
 	at, err := a.home.peer(originOf(actor))
 	if err != nil {
 		return err
+	}
+	if at.plain {
+		return a.NoDirectory(actor)
 	}
 	pinned, size, err := a.LogOf(actor)
 	if err != nil {

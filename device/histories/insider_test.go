@@ -67,6 +67,9 @@ func (s *machine) forge(m *agent, id string, g *mls.Group, params mls.CommitPara
 // misbehave is one deed of the insider's.
 func (s *machine) misbehave(rt *rapid.T) {
 	m := s.insider()
+	if s.broken > 0 {
+		rt.Skip("see Break")
+	}
 	id := s.conversation(rt)
 	r, ok := m.row(id)
 	if !ok || r.State == device.StateLeft || len(r.Places) == 0 || !m.online() {
@@ -111,10 +114,6 @@ func (s *machine) misbehave(rt *rapid.T) {
 			m.home.post(m, device.Incoming{Actor: m.actor, Conversation: r.URL, Message: raw}, s.actors())
 		}
 	}
-}
-
-func (s *machine) insider() *agent {
-	return s.agents[slices.IndexFunc(s.agents, func(a *agent) bool { return a.actor == mallory })]
 }
 
 // outsiders are Adds of somebody who is not in the group.

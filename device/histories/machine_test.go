@@ -1,10 +1,12 @@
 package histories_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -27,15 +29,19 @@ const (
 // send them, would be one more of these.
 type machine struct {
 	*world
-	rt      *rapid.T
-	ids     []string
-	written int
-	steps   int
-	sum     map[string]int // of all histories
-	only    []string       // actions; all if empty
-	hidden  *agent         // a device of the insider's that the directory did not have at first
-	listed  bool           // and has now
-	crowns  bool           // the insider adds people in commits that make the insider an admin
+	rt       *rapid.T
+	ids      []string
+	written  int
+	steps    int
+	broken   int
+	patient  int
+	branches bool           // the insider has had epochs opened again, or added who is not listed
+	branched bool           // a hub's two orders had followers at the end
+	sum      map[string]int // of all histories
+	only     []string       // actions; all if empty
+	hidden   *agent         // a device of the insider's that the directory did not have at first
+	listed   bool           // and has now
+	crowns   bool           // the insider adds people in commits that make the insider an admin
 }
 
 // newMachine is a conversation of four on so many instances, with everybody ready.
@@ -46,6 +52,9 @@ func newMachine(rt *rapid.T) *machine {
 		m.enrol(actor)
 	}
 	m.converse(a)
+	if rapid.IntRange(0, 2).Draw(rt, "plain") == 0 {
+		m.meet(a)
+	}
 	return m
 }
 
@@ -86,7 +95,7 @@ func (m *machine) mind(err error) {
 	var check *device.CheckError
 	var unready *device.NotReadyError
 	for _, told := range []error{
-		device.ErrLeft, device.ErrNoSuchConversation, device.ErrPaused, device.ErrLeaving, device.ErrLastAdmin, device.ErrDeviceRemoved, device.ErrActor,
+		device.ErrLeft, device.ErrNoSuchConversation, device.ErrPaused, device.ErrLeaving, device.ErrLastAdmin, device.ErrDeviceRemoved, device.ErrActor, device.ErrStateLost,
 	} {
 		if errors.Is(err, told) {
 			return
@@ -329,6 +338,42 @@ func (m *machine) Revoke(rt *rapid.T) {
 // Insider does something that no honest program does.
 func (m *machine) Insider(rt *rapid.T) { m.misbehave(rt) }
 
+// Break spoils what a device has stored of a conversation: a key, so that it cannot follow others any more, or a part of the tree.
+// Insiders, who have good commits disputed and leave no group infos, could show it a way back to where nobody else is: that is not judged here.
+func (m *machine) Break(rt *rapid.T) {
+	a, id := m.anybody(rt), m.conversation(rt)
+	r, ok := a.row(id)
+	if !ok || !m.insider().honest || m.astray(id) || a.actor == mallory || r.State != device.StateActive && r.State != device.StatePaused {
+		rt.Skip("it has nothing")
+	}
+	m.broken++
+	b := a.disk.bucket("group:" + id)
+	if rapid.Bool().Draw(rt, "key") {
+		row := slices.Clone(b.values["group"])
+		if at := bytes.Index(row, a.group(id).LeafKey()); at >= 0 {
+			row[at+3] ^= 1
+			b.values["group"] = row
+		}
+	} else if i := slices.IndexFunc(b.keys, func(key string) bool { return strings.HasPrefix(key, "node/") }); i >= 0 {
+		a.damaged[id] = true
+		delete(b.values, b.keys[i])
+		b.keys = slices.Delete(slices.Clone(b.keys), i, i+1)
+	}
+	a.start()
+}
+
+// astray tells whether somebody has lost the thread already: if all have, nobody shows anybody the way.
+func (m *machine) astray(id string) bool {
+	return slices.ContainsFunc(m.agents, func(a *agent) bool {
+		r, ok := a.row(id)
+		if !ok || r.State == device.StateLeft {
+			return false
+		}
+		_, err := a.load(id)
+		return err != nil || r.Resync != nil
+	})
+}
+
 // Settle lets everything happen that can.
 func (m *machine) Settle(*rapid.T) { m.run() }
 
@@ -344,7 +389,7 @@ func (m *machine) Dead(rt *rapid.T) {
 	for range rapid.IntRange(1, 3).Draw(rt, "times") {
 		for _, a := range m.agents {
 			if a.online() {
-				require.NoError(rt, a.Sync())
+				m.mind(a.Sync())
 			}
 		}
 		m.run()

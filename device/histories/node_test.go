@@ -73,6 +73,7 @@ type node struct {
 	supplies map[string]*supply
 	tellings []telling
 
+	plain    bool // it has nothing but mail
 	forgets  bool // a bug on purpose: messages for other instances are acknowledged and not written down
 	wasteful bool // and another: a key package stays where it was
 }
@@ -162,8 +163,8 @@ func headers(message []byte) (groupID []byte, epoch uint64, commit bool, err err
 // keyOf is what an instance's discovery document says.
 func (n *node) keyOf(_ context.Context, origin string) ([32]byte, error) {
 	peer, err := n.peer(origin)
-	if err != nil {
-		return [32]byte{}, err
+	if err != nil || peer.plain {
+		return [32]byte{}, errPeer
 	}
 	return [32]byte(peer.hubKey.Public().(ed25519.PublicKey)), nil
 }

@@ -27,6 +27,7 @@ type world struct {
 	now    time.Time
 	nodes  []*node
 	agents []*agent
+	peers  []*plainPeer
 	cut    map[[2]string]bool // pairs of instances between which nothing passes
 	log    func(format string, args ...any)
 	*ledger
@@ -70,7 +71,7 @@ func (w *world) node(origin string) *node {
 
 // login is a device that is bound to its account and that nobody published.
 func (w *world) login(actor string) *agent {
-	a := &agent{w: w, actor: actor, home: w.node(originOf(actor)), disk: newDisk(), honest: true, read: map[string]uint64{}, saves: map[string]uint64{}, path: map[string]bool{}, epochs: map[epochOf]string{}, gaps: map[string][]gap{}}
+	a := &agent{w: w, actor: actor, home: w.node(originOf(actor)), disk: newDisk(), honest: true, read: map[string]uint64{}, saves: map[string]uint64{}, path: map[string]bool{}, epochs: map[epochOf]string{}, gaps: map[string][]gap{}, last: map[string]uint64{}, damaged: map[string]bool{}}
 	a.start()
 	key, err := a.Prepare()
 	require.NoError(w.t, err)
@@ -178,6 +179,11 @@ func (w *world) run() {
 				busy = true
 			}
 			busy = a.work() || busy
+		}
+		for _, p := range w.peers {
+			for p.read() {
+				busy = true
+			}
 		}
 		if !busy {
 			return
