@@ -35,7 +35,6 @@ type machine struct {
 	steps    int
 	broken   int
 	patient  int
-	branches bool           // the insider has had epochs opened again, or added who is not listed
 	branched bool           // a hub's two orders had followers at the end
 	sum      map[string]int // of all histories
 	only     []string       // actions; all if empty
