@@ -2,6 +2,7 @@ package histories_test
 
 import (
 	"cmp"
+	"encoding/hex"
 	"flag"
 	"fmt"
 	"maps"
@@ -185,7 +186,7 @@ func (m *machine) checkAgreement(id string) {
 			if m.revoked() && c.State == device.StatePaused && strings.HasPrefix(c.Reason, device.CodeNotInLog) {
 				continue // who looks at an Add after the device was revoked cannot know that it was listed
 			}
-			if len(in) > 0 && !m.has(in[0], id, a) {
+			if len(in) > 0 && (!m.has(in[0], id, a) || m.forgotten(in[0], id)) { // nobody has a way back for it
 				require.NotEmpty(m.t, m.details(a, id), "%s lost the thread, was removed, and was told nothing", a)
 				continue
 			}
@@ -252,6 +253,16 @@ func (m *machine) told(a *agent, id string) (codes []string) {
 func (m *machine) has(in *agent, id string, a *agent) bool {
 	r, _ := in.row(id)
 	return m.members[string(r.Authenticator[:8])][a.id]
+}
+
+// forgotten tells whether the hub that a device follows has nothing of the conversation any more: its backup is from before the term.
+func (m *machine) forgotten(a *agent, id string) bool {
+	r, _ := a.row(id)
+	groupID, err := hex.DecodeString(id)
+	require.NoError(m.t, err)
+	state, ok, err := m.hubOf(a, r).registers.Group(ctx, groupID)
+	require.NoError(m.t, err)
+	return m.forgot && (!ok || state.Term < r.Term)
 }
 
 func (m *machine) details(a *agent, id string) (all []string) {
