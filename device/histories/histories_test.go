@@ -183,7 +183,7 @@ func (m *machine) checkAgreement(id string) {
 			continue
 		}
 		if !slices.Contains(in, a) {
-			if m.revoked() && c.State == device.StatePaused && strings.HasPrefix(c.Reason, device.CodeNotInLog) {
+			if r, _ := a.row(id); m.revoked() && r.State == device.StatePaused && strings.HasPrefix(r.Reason, device.CodeNotInLog) {
 				continue // who looks at an Add after the device was revoked cannot know that it was listed
 			}
 			if len(in) > 0 && (!m.has(in[0], id, a) || m.forgotten(in[0], id)) { // nobody has a way back for it
