@@ -76,7 +76,7 @@ func TestPartitions(t *testing.T) {
 		slowest = max(slowest, k.play(t, i, faults))
 	}
 	k.last(t)
-	t.Logf("%.1fs: %d messages, %d changes of membership, 0 lost, 0 doubled; the slowest convergence took %.1fs", time.Since(began).Seconds(), len(k.said), k.changes, slowest.Seconds())
+	t.Logf("%.1fs: %d messages, %d of them said anew, %d changes of membership, 0 lost, 0 doubled; the slowest convergence took %.1fs", time.Since(began).Seconds(), len(k.said), k.anew, k.changes, slowest.Seconds())
 }
 
 // open starts the conversations, and waits until everybody is in them.
@@ -147,6 +147,7 @@ func (k *talk) converge(t *testing.T, within time.Duration) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for {
+		k.sayAnew()
 		faults, _ := k.faults(false)
 		if len(faults) == 0 {
 			return

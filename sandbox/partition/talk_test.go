@@ -50,6 +50,7 @@ type talk struct {
 
 	mu       sync.Mutex
 	said     []utterance
+	anew     int // how many of them, since their authors were told that the first was given up
 	changes  int // of membership
 	refused  []string
 	followed map[string]*following  // by name
@@ -60,6 +61,7 @@ type talk struct {
 type following struct {
 	cursors []uint64
 	told    []string // texts of messages
+	givenUp []string // texts of their own that came too late, after somebody had joined
 }
 
 // reading is how far somebody's messages of a room have been read.
@@ -218,6 +220,31 @@ func (f *following) take(e client.Event) {
 	if e.Type == "message.received" && e.Message != nil {
 		f.told = append(f.told, e.Message.Text)
 	}
+	if e.Type == "message.state" && e.Code == "too_late" && e.Message != nil {
+		f.givenUp = append(f.givenUp, e.Message.Text)
+	}
+}
+
+// sayAnew does what people do who are told that a text of theirs came too late for some, and was not written for others who are there now: they say
+// another. Who has the first one may have it; nobody else may miss it without its author's knowing.
+func (k *talk) sayAnew() {
+	k.mu.Lock()
+	var late []utterance
+	for i, u := range k.said {
+		if slices.Contains(k.followed[u.sender].givenUp, u.text) && len(u.must) > 0 {
+			late = append(late, u)
+			k.said[i].must = nil
+		}
+	}
+	k.anew += len(late)
+	k.mu.Unlock()
+	for _, u := range late {
+		for _, r := range k.rooms {
+			if r.id == u.conversation {
+				k.say(u.sender, r)
+			}
+		}
+	}
 }
 
 // lookTime is for all calls that it takes to see what an agent has.
@@ -242,7 +269,7 @@ func (k *talk) look(who string, all bool) (v view, err error) {
 		}
 	}
 	k.mu.Lock()
-	shown := following{slices.Clone(k.followed[who].cursors), slices.Clone(k.followed[who].told)}
+	shown := following{cursors: slices.Clone(k.followed[who].cursors), told: slices.Clone(k.followed[who].told)}
 	k.mu.Unlock()
 	v.followed, v.events, v.told = shown.cursors, shown.cursors, shown.told
 	if !all {
