@@ -257,7 +257,7 @@ func TestStaleSends(t *testing.T) {
 	}
 	b.read()
 	require.Equal(t, device.MessageQueued, mustMessages(t, b, id)[0].State, "who has joined may be gone again")
-	w.now = w.now.Add(20 * time.Second)
+	w.now = w.now.Add(10 * time.Second)
 	w.wake()
 	require.Equal(t, device.MessageFailed, mustMessages(t, b, id)[0].State)
 	require.Contains(t, b.codes(device.EventMessageState), device.CodeTooLate)

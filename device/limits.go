@@ -68,7 +68,7 @@ const (
 	lostBeforeLease = 2
 	renewAfter      = 7 * 24 * time.Hour // own keys in a group are renewed after this,
 	renewAfterSent  = 1000               // or after so many messages
-	settleTime      = 20 * time.Second   // so long at least a device that was away is on its way through what it has missed
+	settleTime      = 10 * time.Second   // so long at least a device that was away is on its way through what it has missed
 	hubPatience     = 2 * time.Minute    // so long messages wait for a change that the hub keeps
 	hubGivenUp      = 24 * time.Hour     // a hub that was away for so long is replaced by a fallback
 	oldLeafKeys     = 2 * hubGivenUp     // so long a replaced key of our leaf may still open what is sealed for it

@@ -216,7 +216,7 @@ func runSchedule(rt *rapid.T, changes int, exact bool) {
 		require.NoError(rt, p.Sync())
 	}
 	s.quiet()
-	s.now = s.now.Add(20 * time.Second) // so long late texts wait for who has joined to be gone again
+	s.now = s.now.Add(10 * time.Second) // so long late texts wait for who has joined to be gone again
 	s.wake()
 	s.meantFor()
 	s.check(exact)

@@ -54,7 +54,7 @@ func TestLateTextIsNotForNewcomers(t *testing.T) {
 	w.quiet()
 	a.receive(late)
 	w.quiet()
-	w.now = w.now.Add(20 * time.Second)
+	w.now = w.now.Add(10 * time.Second)
 	w.wake()
 	require.Empty(t, a.texts(id))
 	require.Empty(t, w.people[dave].texts(id))
