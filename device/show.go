@@ -174,7 +174,7 @@ func (t *txn) shown(c *conversation, from string, s *shown) (verdict, error) {
 	case typeEvidence:
 		return t.evidenceShown(c, s)
 	case typeUnread:
-		return verdict{status: accepted}, t.sendUnread(c, s.Unread)
+		return verdict{status: accepted}, t.sendUnread(c, from, s.Unread)
 	case typeClaim:
 		return t.claimShown(c, s)
 	case typeReceipt:

@@ -38,10 +38,14 @@ func (t *txn) askUnread(c *conversation, author string, err error, hash [sha256.
 }
 
 // sendUnread encrypts a message of ours anew that somebody could not read. Before its keys are gone everywhere nobody can have a reason to ask.
-func (t *txn) sendUnread(c *conversation, hash []byte) error {
+func (t *txn) sendUnread(c *conversation, asks string, hash []byte) error {
 	of, known, err := t.outgoing(hash)
 	if err != nil || !known || of.Conversation != c.id || of.Epoch+pastEpochs >= c.group.Epoch() {
 		return err
+	}
+	var joined uint64
+	if _, err := t.row(joinedBucket(c.id), asks, &joined); err != nil || joined > of.Epoch {
+		return err // it was on its way to them from before they came: nobody misses it
 	}
 	if err := t.Put(bucketSeen, hex.EncodeToString(hash), []byte{1}); err != nil { // several may ask
 		return fmt.Errorf("device: writing a message's hash: %w", err)

@@ -115,3 +115,26 @@ func TestQuestionForLateTextIsAskedAgain(t *testing.T) {
 	require.Equal(t, []string{"held up"}, a.texts(id))
 	require.Equal(t, []string{"held up"}, c.texts(id))
 }
+
+// TestNewcomerAsksInVain: who gets a message from before they came asks for it like anybody. Those whom it was for have it, and its author hears nothing.
+func TestNewcomerAsksInVain(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	d := w.enrol(dave)
+	a.say(id, "before dave")
+	a.work()
+	early := b.mail[len(b.mail)-1]
+	w.quiet()
+	require.NoError(t, a.AddMembers(id, []string{dave}))
+	w.quiet()
+	a.changes(id, 4)
+	w.quiet()
+	d.receive(early)
+	w.quiet()
+	w.now = w.now.Add(10 * time.Second)
+	w.wake()
+	require.Equal(t, []string{"before dave"}, b.texts(id))
+	require.Equal(t, []string{"before dave"}, c.texts(id))
+	require.Empty(t, d.texts(id))
+	require.Equal(t, device.MessageSent, mustMessages(t, a, id)[0].State)
+}
