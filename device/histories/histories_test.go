@@ -22,9 +22,19 @@ import (
 var leaseOfNobody = hub.LeaseRequest{Signature: make([]byte, 64)}
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	histories := "25"
+	if testing.Short() {
+		histories = "8"
+	}
 	for name, preset := range map[string]string{
-		"rapid.checks": cmp.Or(os.Getenv("WAXWING_HISTORIES"), "40"), "rapid.steps": cmp.Or(os.Getenv("WAXWING_STEPS"), "70"),
+		"rapid.checks": cmp.Or(os.Getenv("WAXWING_HISTORIES"), histories), "rapid.steps": cmp.Or(os.Getenv("WAXWING_STEPS"), "70"),
 	} {
+		if given[name] {
+			continue
+		}
 		if err := flag.Set(name, preset); err != nil {
 			panic(err)
 		}

@@ -48,6 +48,10 @@ func found(t *testing.T, wrong func(*machine)) string {
 	file := flag.Lookup("rapid.nofailfile")
 	require.NoError(t, file.Value.Set("true"))
 	defer func() { require.NoError(t, file.Value.Set("false")) }()
+	checks := flag.Lookup("rapid.checks")
+	all := checks.Value.String()
+	require.NoError(t, checks.Value.Set("200")) // the first that fails is the last
+	defer func() { require.NoError(t, checks.Value.Set(all)) }()
 	tr, said := &trial{TB: t}, ""
 	done := make(chan bool)
 	go func() {
