@@ -59,6 +59,8 @@ func (d *plainDevice) work(p *peer) {
 			require.Equal(d.t, []string{erin}, j.Plain)
 			raw := p.keyPackage[4:] // programs of the draft show it without its frame
 			require.NoError(d.t, d.Claimed(j.ID(), map[string][]device.ClaimedPackage{erin: {{KeyPackage: raw}}}))
+		case *device.ConsentJob:
+			require.NoError(d.t, d.Decided(j.ID()))
 		case *device.SendJob:
 			require.True(d.t, j.Plain)
 			d.give(p, j.Message)
@@ -124,6 +126,10 @@ func TestPlainConversation(t *testing.T) {
 		p.call("create", map[string]any{"group": []byte("uri:uuid:11111111-2222-4333-8444-555555555555")})
 		framed := append([]byte{0, 1, 0, byte(mls.WireKeyPackage)}, d.shown...)
 		d.take(p.call("add", map[string]any{"keyPackages": [][]byte{framed}}).Welcome)
+		asking, err := d.Requests()
+		require.NoError(t, err)
+		require.Len(t, asking, 1, "whoever is not known waits")
+		require.NoError(t, d.AcceptRequest(asking[0].ID))
 		d.work(p)
 		list, err := d.Conversations()
 		require.NoError(t, err)
