@@ -25,12 +25,15 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	histories := "25"
+	histories, seed := "25", "1" // always the same, unless somebody asks for more
 	if testing.Short() {
 		histories = "8"
 	}
+	if os.Getenv("WAXWING_HISTORIES") != "" {
+		seed = "0"
+	}
 	for name, preset := range map[string]string{
-		"rapid.checks": cmp.Or(os.Getenv("WAXWING_HISTORIES"), histories), "rapid.steps": cmp.Or(os.Getenv("WAXWING_STEPS"), "70"),
+		"rapid.checks": cmp.Or(os.Getenv("WAXWING_HISTORIES"), histories), "rapid.steps": cmp.Or(os.Getenv("WAXWING_STEPS"), "70"), "rapid.seed": seed,
 	} {
 		if given[name] {
 			continue
