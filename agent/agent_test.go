@@ -144,7 +144,11 @@ func (p *person) await(what string, f func() bool) {
 // TestLoginSurvivesEveryBrokenAnswer breaks the connection after each call of a login in turn, so that the sidecar has done what
 // the agent does not know of. The next try must come through, and leave one device.
 func TestLoginSurvivesEveryBrokenAnswer(t *testing.T) {
-	for broken := 1; ; broken++ {
+	every := 1
+	if testing.Short() {
+		every = 5
+	}
+	for broken := 1; ; broken += every {
 		w := newWorld(t)
 		alice := w.person("alice")
 		calls := 0

@@ -14,6 +14,9 @@ import (
 // TestHubIsAwayForAWeekOverHTTP: the hub's sidecar is killed. Messages go on; the hand-over comes within two minutes of the limit; the new
 // hub orders changes; and when the old one is back with what it had, nothing is lost and nothing comes twice.
 func TestHubIsAwayForAWeekOverHTTP(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a week of four instances takes twenty seconds, and minutes under the race detector")
+	}
 	sea, all := islands(t, 4)
 	a, b, c, d := all[0], all[1], all[2], all[3]
 	alice, bob, carol, dave := a.person("alice").login(), b.person("bob").login(), c.person("carol").login(), d.person("dave").login()

@@ -92,7 +92,11 @@ func TestLostDevice(t *testing.T) {
 // TestResetSurvivesEveryBrokenAnswer breaks the connection after each call of a login with a reset in turn: what is there is
 // one reset, whatever was asked again.
 func TestResetSurvivesEveryBrokenAnswer(t *testing.T) {
-	for broken := 1; ; broken++ {
+	every := 1
+	if testing.Short() {
+		every = 5
+	}
+	for broken := 1; ; broken += every {
 		w := newWorld(t)
 		alice := w.person("alice").login()
 		alice.stop()
