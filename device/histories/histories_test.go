@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	histories, seed := "25", "1" // always the same, unless somebody asks for more
 	if testing.Short() {
-		histories = "8"
+		histories = "3"
 	}
 	if os.Getenv("WAXWING_HISTORIES") != "" {
 		seed = "0"

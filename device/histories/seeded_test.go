@@ -41,6 +41,9 @@ func (w witness) Errorf(format string, args ...any) {
 
 // found runs histories with something wrong in them and returns what the first one that fails says.
 func found(t *testing.T, wrong func(*machine)) string {
+	if testing.Short() {
+		t.Skip("up to two hundred histories each")
+	}
 	shrink := flag.Lookup("rapid.shrinktime")
 	before := shrink.Value.String()
 	require.NoError(t, shrink.Value.Set("0s"))
