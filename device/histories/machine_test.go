@@ -342,7 +342,7 @@ func (m *machine) Insider(rt *rapid.T) { m.misbehave(rt) }
 func (m *machine) Break(rt *rapid.T) {
 	a, id := m.anybody(rt), m.conversation(rt)
 	r, ok := a.row(id)
-	if !ok || !m.insider().honest || m.astray(id) || a.actor == mallory || r.State != device.StateActive && r.State != device.StatePaused {
+	if !ok || !m.insider().honest || m.astray(id) || a.actor == mallory || a.hasty || r.State != device.StateActive && r.State != device.StatePaused {
 		rt.Skip("it has nothing")
 	}
 	m.broken++
