@@ -199,7 +199,7 @@ func (m *machine) checkAgreement(id string) {
 			if r, _ := a.row(id); m.revoked() && r.State == device.StatePaused && strings.HasPrefix(r.Reason, device.CodeNotInLog) {
 				continue // who looks at an Add after the device was revoked cannot know that it was listed
 			}
-			if len(in) > 0 && (!m.has(in[0], id, a) || m.forgotten(in[0], id)) { // nobody has a way back for it
+			if len(in) == 0 || !m.has(in[0], id, a) || m.forgotten(a, id) || m.forgotten(in[0], id) { // nobody has a way back for it
 				require.NotEmpty(m.t, m.details(a, id), "%s lost the thread, was removed, and was told nothing", a)
 				continue
 			}
@@ -276,14 +276,17 @@ func (m *machine) has(in *agent, id string, a *agent) bool {
 	return m.members[string(r.Authenticator[:8])][a.id]
 }
 
-// forgotten tells whether the hub that a device follows has nothing of the conversation any more: its backup is from before the term.
+// forgotten tells whether the hub that a device follows has forgotten where the conversation was, or took its
+// newest receipts from others, without group infos, and nobody has changed anything since.
 func (m *machine) forgotten(a *agent, id string) bool {
 	r, _ := a.row(id)
 	groupID, err := hex.DecodeString(id)
 	require.NoError(m.t, err)
 	state, ok, err := m.hubOf(a, r).registers.Group(ctx, groupID)
 	require.NoError(m.t, err)
-	return m.forgot && (!ok || state.Term < r.Term)
+	infos, err := m.hubOf(a, r).registers.GroupInfos(ctx, groupID)
+	require.NoError(m.t, err)
+	return m.forgot && (!ok || state.Term < r.Term || state.Seq < r.Seq) || m.restored && (len(infos) == 0 || infos[0].Epoch < state.Epoch)
 }
 
 func (m *machine) details(a *agent, id string) (all []string) {

@@ -34,6 +34,7 @@ type machine struct {
 	written  int
 	steps    int
 	broken   int
+	restored bool // a hub, from a backup
 	patient  int
 	branched bool           // a hub's two orders had followers at the end
 	sum      map[string]int // of all histories
@@ -427,6 +428,7 @@ func (m *machine) Backup(rt *rapid.T) {
 	}
 	before := n.registers.Memory
 	n.registers.Memory = n.backup.Clone()
+	m.restored = true
 	n.start()
 	for _, groupID := range m.groupIDs() { // somebody wants something of it while it can ask
 		_, _, _ = n.hub.Lease(ctx, groupID, leaseOfNobody)

@@ -334,10 +334,12 @@ func (m *machine) apartInPlain() string {
 		if first == nil {
 			first = &last
 		}
-		if !slices.ContainsFunc(first.Members, func(x device.Member) bool { return x.Actor == a.actor }) {
-			continue // put out in a state that it could not follow
+		if !slices.ContainsFunc(first.Members, func(x device.Member) bool { return slices.Contains(x.Devices, a.id) }) {
+			continue // put out, or not taken along, in a state that it could not follow
 		}
-		if last.State != device.StateActive || string(first.EpochAuthenticator) != string(last.EpochAuthenticator) {
+		if !slices.ContainsFunc(all, func(c device.Conversation) bool {
+			return c.State == device.StateActive && string(c.EpochAuthenticator) == string(first.EpochAuthenticator)
+		}) {
 			return fmt.Sprintf("%s is %s in epoch %d of a plain conversation, the first in %d: %s", a, last.State, last.Epoch, first.Epoch, last.Reason)
 		}
 	}
