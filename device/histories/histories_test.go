@@ -101,6 +101,7 @@ func (m *machine) count() {
 		m.sum["hubs that split a conversation"]++
 	}
 	m.sum["things broken"] += m.broken
+	m.sum["devices that G3 keeps out"] += m.stranded
 	m.sum["waits for somebody's commit"] += m.patient
 	for _, a := range m.agents {
 		for _, gaps := range a.gaps {
@@ -189,6 +190,9 @@ func (m *machine) checkAgreement(id string) {
 		m.checkTold(id)
 		return
 	}
+	if m.forgot && m.hubBehind(id) {
+		return // it comes to that they are told once it signs again
+	}
 	in := m.mainline(id)
 	for _, a := range m.agents {
 		c, err := a.Conversation(id)
@@ -201,6 +205,10 @@ func (m *machine) checkAgreement(id string) {
 			}
 			if len(in) == 0 || !m.has(in[0], id, a) || m.forgotten(a, id) || m.forgotten(in[0], id) { // nobody has a way back for it
 				require.NotEmpty(m.t, m.details(a, id), "%s lost the thread, was removed, and was told nothing", a)
+				continue
+			}
+			if slices.ContainsFunc(m.details(a, id), func(detail string) bool { return strings.Contains(detail, "check G3") }) {
+				m.stranded++ // it last knew a room of the order that does not count; an admin adds it again
 				continue
 			}
 			require.Fail(m.t, "it has not come back", "%s: %s %s: %v", a, c.State, c.Reason, m.details(a, id))
@@ -276,6 +284,11 @@ func (m *machine) has(in *agent, id string, a *agent) bool {
 	return m.members[string(r.Authenticator[:8])][a.id]
 }
 
+// hubBehind tells whether the hub that somebody follows has forgotten what they know, and nobody could show it.
+func (m *machine) hubBehind(id string) bool {
+	return slices.ContainsFunc(m.mainline(id), func(a *agent) bool { return m.forgotten(a, id) })
+}
+
 // forgotten tells whether the hub that a device follows has forgotten where the conversation was, or took its
 // newest receipts from others, without group infos, and nobody has changed anything since.
 func (m *machine) forgotten(a *agent, id string) bool {
@@ -307,6 +320,9 @@ func (m *machine) checkTexts() {
 	}
 	for _, id := range m.ids {
 		in := m.mainline(id)
+		if m.forgot && m.hubBehind(id) {
+			continue
+		}
 		for _, body := range slices.Sorted(maps.Keys(m.texts)) {
 			t := m.texts[body]
 			if t.conversation != id {
