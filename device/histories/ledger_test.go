@@ -143,6 +143,9 @@ func (w *world) observe(a *agent) {
 			continue // it does not know yet
 		}
 		a.saves[id] = r.Saves
+		if r.Missed != nil && !slices.Contains(a.gaps[id], *r.Missed) {
+			a.gaps[id] = append(a.gaps[id], *r.Missed)
+		}
 		a.last[id] = w.observeEpoch(a, id, r)
 	}
 }
@@ -184,9 +187,6 @@ func (w *world) observeEpoch(a *agent, id string, r row) uint64 {
 	}
 	a.path[short] = true
 	a.epochs[epochOf{id, g.Epoch()}] = short
-	if r.Missed != nil && !slices.Contains(a.gaps[id], *r.Missed) {
-		a.gaps[id] = append(a.gaps[id], *r.Missed)
-	}
 	if by := w.refused[ticket]; by != nil {
 		require.Fail(w.t, "a commit was refused", "%s has disputed what %s has applied, %s", by, a, at)
 	}
