@@ -166,6 +166,15 @@ func (w *world) observeEpoch(a *agent, id string, r row) uint64 {
 	if !a.hasty {
 		require.Equal(w.t, auth, r.Authenticator, "%s tells another authenticator than it has, %s", a, at)
 	}
+	short := string(auth[:8])
+	if w.members[short] == nil {
+		w.members[short] = map[string]bool{}
+		for _, m := range g.Members() {
+			w.members[short][keydir.DeviceID(m.Node.SignatureKey)] = true
+		}
+	}
+	a.path[short] = true
+	a.epochs[epochOf{id, g.Epoch()}] = short
 	if r.Alone == g.Epoch() && !w.insider().honest {
 		return g.Epoch() // an insider may have shown it a way back to where nobody else is
 	}
@@ -178,15 +187,6 @@ func (w *world) observeEpoch(a *agent, id string, r row) uint64 {
 	} else if r.Disputed == 0 {
 		require.Equal(w.t, w.places[r.Head], auth, "%s has followed the same chain to another epoch, %s", a, at)
 	}
-	short := string(auth[:8])
-	if w.members[short] == nil {
-		w.members[short] = map[string]bool{}
-		for _, m := range g.Members() {
-			w.members[short][keydir.DeviceID(m.Node.SignatureKey)] = true
-		}
-	}
-	a.path[short] = true
-	a.epochs[epochOf{id, g.Epoch()}] = short
 	if by := w.refused[ticket]; by != nil {
 		require.Fail(w.t, "a commit was refused", "%s has disputed what %s has applied, %s", by, a, at)
 	}
