@@ -35,6 +35,11 @@ func (t *txn) judgeCommit(c *conversation, m *mls.Message, item Incoming, since 
 	case r.Seq > c.Seq+1:
 		return verdict{status: waiting, fetch: true}, nil
 	}
+	return t.judgeTurn(c, m, r, item, since)
+}
+
+// judgeTurn is for the receipt whose number is next: does it follow on the last (R2), has it this commit (R3), and is that of our epoch (R5)?
+func (t *txn) judgeTurn(c *conversation, m *mls.Message, r receipt.Receipt, item Incoming, since uint64) (verdict, error) {
 	if err := c.checkChain(item.Receipt); err != nil {
 		return pause(CodeForkDetected, err), t.askBehind(c)
 	}
@@ -67,78 +72,116 @@ func (t *txn) compare(c *conversation, r receipt.Receipt, raw []byte) (verdict, 
 	return refuse(CodeForkDetected, "R2: the hub signed two different receipts number %d", r.Seq), nil
 }
 
-// judgeNext merges somebody's commit if the rules allow it. It works on a copy of the group: a commit that waits for a lookup is
-// processed again, with the same keys.
+// A nextCommit is somebody's commit whose turn it is in the chain. What it does is worked out on a copy of the group: one that waits for a
+// lookup is processed again, with the same keys.
+type nextCommit struct {
+	receipt receipt.Receipt
+	raw     []byte     // the receipt's bytes
+	group   *mls.Group // the copy
+	staged  *mls.StagedCommit
+	broken  bool   // its path cannot be followed by this device; the others see nothing wrong with it
+	change  change // in the terms of the rules
+	fence   fence
+}
+
+// judgeNext merges a commit if the rules allow it. What is wrong with it for everybody alike is disputed, C1 is not among that.
 func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw []byte, since uint64) (verdict, error) {
-	next := c.group.Clone()
-	leaving, err := t.takeAlong(next, m)
-	if err != nil {
-		return t.dispute(c, r, raw, receipt.ReasonNotAllowed, CodeNotAllowed, err)
+	n := &nextCommit{receipt: r, raw: raw, group: c.group.Clone()}
+	why := t.checkMLS(c, n, m)
+	if why == nil && !n.broken {
+		why = c.checkReceipt(n)
 	}
-	p, err := next.Process(m, t.now)
-	broken := errors.Is(err, mls.ErrBrokenPath)
 	switch {
-	case broken:
-	case errors.Is(err, mls.ErrOwnMessage):
-		return t.judgeOurs(c, m, r, raw, err)
-	case err != nil:
-		return t.dispute(c, r, raw, receipt.ReasonInvalid, CodeCommitInvalid, err)
+	case why != nil && errors.Is(why.err, mls.ErrOwnMessage):
+		return t.judgeOurs(c, m, n, *why)
+	case why != nil:
+		return t.dispute(c, r, raw, *why)
+	case n.broken:
+		return verdict{status: waiting}, t.loseThread(c, CodeCommitInvalid, "this device cannot follow a change that others can")
+	}
+	if v, err := t.judgeEntering(c, n.change, since); err != nil || v.status != accepted {
+		return v, err
+	}
+	return verdict{status: stepped}, t.merge(c, n)
+}
+
+// checkMLS is RFC 9420 for the commit and the wishes that it carries (C8), and then the rules of the room.
+func (t *txn) checkMLS(c *conversation, n *nextCommit, m *mls.Message) *objection {
+	leaving, err := t.takeAlong(n.group, m)
+	if err != nil {
+		return &objection{receipt.ReasonNotAllowed, CodeNotAllowed, err}
+	}
+	p, err := n.group.Process(m, t.now)
+	n.broken = errors.Is(err, mls.ErrBrokenPath)
+	if err != nil && !n.broken {
+		return &objection{receipt.ReasonInvalid, CodeCommitInvalid, err}
 	}
 	staged, ok := p.(*mls.StagedCommit)
 	if !ok {
-		return t.dispute(c, r, raw, receipt.ReasonInvalid, CodeCommitInvalid, errors.New("the message is not what its header says"))
+		return &objection{receipt.ReasonInvalid, CodeCommitInvalid, errors.New("the message is not what its header says")}
 	}
-	ch, err := c.changeOf(staged, leaving)
-	if err == nil {
-		err = allowed(ch)
-	}
-	if err != nil {
-		return t.dispute(c, r, raw, receipt.ReasonNotAllowed, CodeNotAllowed, err)
-	}
-	if broken { // the others see nothing wrong with it
-		return verdict{status: waiting}, t.loseThread(c, CodeCommitInvalid, "this device cannot follow a change that others can")
-	}
-	f, err := c.checkStaged(staged, r)
-	if err == nil && !staged.RemovesUs() {
-		err = ch.checkKind(r)
+	n.staged = staged
+	return c.checkRoom(n, leaving)
+}
+
+// checkRoom is C2 to C9, which all members decide alike.
+func (c *conversation) checkRoom(n *nextCommit, leaving []leaf) *objection {
+	var err error
+	if n.change, err = c.changeOf(n.staged, leaving); err == nil {
+		err = allowed(n.change)
 	}
 	if err != nil {
-		return t.dispute(c, r, raw, receipt.ReasonMismatch, CodeForkDetected, err)
+		return &objection{receipt.ReasonNotAllowed, CodeNotAllowed, err}
 	}
-	if v, err := t.judgeEntering(c, ch, since); err != nil || v.status != accepted {
-		return v, err
+	return nil
+}
+
+// checkReceipt is what the receipt says of the commit: F1, R4 and R7.
+func (c *conversation) checkReceipt(n *nextCommit) *objection {
+	var err error
+	if n.fence, err = c.checkStaged(n.staged, n.receipt); err == nil && !n.staged.RemovesUs() {
+		err = n.change.checkKind(n.receipt)
 	}
-	if err := next.Apply(staged); err != nil {
-		return verdict{}, fmt.Errorf("device: merging a commit in %s: %w", c.id, err)
+	if err != nil {
+		return &objection{receipt.ReasonMismatch, CodeForkDetected, err}
+	}
+	return nil
+}
+
+// merge goes on to the epoch of a commit that holds, with our own pending commit taken back.
+func (t *txn) merge(c *conversation, n *nextCommit) error {
+	if err := n.group.Apply(n.staged); err != nil {
+		return fmt.Errorf("device: merging a commit in %s: %w", c.id, err)
 	}
 	if c.group.Pending() != nil {
 		if err := t.raceLost(c); err != nil {
-			return verdict{}, err
+			return err
 		}
 	}
-	c.parted, c.Alone = leaving, 0
-	if staged.RemovesUs() {
-		return verdict{status: stepped}, t.leave(c, next, r, raw, ch.committer.actor)
+	by := n.change.committer.actor
+	c.parted, c.Alone = n.change.leaving, 0
+	if n.staged.RemovesUs() {
+		return t.leave(c, n.group, n.receipt, n.raw, by)
 	}
-	if err := t.adopt(c, next, r, raw, ch.committer.actor); err != nil {
-		return verdict{}, err
+	if err := t.adopt(c, n.group, n.receipt, n.raw, by); err != nil {
+		return err
 	}
-	if err := t.afterMove(c, raw, nil, false); err != nil {
-		return verdict{}, err
+	if err := t.afterMove(c, n.raw, nil, false); err != nil {
+		return err
 	}
-	return verdict{status: stepped}, t.sighted(c, ch.committer.actor, f.seen)
+	return t.sighted(c, by, n.fence.seen)
 }
 
 // judgeOurs is for a commit in our name that is not pending. One that we made and gave up is good for everybody else; one that we did not make is
 // good for nobody.
-func (t *txn) judgeOurs(c *conversation, m *mls.Message, r receipt.Receipt, raw []byte, why error) (verdict, error) {
+func (t *txn) judgeOurs(c *conversation, m *mls.Message, n *nextCommit, why objection) (verdict, error) {
 	hash := sha256.Sum256(m.Marshal())
 	if _, made, err := t.Get(bucketSeen, hex.EncodeToString(hash[:])); err != nil {
 		return verdict{}, fmt.Errorf("device: looking for a commit of ours: %w", err)
 	} else if made {
 		return verdict{status: waiting}, t.loseThread(c, CodeCommitInvalid, "the hub has granted a change of this device that it had given up")
 	}
-	return t.dispute(c, r, raw, receipt.ReasonInvalid, CodeCommitInvalid, why)
+	return t.dispute(c, n.receipt, n.raw, why)
 }
 
 // judgeEntering is C1 for somebody's commit: the one rule that depends on what each of us knows, so that it is no reason for a dispute.

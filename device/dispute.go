@@ -12,13 +12,20 @@ import (
 // The hub grants commits without being able to check them. One that is invalid for everybody alike is passed over: it keeps its place in the
 // chain and changes nothing (R5). The hub is told, and opens the epoch again; until then talk goes on in it, and changes wait.
 
+// An objection is why a commit is invalid for everybody alike.
+type objection struct {
+	reason receipt.Reason // for the hub
+	code   string         // for the person
+	err    error
+}
+
 // dispute passes over a commit and tells the hub. A commit of ours stays pending: the hub may have opened the epoch again for it already.
-func (t *txn) dispute(c *conversation, r receipt.Receipt, raw []byte, reason receipt.Reason, code string, why error) (verdict, error) {
+func (t *txn) dispute(c *conversation, r receipt.Receipt, raw []byte, why objection) (verdict, error) {
 	key, err := ticketKey(c.group)
 	if err != nil {
 		return verdict{}, err
 	}
-	d := receipt.Dispute{GroupID: c.group.GroupID(), Term: r.Term, Seq: r.Seq, ReceiptHash: receipt.Head(raw), Reason: reason}
+	d := receipt.Dispute{GroupID: c.group.GroupID(), Term: r.Term, Seq: r.Seq, ReceiptHash: receipt.Head(raw), Reason: why.reason}
 	d.Sign(key)
 	if err := t.addJob(&DisputeJob{ConversationID: c.id, Conversation: c.URL, Hub: c.Hub, Dispute: d.Marshal()}); err != nil {
 		return verdict{}, err
@@ -27,8 +34,8 @@ func (t *txn) dispute(c *conversation, r receipt.Receipt, raw []byte, reason rec
 		return verdict{}, err
 	}
 	c.Disputed, c.DisputedSince, c.AskAt = r.Seq, t.now, t.now.Add(disputeAskAgain)
-	c.Reason = code + ": " + why.Error()
-	return verdict{status: stepped}, t.emit(Event{Type: EventConversationPaused, Conversation: c.id, Code: code, Detail: why.Error()})
+	c.Reason = why.code + ": " + why.err.Error()
+	return verdict{status: stepped}, t.emit(Event{Type: EventConversationPaused, Conversation: c.id, Code: why.code, Detail: why.err.Error()})
 }
 
 // Disputed reports what the hub has said to a dispute: with reopened it has opened the epoch again, and that is to be had from it.
