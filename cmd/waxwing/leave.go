@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,29 +36,19 @@ func (c *cli) leaveAndWait(cmd *cobra.Command, what, admin string) error {
 	if x, err = agent.Leave(ctx, x.ID, admin); err != nil {
 		return err
 	}
-	for until := asked.Add(partTime); x.State == "leaving" && time.Now().Before(until); {
-		select {
-		case <-time.After(poll):
-		case <-ctx.Done():
-			return errors.New("not done yet; the agent goes on trying")
-		}
-		if x, err = agent.Conversation(ctx, x.ID); err != nil {
-			return err
-		}
+	if x, err = waitFor(ctx, agent, x, partTime, func(x client.Conversation) bool { return x.State != "leaving" }); err != nil {
+		return err
 	}
 	if x.State != "left" && x.State != "leaving" {
 		return fmt.Errorf("it was not done%s", why(ctx, agent, func(e client.Event) bool {
 			return e.Type == "member.failed" && e.Conversation == x.ID && e.Time.After(asked)
 		}))
 	}
-	return c.print(cmd.OutOrStdout(), x, func(w io.Writer) error {
-		text := "You have left the conversation. What you received stays readable here."
-		if x.State == "leaving" {
-			text = "You are leaving: nothing is sent by you any more, and the next of the others whose program runs takes you out. Until then you can read."
-		}
-		_, err := fmt.Fprintln(w, text)
-		return err
-	})
+	text := "You have left the conversation. What you received stays readable here."
+	if x.State == "leaving" {
+		text = "You are leaving: nothing is sent by you any more, and the next of the others whose program runs takes you out. Until then you can read."
+	}
+	return c.say(cmd, x, text)
 }
 
 // partTime is how long to wait for others before saying that it may take a while.

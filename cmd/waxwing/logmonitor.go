@@ -85,10 +85,8 @@ func (c *cli) awaitScan(ctx context.Context, w io.Writer, agent *client.Client, 
 			}
 			said = time.Now()
 		}
-		select {
-		case <-time.After(poll):
-		case <-ctx.Done():
-			return logs, errors.New("not done yet; the agent goes on reading")
+		if err := pause(ctx, "not done yet; the agent goes on reading"); err != nil {
+			return logs, err
 		}
 	}
 }

@@ -106,6 +106,14 @@ func (c *cli) print(w io.Writer, v any, f func(io.Writer) error) error {
 	return f(w)
 }
 
+// say prints one sentence.
+func (c *cli) say(cmd *cobra.Command, v any, text string) error {
+	return c.print(cmd.OutOrStdout(), v, func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, text)
+		return err
+	})
+}
+
 func (c *cli) version() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Example: "  waxwing version", Args: cobra.NoArgs,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -73,10 +72,8 @@ func (c *cli) change(cmd *cobra.Command, what string, ask func(context.Context, 
 			}
 			waited = true
 		}
-		select {
-		case <-time.After(poll):
-		case <-ctx.Done():
-			return errors.New("not done yet; the agent goes on trying")
+		if err := pause(ctx, "not done yet; the agent goes on trying"); err != nil {
+			return err
 		}
 	}
 	for _, h := range handles {

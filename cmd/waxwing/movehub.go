@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"time"
 
@@ -35,28 +33,17 @@ func (c *cli) moveAndWait(cmd *cobra.Command, what, instance string) error {
 	if err != nil {
 		return err
 	}
-	asked := time.Now()
 	if x, err = agent.MoveHub(ctx, x.ID, origin); err != nil {
 		return err
 	}
-	for until := asked.Add(moveTime); x.Hub != host && time.Now().Before(until); {
-		select {
-		case <-time.After(poll):
-		case <-ctx.Done():
-			return errors.New("not done yet; the agent goes on trying")
-		}
-		if x, err = agent.Conversation(ctx, x.ID); err != nil {
-			return err
-		}
-	}
-	return c.print(cmd.OutOrStdout(), x, func(w io.Writer) error {
-		text := plain(host) + " keeps the order of changes now."
-		if x.Hub != host {
-			text = "Asked for. The move waits for " + plain(x.Hub) + " or " + plain(host) + " to answer; your agent goes on trying."
-		}
-		_, err := fmt.Fprintln(w, text)
+	if x, err = waitFor(ctx, agent, x, moveTime, func(x client.Conversation) bool { return x.Hub == host }); err != nil {
 		return err
-	})
+	}
+	text := plain(host) + " keeps the order of changes now."
+	if x.Hub != host {
+		text = "Asked for. The move waits for " + plain(x.Hub) + " or " + plain(host) + " to answer; your agent goes on trying."
+	}
+	return c.say(cmd, x, text)
 }
 
 // instanceOfMember finds the instance that a person means, by its host or origin.

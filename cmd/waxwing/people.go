@@ -50,10 +50,7 @@ log in with --reset: this device then takes its place.`,
 			if err != nil {
 				return err
 			}
-			return c.print(cmd.OutOrStdout(), a, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "logged in as %s\nthis device is %s\n", plain(a.Handle), plain(a.Device))
-				return err
-			})
+			return c.say(cmd, a, fmt.Sprintf("logged in as %s\nthis device is %s", plain(a.Handle), plain(a.Device)))
 		},
 	}
 	cmd.Flags().StringVar(&code, "code", "", "the login code; it is asked for otherwise")

@@ -123,14 +123,11 @@ func (c *cli) decide(decision, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(cmd.OutOrStdout(), client.Requests{Requests: list}, func(w io.Writer) error {
-				said := map[string]string{
-					"accept": fmt.Sprintf("%s may write to you now. To read: waxwing read %.8s", plain(r.Handle), plain(r.Conversation)),
-					"delete": "Forgotten. " + plain(r.Handle) + " is not told.",
-				}
-				_, err := fmt.Fprintln(w, said[decision])
-				return err
-			})
+			said := map[string]string{
+				"accept": fmt.Sprintf("%s may write to you now. To read: waxwing read %.8s", plain(r.Handle), plain(r.Conversation)),
+				"delete": "Forgotten. " + plain(r.Handle) + " is not told.",
+			}
+			return c.say(cmd, client.Requests{Requests: list}, said[decision])
 		},
 	}
 }
@@ -143,7 +140,7 @@ func (c *cli) about(what, short string, do func(*client.Client, context.Context,
 			if err != nil {
 				return err
 			}
-			return c.printConsent(cmd.OutOrStdout(), now)
+			return c.printConsent(cmd, now)
 		},
 	}
 }
@@ -163,28 +160,25 @@ have written to or accepted.`,
 				if err != nil {
 					return err
 				}
-				return c.printConsent(cmd.OutOrStdout(), now)
+				return c.printConsent(cmd, now)
 			}
 			now, err := agent.SetConsent(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return c.printConsent(cmd.OutOrStdout(), now)
+			return c.printConsent(cmd, now)
 		},
 	}
 }
 
-func (c *cli) printConsent(w io.Writer, now client.Consent) error {
-	return c.print(w, now, func(w io.Writer) error {
-		text := map[string]string{
-			"everybody": "Everybody may write to you.",
-			"requests":  "Who you have neither written to nor accepted waits: waxwing requests",
-			"nobody":    "Nobody may write to you but those you have written to or accepted.",
-		}[now.From]
-		if len(now.Blocked) > 0 {
-			text += "\nBlocked: " + plain(strings.Join(now.Blocked, ", "))
-		}
-		_, err := fmt.Fprintln(w, text)
-		return err
-	})
+func (c *cli) printConsent(cmd *cobra.Command, now client.Consent) error {
+	text := map[string]string{
+		"everybody": "Everybody may write to you.",
+		"requests":  "Who you have neither written to nor accepted waits: waxwing requests",
+		"nobody":    "Nobody may write to you but those you have written to or accepted.",
+	}[now.From]
+	if len(now.Blocked) > 0 {
+		text += "\nBlocked: " + plain(strings.Join(now.Blocked, ", "))
+	}
+	return c.say(cmd, now, text)
 }

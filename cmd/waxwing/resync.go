@@ -1,12 +1,11 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/waxwing-dm/waxwing/agent/client"
 )
 
 func (c *cli) resync() *cobra.Command {
@@ -31,24 +30,14 @@ func (c *cli) resyncAndWait(cmd *cobra.Command, what string) error {
 	if x, err = agent.Resync(ctx, x.ID); err != nil {
 		return err
 	}
-	for until := time.Now().Add(resyncTime); x.State == "paused" && time.Now().Before(until); {
-		select {
-		case <-time.After(poll):
-		case <-ctx.Done():
-			return errors.New("not done yet; the agent goes on trying")
-		}
-		if x, err = agent.Conversation(ctx, x.ID); err != nil {
-			return err
-		}
-	}
-	return c.print(cmd.OutOrStdout(), x, func(w io.Writer) error {
-		text := "This device is back in the conversation. What could not be read before stays missing here."
-		if x.State != "active" {
-			text = "Not done yet; the agent goes on trying. " + x.Reason
-		}
-		_, err := fmt.Fprintln(w, text)
+	if x, err = waitFor(ctx, agent, x, resyncTime, func(x client.Conversation) bool { return x.State != "paused" }); err != nil {
 		return err
-	})
+	}
+	text := "This device is back in the conversation. What could not be read before stays missing here."
+	if x.State != "active" {
+		text = "Not done yet; the agent goes on trying. " + x.Reason
+	}
+	return c.say(cmd, x, text)
 }
 
 const resyncTime = 30 * time.Second

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -42,7 +41,7 @@ func (c *cli) save() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if err := c.saveOne(cmd.OutOrStdout(), dir, a, data); err != nil {
+				if err := c.saveOne(cmd, dir, a, data); err != nil {
 					return err
 				}
 			}
@@ -53,7 +52,7 @@ func (c *cli) save() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) saveOne(w io.Writer, dir string, a client.Attachment, data []byte) error {
+func (c *cli) saveOne(cmd *cobra.Command, dir string, a client.Attachment, data []byte) error {
 	path := filepath.Join(dir, fileName(a.Name))
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -65,10 +64,7 @@ func (c *cli) saveOne(w io.Writer, dir string, a client.Attachment, data []byte)
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return c.print(w, map[string]string{"path": path}, func(w io.Writer) error {
-		_, err := fmt.Fprintln(w, "saved", path)
-		return err
-	})
+	return c.say(cmd, map[string]string{"path": path}, "saved "+path)
 }
 
 // fileName makes a name chosen by somebody else one that stays in the folder and hides nothing: no separators, no leading dot, no

@@ -19,8 +19,6 @@ import (
 	"github.com/waxwing-dm/waxwing/agent/client"
 )
 
-const poll = 200 * time.Millisecond
-
 func (c *cli) send() *cobra.Command {
 	var file string
 	var noWait, unproven bool
@@ -48,10 +46,7 @@ for the keys of their people. The first message to them needs --plain.`,
 					return err
 				}
 			}
-			return c.print(cmd.OutOrStdout(), m, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "%s (conversation %.8s%s)\n", m.State, plain(m.Conversation), plainly(m.Plain))
-				return err
-			})
+			return c.say(cmd, m, fmt.Sprintf("%s (conversation %.8s%s)", m.State, plain(m.Conversation), plainly(m.Plain)))
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "send this file")
@@ -144,10 +139,8 @@ func (c *cli) awaitSent(cmd *cobra.Command, m client.Message) (client.Message, e
 		if told, err = c.tellReason(cmd, m, told); err != nil {
 			return m, err
 		}
-		select {
-		case <-time.After(poll):
-		case <-cmd.Context().Done():
-			return m, errors.New("not sent yet; the agent goes on trying")
+		if err := pause(cmd.Context(), "not sent yet; the agent goes on trying"); err != nil {
+			return m, err
 		}
 	}
 }
