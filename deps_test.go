@@ -41,7 +41,7 @@ var rooms = map[string][]string{
 	"transparency/vrf":                 nil,
 	"transparency/prefixtree":          nil,
 	"transparency/sequencer":           {"transparency", "transparency/prefixtree", "transparency/vrf", "keydir"},
-	"transparency/sequencer/storetest": {"transparency", "transparency/sequencer", "keydir"},
+	"transparency/sequencer/storetest": {"transparency/sequencer"},
 	"transparency/witness":             {"transparency"},
 	"transparency/witness/storetest":   {"transparency/witness"},
 	"transparency/hostile":             nil, // tests only: a log that lies
@@ -64,7 +64,7 @@ var rooms = map[string][]string{
 	"device":           {"mls", "keydir", "transparency", "internal/receipt", "internal/strictjson"},
 	"device/histories": nil, // tests only: devices and hubs in random histories
 
-	"sidecar/store":      {"federation", "federation/hub", "transparency", "transparency/sequencer", "keydir", "internal/sqlite", "internal/receipt"},
+	"sidecar/store":      {"federation", "federation/hub", "transparency/sequencer", "internal/sqlite", "internal/receipt"},
 	"sidecar/admin":      {"sidecar"},
 	"sidecar/settings":   {"federation"},
 	"sidecar/witnessing": {"transparency", "transparency/witness", "internal/problem", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
