@@ -27,10 +27,14 @@
 // an answer needs the witnesses of others, too, or Learn returns a [NotWitnessedError]. [Contact] says why somebody's keys are believed.
 // After a reset of somebody's keys nothing is encrypted to them, and nothing new taken for them, before [Device.AcceptKeys].
 //
-// Conversations: [Device.StartConversation], [Device.AddMembers], [Device.RemoveMembers], [Device.SetAdmin] and [Device.Send] put steps into
-// the conversation's queue and return. Steps are worked off in order, so a message that was written after "add carol" is
+// Conversations: [Device.StartConversation], [Device.AddMembers], [Device.RemoveMembers], [Device.SetAdmin], [Device.MoveHub],
+// [Device.Leave] and [Device.Send] put steps into the conversation's queue and return. Steps are worked off in order, so a message that was written after "add carol" is
 // encrypted for carol too, and one after "remove bob" is not for bob; what a hub that is away keeps waiting, messages pass (O1 to O4). A step about members is an intent: if another commit wins the epoch,
 // the commit is thrown away and built again on what the winner left.
+//
+// Hubs: a commit counts when its hub has granted it, and every receipt is checked and kept. One whose commit is invalid for everybody alike is
+// disputed. When a hub stays away, the admins' devices agree on another by themselves ([Device.NameHubs] has the room name some beforehand); one
+// that has signed two orders is told and followed nowhere by choice ([Device.LyingHubs]).
 //
 // Plain conversations: who lives on an instance without a directory ([Device.NoDirectory]) is met in these only, by [Device.StartPlain] or
 // [Device.SendToPlain], because the person has said that they know what that means. They have no hub: a commit counts when it is made or seen, and
@@ -41,6 +45,9 @@
 // A commit that the hub ordered and that must not be followed pauses the conversation: talk goes on in the epoch that all had in common,
 // membership waits, and [Device.Resume] tries again. A device that has lost the thread, because a commit is broken for it alone, its state is
 // damaged or the others went on from an earlier place, comes back by itself with a commit from outside; [Device.Resync] asks for that.
+//
+// Own account: with each answer about it, and entry by entry with [Device.LogFetch], the device watches what its instance's log says of its
+// person; [Device.Monitor] has what came of it. [Device.NewReplay] reads the log from its beginning.
 //
 // Strangers: who is in no [Consent] of the person and asks into a conversation waits in [Device.Requests] until [Device.AcceptRequest];
 // [Device.LookAt] shows what it is about. Writing to somebody first is consent, too.
@@ -53,13 +60,14 @@
 //
 // [Device.Jobs] lists what may be done now; the jobs in one answer are independent and may be done in any order or at once. Ask
 // again after each result. Results: [Device.Opened], [Device.LookedUp] (after Learn, Unknown or NoDirectory for each actor of the job),
-// [Device.Claimed], [Device.Committed], [Device.CommitConflict], [Device.Sent], [Device.Uploaded], [Device.KeyPackagesStored],
-// [Device.EventsFetched], [Device.GroupInfos], [Device.Decided], [Device.Compared] (after [Device.AdvanceLog], if need be); [Device.HubMoved] and
-// [Device.HubAway] for what a hub may answer to any; [Device.Failed] for a refusal that another try will
+// [Device.Claimed], [Device.Committed] or [Device.CommitConflict], [Device.Leased] or [Device.LeaseConflict], [Device.Disputed],
+// [Device.TermOpened] or [Device.TermConflict], [Device.HubKeys], [Device.Sent], [Device.Uploaded], [Device.KeyPackagesStored],
+// [Device.EventsFetched] or [Device.EventsMirrored], [Device.GroupInfos], [Device.Decided], [Device.Compared] (after [Device.AdvanceLog], if
+// need be); [Device.HubMoved] and [Device.HubAway] for what a hub may answer to any; [Device.Failed] for a refusal that another try will
 // not change, and [Device.NotWitnessed] for a lookup that is to be tried again and of which the person should know. A result for a job
 // that no longer exists is ignored. A result that returns an error has changed nothing: the job stays and is to be tried again later.
 //
-// [Device.Sync] asks every hub for what we may have missed, and for newer proofs of the members' keys; call it at start and now and
+// [Device.Wake] does what falls due with time alone, and says when to be called again. [Device.Sync] asks every hub for what we may have missed, and for newer proofs of the members' keys; call it at start and now and
 // then. [Device.TopUp] wants to be told how many one-time key packages the sidecar still has.
 //
 // # What stays compatible
