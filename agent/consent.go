@@ -53,7 +53,7 @@ func (a *Agent) Blocked() ([]string, error) { return a.device.Blocked() }
 // ActorOf finds who is meant among those who wait or are blocked, so that nobody is asked anything on their account; ok is false if it is
 // none of them.
 func (a *Agent) ActorOf(handle string) (actor string, ok bool, err error) {
-	name, host, err := ParseHandle(handle)
+	name, host, err := parseHandle(handle)
 	if err != nil {
 		return "", false, err
 	}

@@ -101,8 +101,8 @@ func (a *Agent) instanceAt(host string) string {
 	return "https://" + host
 }
 
-// ParseHandle splits @alice@a.example, with or without the first @.
-func ParseHandle(handle string) (name, host string, err error) {
+// parseHandle splits @alice@a.example, with or without the first @.
+func parseHandle(handle string) (name, host string, err error) {
 	name, host, ok := strings.Cut(strings.TrimPrefix(handle, "@"), "@")
 	host = strings.ToLower(host)
 	u, uerr := url.Parse("https://" + host + "/")
@@ -120,7 +120,7 @@ func (a *Agent) Resolve(ctx context.Context, handle string) (actor string, err e
 			return handle, nil
 		}
 	}
-	name, host, err := ParseHandle(handle)
+	name, host, err := parseHandle(handle)
 	if err != nil {
 		return "", err
 	}

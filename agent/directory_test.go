@@ -17,7 +17,7 @@ func TestParseHandle(t *testing.T) {
 		"@alice@a.example": "alice a.example", "alice@a.example": "alice a.example", "@alice@A.Example": "alice a.example",
 		"@alice@a.example:8443": "alice a.example:8443", "@Ali.ce-_@a.example": "Ali.ce-_ a.example",
 	} {
-		name, host, err := ParseHandle(handle)
+		name, host, err := parseHandle(handle)
 		require.NoError(t, err, handle)
 		require.Equal(t, want, name+" "+host)
 	}
@@ -26,7 +26,7 @@ func TestParseHandle(t *testing.T) {
 		"@alice@a.example\r\nX: y", "@al ice@a.example", "@al/ice@a.example", "@alice@a.example:x", "@alice@%61.example", "@alice@a example",
 		"@" + strings.Repeat("a", 400) + "@a.example", "@alice@[", "https://a.example/users/alice",
 	} {
-		_, _, err := ParseHandle(handle)
+		_, _, err := parseHandle(handle)
 		require.ErrorIs(t, err, ErrHandle, handle)
 	}
 }
@@ -35,11 +35,11 @@ func FuzzHandle(f *testing.F) {
 	f.Add("@alice@a.example")
 	f.Add("alice@[::1]:80")
 	f.Fuzz(func(t *testing.T, handle string) {
-		name, host, err := ParseHandle(handle)
+		name, host, err := parseHandle(handle)
 		if err != nil {
 			return
 		}
-		again, sameHost, err := ParseHandle("@" + name + "@" + host)
+		again, sameHost, err := parseHandle("@" + name + "@" + host)
 		require.NoError(t, err)
 		require.Equal(t, name+"@"+host, again+"@"+sameHost)
 	})

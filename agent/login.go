@@ -37,7 +37,7 @@ func (a *Agent) LoginReset(ctx context.Context, handle, code string) (device.Acc
 func (a *Agent) login(ctx context.Context, handle, code string, list func() (device.Publication, error)) (device.Account, error) {
 	a.loginMu.Lock()
 	defer a.loginMu.Unlock()
-	name, host, err := ParseHandle(handle)
+	name, host, err := parseHandle(handle)
 	if err != nil {
 		return device.Account{}, err
 	}

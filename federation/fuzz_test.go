@@ -131,10 +131,10 @@ func FuzzParseAccount(f *testing.F) {
 func FuzzSightings(f *testing.F) {
 	h := http.Header{}
 	SetSightings(h, []transparency.Sighting{{Size: 1}, {Size: 1 << 62}})
-	f.Add(h.Get(HeaderSightings))
+	f.Add(h.Get(headerSightings))
 	f.Add("AAAA,,=, ,")
 	f.Fuzz(func(t *testing.T, value string) {
-		seen := Sightings(http.Header{HeaderSightings: {value}})
+		seen := Sightings(http.Header{headerSightings: {value}})
 		if len(seen) > maxSightings {
 			t.Fatal(len(seen))
 		}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// MaxLifetime is the longest a key package may live.
-const MaxLifetime = 90 * 24 * time.Hour
+// maxLifetime is the longest a key package may live.
+const maxLifetime = 90 * 24 * time.Hour
 
 const clockSkew = time.Hour
 
@@ -39,8 +39,8 @@ func CheckKeyPackage(f KeyPackageFacts, list DeviceList, now time.Time) error {
 		return refuse("suite_unsupported", "cipher suite %d, want 1", f.Suite)
 	case !f.Basic || !bytes.Equal(f.Identity, []byte(list.Actor)):
 		return refuse("kp_identity", "its credential is not basic with identity %s", list.Actor)
-	case f.NotAfter < f.NotBefore || f.NotAfter-f.NotBefore > uint64(MaxLifetime/time.Second)+2*uint64(clockSkew/time.Second):
-		return refuse("kp_lifetime", "it lives longer than %d days", MaxLifetime/(24*time.Hour))
+	case f.NotAfter < f.NotBefore || f.NotAfter-f.NotBefore > uint64(maxLifetime/time.Second)+2*uint64(clockSkew/time.Second):
+		return refuse("kp_lifetime", "it lives longer than %d days", maxLifetime/(24*time.Hour))
 	case uint64(now.Unix()) > f.NotAfter || uint64(now.Add(clockSkew).Unix()) < f.NotBefore:
 		return refuse("kp_expired", "it is not valid now")
 	case !list.Has(f.SignatureKey):

@@ -8,8 +8,7 @@ import (
 
 // How old a quorum's word may be (W14), in seconds.
 const (
-	MaxAge   = 24 * 3600 // older than this it is refused
-	staleAge = 6 * 3600  // older than this the reader asks again
+	maxAge   = 24 * 3600 // older than this it is refused
 	maxAhead = 10 * 60   // of the reader's clock
 )
 
@@ -19,9 +18,6 @@ type Terms struct {
 	Own    string  // origin or host of the reader's own instance, whose witnesses do not count; "" if none
 	Now    int64   // the reader's clock, in seconds
 }
-
-// Stale says whether a quorum's word is old enough to ask for a newer one. Where nobody vouches for any time, nothing is stale.
-func Stale(v Verdict, now int64) bool { return v.AsOf > 0 && v.AsOf < now-staleAge }
 
 // evaluate is A1 and the weighing of the cosignatures.
 func (t Terms) evaluate(signed []byte, l Log) (Verdict, error) {
@@ -62,7 +58,7 @@ func (t Terms) check(v Verdict) error {
 		return err
 	}
 	switch {
-	case v.AsOf < t.Now-MaxAge:
+	case v.AsOf < t.Now-maxAge:
 		return Failed("W14", "the witnesses' word on the log's size is %d hours old", (t.Now-v.AsOf)/3600)
 	case v.AsOf > t.Now+maxAhead:
 		return Failed("W14", "the witnesses' time is %d minutes ahead of the clock here", (v.AsOf-t.Now)/60)

@@ -108,19 +108,18 @@ func TestW14ofAnAnswer(t *testing.T) {
 	terms := transparency.Terms{Policy: p, Now: noon}
 	for name, c := range map[string]struct {
 		check string
-		stale bool
 		times [2]int64
 	}{
-		"just now":                        {"", false, [2]int64{noon, noon}},
-		"six hours ago":                   {"", false, [2]int64{noon - 6*hour, noon}},
-		"more than six hours ago":         {"", true, [2]int64{noon - 6*hour - 1, noon}},
-		"a day ago":                       {"", true, [2]int64{noon - 24*hour, noon}},
-		"more than a day ago":             {"W14", false, [2]int64{noon - 24*hour - 1, noon}},
-		"one has no clock":                {"W14", false, [2]int64{0, noon}},
-		"ten minutes ahead":               {"", false, [2]int64{noon + 600, noon + 600}},
-		"more than that":                  {"W14", false, [2]int64{noon + 601, noon + 601}},
-		"one of them at the end of times": {"", false, [2]int64{noon, 1<<63 - 1}},
-		"both at the end of times":        {"W14", false, [2]int64{1<<63 - 1, 1<<63 - 1}},
+		"just now":                        {"", [2]int64{noon, noon}},
+		"six hours ago":                   {"", [2]int64{noon - 6*hour, noon}},
+		"more than six hours ago":         {"", [2]int64{noon - 6*hour - 1, noon}},
+		"a day ago":                       {"", [2]int64{noon - 24*hour, noon}},
+		"more than a day ago":             {"W14", [2]int64{noon - 24*hour - 1, noon}},
+		"one has no clock":                {"W14", [2]int64{0, noon}},
+		"ten minutes ahead":               {"", [2]int64{noon + 600, noon + 600}},
+		"more than that":                  {"W14", [2]int64{noon + 601, noon + 601}},
+		"one of them at the end of times": {"", [2]int64{noon, 1<<63 - 1}},
+		"both at the end of times":        {"W14", [2]int64{1<<63 - 1, 1<<63 - 1}},
 	} {
 		a := l.witnessed(t, 3, 0, w[0].At(c.times[0]), w[1].At(c.times[1]))
 		if c.check != "" {
@@ -129,7 +128,6 @@ func TestW14ofAnAnswer(t *testing.T) {
 		}
 		_, f := believed(t, l.pinned(), a, terms, name)
 		require.Equal(t, c.times[0], f.Witnessed.AsOf, name)
-		require.Equal(t, c.stale, transparency.Stale(f.Witnessed, noon), name)
 	}
 }
 
@@ -141,7 +139,6 @@ func TestNoWitnessIsAskedFor(t *testing.T) {
 		_, f := believed(t, l.pinned(), l.answer(t, alice, 3, 0), terms, name)
 		require.Equal(t, int64(3), f.Witnessed.Checkpoint.Size, name)
 		require.Zero(t, f.Witnessed.AsOf, name)
-		require.False(t, transparency.Stale(f.Witnessed, noon), name)
 	}
 }
 
@@ -156,7 +153,6 @@ func TestOfOneTreeTheFresherNoteCounts(t *testing.T) {
 	old, fresh := at(noon-20*hour), at(noon-hour)
 	known, f := believed(t, l.pinned(), old, terms)
 	require.Equal(t, old.Checkpoint, known.Note)
-	require.True(t, transparency.Stale(f.Witnessed, noon))
 
 	known, f = believed(t, known, fresh, terms)
 	require.Equal(t, fresh.Checkpoint, known.Note)

@@ -100,7 +100,7 @@ func (m *Mirror) freshKey(ctx context.Context, instance string, r receipt.Receip
 
 // Chain are the newest events that are here of the chain that a claim builds on, up to its receipt.
 func (m *Mirror) Chain(ctx context.Context, groupID []byte, c receipt.Claim) ([]Event, error) {
-	all, err := m.store.Kept(ctx, groupID, c.Seq-min(c.Seq, TicketDepth+1), c.Seq, maxEvents, MirrorSize)
+	all, err := m.store.Kept(ctx, groupID, c.Seq-min(c.Seq, ticketDepth+1), c.Seq, maxEvents, MirrorSize)
 	if err != nil {
 		return nil, fmt.Errorf("hub: reading the mirror of %x: %w", groupID, err)
 	}

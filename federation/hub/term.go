@@ -9,8 +9,8 @@ import (
 	"github.com/waxwing-dm/waxwing/internal/receipt"
 )
 
-// TicketDepth is how far back from a claim's receipt the one may be that has its ticket (T2).
-const TicketDepth = 4
+// ticketDepth is how far back from a claim's receipt the one may be that has its ticket (T2).
+const ticketDepth = 4
 
 // What claims are refused for; *StaleError if the term is not new.
 var (
@@ -19,7 +19,7 @@ var (
 )
 
 // OpenTerm opens the term of a claim (T1 to T3) and returns its receipt. chain are the newest events of the old chain up to the claim's
-// receipt, as a mirror keeps them; older ones than the last [TicketDepth] are not needed.
+// receipt, as a mirror keeps them; older ones than the last [ticketDepth] are not needed.
 func (h *Hub) OpenTerm(ctx context.Context, groupID, claim []byte, chain []Event) ([]byte, error) {
 	c, err := receipt.ParseClaim(claim)
 	if err != nil || string(c.GroupID) != string(groupID) || string(c.Next.Key[:]) != string(h.Key()) {
@@ -44,7 +44,7 @@ func (h *Hub) OpenTerm(ctx context.Context, groupID, claim []byte, chain []Event
 	r := c.Receipt(uint64(h.now().UnixMilli()))
 	r.Sign(h.key)
 	e := Event{r.Marshal(), claim}
-	return e.Receipt, h.adopt(ctx, groupID, old, c, e, chain[max(0, len(chain)-TicketDepth):])
+	return e.Receipt, h.adopt(ctx, groupID, old, c, e, chain[max(0, len(chain)-ticketDepth):])
 }
 
 // adopt makes the register that a claim's receipt leaves behind.
@@ -74,7 +74,7 @@ func endsIn(chain []Event, c receipt.Claim) bool {
 
 // hasTicket is the half of T2 that is about the chain.
 func hasTicket(chain []Event, c receipt.Claim) bool {
-	for _, e := range chain[max(0, len(chain)-TicketDepth):] {
+	for _, e := range chain[max(0, len(chain)-ticketDepth):] {
 		r, err := receipt.Parse(e.Receipt)
 		if err != nil {
 			return false
@@ -143,7 +143,7 @@ func (h *Hub) tryMovedTo(ctx context.Context, groupID []byte, state State, c rec
 
 // upTo reads the newest events of the chain up to a seq, the open receipt among them.
 func (h *Hub) upTo(ctx context.Context, groupID []byte, seq uint64) (chain []Event, err error) {
-	for at := seq - min(seq, TicketDepth-1); at <= seq; at++ {
+	for at := seq - min(seq, ticketDepth-1); at <= seq; at++ {
 		g, ok, err := h.store.Granted(ctx, groupID, at)
 		if err != nil {
 			return nil, fmt.Errorf("hub: reading receipt %d of %x: %w", at, groupID, err)

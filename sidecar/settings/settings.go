@@ -74,13 +74,13 @@ var keys = []key{
 	{"max_connections_per_address", "How many of them one public address may have, or one network of IPv6 (64 bits). From loopback and private addresses comes what the reverse proxy passes on: there is its own limit, such as limit_conn of nginx, the one that counts.",
 		func(s *Settings) any { return &s.MaxConnectionsPerAddress }, func(s Settings) error { return checkPositive(s.MaxConnectionsPerAddress) }},
 	{"log_level", "The least that is logged: debug, info, warn or error. At info there is a line for each call, with its route and status; of refusals of one kind some lines in ten seconds, and then how many more there were.",
-		func(s *Settings) any { return &s.LogLevel }, func(s Settings) error { return checkOneOf(s.LogLevel, Levels...) }},
+		func(s *Settings) any { return &s.LogLevel }, func(s Settings) error { return checkOneOf(s.LogLevel, levels...) }},
 	{"log_format", "How it is logged, to standard error: text or json. No line names a person or a conversation, only instances.",
 		func(s *Settings) any { return &s.LogFormat }, func(s Settings) error { return checkOneOf(s.LogFormat, "text", "json") }},
 }
 
-// Levels of the log.
-var Levels = []string{"debug", "info", "warn", "error"}
+// levels of the log.
+var levels = []string{"debug", "info", "warn", "error"}
 
 // Defaults are what holds where nothing else is said.
 func Defaults() Settings {
