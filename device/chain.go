@@ -28,8 +28,8 @@ func (t *txn) judgeCommit(c *conversation, m *mls.Message, item Incoming, since 
 		return refuse(CodeRejectedForged, "R1: a commit without a receipt of the conversation's hub"), nil
 	case r.Seq <= c.Seq:
 		return t.compare(c, r, item.Receipt)
-	case c.Resync != nil: // it is followed by its receipt, and the way back leads past it
-		return verdict{status: waiting}, nil
+	case c.Resync != nil: // it is followed by its receipt, and the way back leads past it; who made it has left something for us at the hub
+		return verdict{status: waiting, fetch: true}, nil
 	case c.State != StateActive: // paused: it holds its place; left: a Welcome may be under way
 		return verdict{status: waiting}, nil
 	case r.Seq > c.Seq+1:
@@ -94,6 +94,11 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 	switch {
 	case why != nil && errors.Is(why.err, mls.ErrOwnMessage):
 		return t.judgeOurs(c, m, n, *why)
+	case why != nil && why.reason == receipt.ReasonInvalid && c.Alone == c.group.Epoch(): // it may be good where the others are
+		if err := t.step(c, r, raw); err != nil {
+			return verdict{}, err
+		}
+		return verdict{status: stepped}, t.doubtReturn(c, r)
 	case why != nil:
 		return t.dispute(c, r, raw, *why)
 	case n.broken:
@@ -159,7 +164,8 @@ func (t *txn) merge(c *conversation, n *nextCommit) error {
 		}
 	}
 	by := n.change.committer.actor
-	c.parted, c.Alone = n.change.leaving, 0
+	c.parted = n.change.leaving
+	c.heard(by)
 	if n.staged.RemovesUs() {
 		return t.leave(c, n.group, n.receipt, n.raw, by)
 	}

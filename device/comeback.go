@@ -74,6 +74,9 @@ func (t *txn) comeBackBy(c *conversation, list []SealedGroup) error {
 	if err != nil {
 		return err
 	}
+	if more, err := t.chainFirst(c, list); err != nil || more {
+		return err
+	}
 	best, why, err := t.choose(c, account, list)
 	switch {
 	case err != nil:
@@ -99,6 +102,27 @@ func (t *txn) comeBackBy(c *conversation, list []SealedGroup) error {
 		return t.resyncLater(c, unlogged.Error())
 	}
 	return t.enter(c, account, best)
+}
+
+// chainFirst asks for the chain once more where the hub shows groups that are further on: the epoch of an older one may be over. What the hub
+// shows without having a receipt for it is asked for once.
+func (t *txn) chainFirst(c *conversation, list []SealedGroup) (more bool, err error) {
+	newest := c.Seq
+	for _, s := range list {
+		if s.Term == c.term() {
+			newest = max(newest, s.Seq)
+		}
+	}
+	if newest == c.Seq || newest <= c.Resync.Shown {
+		return false, nil
+	}
+	r := *c.Resync
+	r.Shown = newest
+	c.Resync = &r
+	if err := t.fetch(c); err != nil {
+		return false, err
+	}
+	return true, t.putRowOf(c)
 }
 
 // enter makes the commit from outside: our old leaf goes, and nothing else.

@@ -64,7 +64,7 @@ type conversationRow struct {
 	Resync *resync `json:"resync,omitempty"`
 	Missed *missed `json:"missed,omitempty"`
 	Vote   vote    `json:"vote,omitzero"`
-	// Alone is the epoch that our return has made, until somebody else is heard in it or after.
+	// Alone is the epoch that our return has made, until an admin is heard in it or after: who has misled us would let themselves be heard.
 	Alone uint64 `json:"alone,omitempty"`
 	// Authenticator is that of the current epoch.
 	Authenticator []byte `json:"authenticator,omitempty"`

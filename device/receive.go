@@ -139,6 +139,11 @@ func (t *txn) receiveLost(id string, m *mls.Message, item Incoming) error {
 	if err := t.stateLost(c); err != nil {
 		return err
 	}
+	if r, err := parseReceipt(item.Receipt); err == nil && c.Resync != nil && r.Seq > c.Seq && r.Verify(c.HubKey) {
+		if err := t.fetch(c); err != nil { // who made it has left something for us at the hub
+			return err
+		}
+	}
 	since, err := t.lookups()
 	if err != nil {
 		return err
@@ -299,7 +304,7 @@ func (t *txn) accept(c *conversation, app *mls.ApplicationMessage) (verdict, err
 		return refuse(CodeForkDetected, "%v", err), t.otherHead(c, f, sender.actor)
 	}
 	if app.Epoch >= c.Alone {
-		c.Alone = 0
+		c.heard(sender.actor)
 	}
 	v := verdict{status: accepted}
 	if blocked, err := t.isBlocked(sender.actor); err != nil || blocked {

@@ -23,6 +23,9 @@ type resync struct {
 	Told    bool      `json:"told,omitempty"`    // that it takes longer
 	Lookups uint64    `json:"lookups,omitempty"` // made when it began to judge who is there
 	Common  *uint64   `json:"common,omitempty"`  // the last epoch that the others have had, too, if they went on elsewhere
+	Shown   uint64    `json:"shown,omitempty"`   // seq of the newest group that the hub showed before we had followed it so far
+	Misled  bool      `json:"misled,omitempty"`  // by who has shown us the way back
+	Known   *known    `json:"known,omitempty"`   // the room, by the newest group that was believed
 }
 
 // missed are epochs of which nothing can be read.
@@ -148,9 +151,14 @@ func (t *txn) resyncLater(c *conversation, why string) error {
 	r.Tries++
 	r.Lookups = 0
 	c.Resync, c.AskAt = &r, t.now.Add(min(resyncAgain<<min(r.Tries, 10), resyncLongest))
-	if why != "" && !r.Told {
+	if why == "" {
+		return t.putRowOf(c)
+	}
+	detail := r.Detail + ", and cannot come back yet: " + why
+	c.Reason = r.Code + ": " + detail
+	if !r.Told {
 		r.Told = true
-		if err := t.emit(Event{Type: EventConversationPaused, Conversation: c.id, Code: r.Code, Detail: r.Detail + ", and cannot come back yet: " + why}); err != nil {
+		if err := t.emit(Event{Type: EventConversationPaused, Conversation: c.id, Code: r.Code, Detail: detail}); err != nil {
 			return err
 		}
 	}
@@ -220,6 +228,9 @@ func (t *txn) otherTerm(c *conversation, e HubEvent) (ok bool, err error) {
 	planned := c.Moved
 	if r := c.Resync; r != nil && claim.Seq < c.Seq && (r.Common == nil || claim.Epoch < *r.Common) {
 		r.Common = &claim.Epoch
+	}
+	if c.Resync != nil {
+		c.Resync.Known, c.Resync.Shown = nil, 0
 	}
 	if err := t.step(c, r, e.Receipt); err != nil {
 		return false, err
@@ -347,16 +358,31 @@ func (t *txn) askFallback(c *conversation) error {
 	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: next.Hub, After: c.Seq - min(c.Seq, askedBack)})
 }
 
-// doubtReturn comes back once more if the hub has granted the epoch that our return was made in to somebody else, which takes a dispute, and
-// nobody was heard since: who showed us the group has lied, and the others are elsewhere.
+// heard tells that an actor is where our return has led to. Where we are the only admin, anybody will do.
+func (c *conversation) heard(actor string) {
+	if c.Alone == 0 {
+		return
+	}
+	rm, err := c.room()
+	if err != nil {
+		return
+	}
+	others := slices.ContainsFunc(c.group.Members(), func(m mls.Member) bool { return m.Leaf != c.group.OwnLeaf() && rm.admin(leafOf(m).actor) })
+	if rm.admin(actor) || !others {
+		c.Alone = 0
+	}
+}
+
+// doubtReturn comes back once more if the hub grants epochs to others, from the one on that our return was made in, that are none of ours, which
+// takes a dispute, and no admin was heard since: who showed us the group has lied, or had a good commit disputed, and the others are elsewhere.
 func (t *txn) doubtReturn(c *conversation, r receipt.Receipt) error {
-	if c.Alone == 0 || r.Epoch+1 != c.Alone {
+	if c.Alone == 0 || r.Epoch+1 < c.Alone {
 		return nil
 	}
-	common := r.Epoch
+	common := c.Alone - 1
 	if err := t.loseThread(c, CodeOtherBranch, "the others did not follow this device when it came back"); err != nil {
 		return err
 	}
-	c.Resync.Common, c.Alone = &common, 0
+	c.Resync.Common, c.Resync.Misled, c.Alone = &common, true, 0
 	return nil
 }

@@ -32,13 +32,13 @@ func (t *txn) choose(c *conversation, account Account, list []SealedGroup) (best
 	if err != nil {
 		return nil, "", err
 	}
-	known, err := parseRoom(life.Room)
+	room, err := parseRoom(life.Room)
 	if err != nil {
 		return nil, "", err
 	}
-	actors := map[string]bool{}
+	now := known{Room: room.marshal()}
 	for _, m := range c.Members {
-		actors[m.Actor] = true
+		now.Actors = append(now.Actors, m.Actor)
 	}
 	list = slices.Clone(list[:min(len(list), maxSealedGroups)])
 	slices.SortFunc(list, func(a, b SealedGroup) int { return cmp.Compare(a.Seq, b.Seq) })
@@ -48,19 +48,51 @@ func (t *txn) choose(c *conversation, account Account, list []SealedGroup) (best
 		if err != nil {
 			return nil, "", err
 		}
+		if k := c.Resync.Known; k != nil && now.Seq < k.Seq && k.Seq < s.Seq {
+			now = *k
+		}
 		if bad == nil {
-			bad = v.credible(known, actors)
+			bad = v.credible(now)
+		}
+		if bad == nil && c.Resync.Misled && bytes.Equal(v.signer.key, account.SignatureKey) {
+			bad = fmt.Errorf("device: looking for the others: this device made that itself, where it was alone")
 		}
 		if bad != nil {
 			why = bad.Error()
 			continue
 		}
-		best, known, actors = v, v.room, map[string]bool{}
-		for _, l := range v.members {
-			actors[l.actor] = true
+		over, err := t.goneOn(c, v)
+		switch {
+		case err != nil:
+			return nil, "", err
+		case over:
+			why = "the conversation has gone on since, and nobody has left anything there yet for devices that come back"
+		default:
+			best = v
 		}
+		now = known{s.Seq, v.room.marshal(), actorsOf(v.members)}
+	}
+	if k := c.Resync.Known; now.Seq > 0 && (k == nil || now.Seq > k.Seq) {
+		r := *c.Resync
+		r.Known = &now
+		c.Resync = &r
 	}
 	return best, why, nil
+}
+
+// goneOn tells whether the hub has granted the epoch to somebody since. A commit of ours would come too late there, or, while it is in
+// dispute who has that epoch, make one that nobody else goes on from.
+func (t *txn) goneOn(c *conversation, v *view) (over bool, err error) {
+	for seq := v.Seq + 1; seq <= c.Seq; seq++ {
+		raw, ok, err := t.Get(bucketReceipt, receiptKey(c.id, seq))
+		if err != nil {
+			return false, err
+		}
+		if r, err := receipt.Parse(raw); ok && err == nil && r.Epoch == v.Epoch {
+			over = r.Kind == receipt.KindCommit || r.Kind == receipt.KindMove
+		}
+	}
+	return over, nil
 }
 
 // look opens what is sealed and holds it against the receipt of its commit, and the group in it against itself.
@@ -124,22 +156,33 @@ func (v *view) read(c *conversation, account Account) error {
 	return nil
 }
 
+// known is a room and the people in it, as the device has seen them itself or was shown them since.
+type known struct {
+	Seq    uint64   `json:"seq"` // of the commit that they were shown with; 0 if it was there
+	Room   []byte   `json:"room"`
+	Actors []string `json:"actors"`
+}
+
 // credible is G3: who has not been an admin, as far as we know, cannot show us people whom we do not know, other admins or other hubs.
-func (v *view) credible(known room, actors map[string]bool) error {
-	if v.room.version != known.version || v.room.conversation != known.conversation || v.room.created != known.created {
+func (v *view) credible(k known) error {
+	was, err := parseRoom(k.Room)
+	if err != nil {
+		return err
+	}
+	if v.room.version != was.version || v.room.conversation != was.conversation || v.room.created != was.created {
 		return failed("G3", "another room")
 	}
-	if !actors[v.signer.actor] {
+	if !slices.Contains(k.Actors, v.signer.actor) {
 		return failed("G3", "shown by %.200q, who was no member", v.signer.actor)
 	}
-	if known.admin(v.signer.actor) {
+	if was.admin(v.signer.actor) {
 		return nil
 	}
-	if !bytes.Equal(v.room.marshal(), known.marshal()) {
+	if !bytes.Equal(v.room.marshal(), k.Room) {
 		return failed("G3", "%.200q is no admin and shows another room", v.signer.actor)
 	}
 	for _, l := range v.members {
-		if !actors[l.actor] {
+		if !slices.Contains(k.Actors, l.actor) {
 			return failed("G3", "%.200q is no admin and shows %.200q as a member", v.signer.actor, l.actor)
 		}
 	}

@@ -35,9 +35,10 @@ type ledger struct {
 	groups   map[[32]byte]*mls.Group         // of a member in each epoch, by its ticket: what an insider has who keeps everything
 	texts    map[string]*text
 	messages map[[32]byte]*sending
-	full     bool // an insider has had so many epochs opened again that changes have to wait for a claim (P4)
-	forgot   bool // a hub was restored from a backup, and not everything it forgot was to be had
-	lied     bool // after which it has signed two receipts for one place
+	alone    map[string]bool // device ids: they came back, and had not heard an admin yet
+	full     bool            // an insider has had so many epochs opened again that changes have to wait for a claim (P4)
+	forgot   bool            // a hub was restored from a backup, and not everything it forgot was to be had
+	lied     bool            // after which it has signed two receipts for one place
 }
 
 // A text is an acknowledged message of an honest device.
@@ -72,7 +73,7 @@ func newLedger() *ledger {
 	return &ledger{
 		receipts: map[string][]byte{}, heads: map[[32]byte]receipt.Receipt{}, packages: map[[32]byte]bool{}, epochs: map[string][]byte{},
 		places: map[[32]byte][]byte{}, members: map[string]map[string]bool{}, reached: map[[32]byte]*agent{}, refused: map[[32]byte]*agent{},
-		tickets: map[[32]byte]ed25519.PrivateKey{}, groups: map[[32]byte]*mls.Group{}, texts: map[string]*text{}, messages: map[[32]byte]*sending{},
+		tickets: map[[32]byte]ed25519.PrivateKey{}, groups: map[[32]byte]*mls.Group{}, alone: map[string]bool{}, texts: map[string]*text{}, messages: map[[32]byte]*sending{},
 	}
 }
 
@@ -175,8 +176,9 @@ func (w *world) observeEpoch(a *agent, id string, r row) uint64 {
 	}
 	a.path[short] = true
 	a.epochs[epochOf{id, g.Epoch()}] = short
-	if r.Alone == g.Epoch() && !w.insider().honest {
-		return g.Epoch() // an insider may have shown it a way back to where nobody else is
+	if r.Alone != 0 && !w.insider().honest {
+		w.alone[a.id] = true
+		return g.Epoch() // an insider may have shown it a way back to where no admin is; it finds out when they change something
 	}
 	if known, ok := w.epochs[at]; ok && !w.lied {
 		require.Equal(w.t, known, auth, "%s has another authenticator than others, %s", a, at)

@@ -34,10 +34,10 @@ type machine struct {
 	written  int
 	steps    int
 	broken   int
-	stranded int
 	restored bool // a hub, from a backup
 	patient  int
 	branched bool           // a hub's two orders had followers at the end
+	excuses  map[string]int // why something need not hold
 	sum      map[string]int // of all histories
 	only     []string       // actions; all if empty
 	hidden   *agent         // a device of the insider's that the directory did not have at first
@@ -47,7 +47,7 @@ type machine struct {
 
 // newMachine is a conversation of four on so many instances, with everybody ready.
 func newMachine(rt *rapid.T) *machine {
-	m := &machine{world: newWorld(rt, rapid.Uint64().Draw(rt, "seed")), rt: rt}
+	m := &machine{world: newWorld(rt, rapid.Uint64().Draw(rt, "seed")), rt: rt, excuses: map[string]int{}}
 	a := m.enrol(alice)
 	for _, actor := range []string{bob, carol, dave, erin, mallory} {
 		m.enrol(actor)
