@@ -23,8 +23,8 @@ const (
 	maxLeaving     = 16  // members that one commit lets go
 	maxProposal    = 1 << 10
 
-	maxSealedGroups = 4 // group infos in one answer
-	maxLeafKeys     = 4
+	maxSealedGroups = 4  // group infos in one answer
+	maxLeafKeys     = 32 // of ours that are tried on a group info
 
 	maxParked        = 256      // places of one conversation for items that wait
 	parkedPlace      = 64 << 10 // bytes of a place: a longer item takes several
@@ -71,7 +71,7 @@ const (
 	settleTime      = 10 * time.Second   // so long at least a device that was away is on its way through what it has missed
 	hubPatience     = 2 * time.Minute    // so long messages wait for a change that the hub keeps
 	hubGivenUp      = 24 * time.Hour     // a hub that was away for so long is replaced by a fallback
-	oldLeafKeys     = 2 * hubGivenUp     // so long a replaced key of our leaf may still open what is sealed for it
+	oldLeafKeys     = parkedFor            // so long a replaced key of our leaf may still open what is sealed for it
 	askedBack       = 16                 // receipts before our place that a fallback is asked for, since its term may begin there
 	takeOverAgain   = 20 * time.Second
 	openMovedAfter  = 10 * time.Second // whoever has moved the conversation opens the next term before that

@@ -2,6 +2,7 @@ package device_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -118,4 +119,24 @@ func TestWhatAnAdminHasShownIsRemembered(t *testing.T) {
 	w.later()
 	requireAgreement(t, id, a, b, c)
 	require.Equal(t, device.StateActive, b.conversation(id).State)
+}
+
+// TestOtherBranchAfterDays: a hub and one member were cut off from the others for days, in which the member's keys changed often. The others go on
+// from where they were, and what they leave there is sealed for the key that it had then.
+func TestOtherBranchAfterDays(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	require.NoError(t, a.NameHubs(id))
+	w.quiet()
+	for range 7 {
+		require.NoError(t, b.Resync(id))
+		b.work()
+		a.mail, c.mail = nil, nil // nobody else has it
+		w.now = w.now.Add(15 * time.Hour)
+	}
+	require.EqualValues(t, 9, b.conversation(id).Epoch)
+	require.EqualValues(t, 2, a.conversation(id).Epoch)
+	w.overtake()
+	requireAgreement(t, id, a, b, c)
+	require.Contains(t, b.back()[7], "another hub")
 }

@@ -184,4 +184,3 @@ func (m *machine) details(a *agent, id string) (all []string) {
 	}
 	return all
 }
-
