@@ -30,7 +30,7 @@ type agent struct {
 	offline bool
 	honest  bool // false: somebody has taken the device over
 	revoked bool
-	hasty   bool // a bug on purpose: it applies its commits before they are ordered
+	bugs
 
 	claims  map[string]map[string][]device.ClaimedPackage // what claims have got so far, by job
 	tried   map[string]int
@@ -100,6 +100,7 @@ func (a *agent) receive() bool {
 		require.ErrorIs(a.w.t, err, errDisk)
 		a.start()
 	}
+	a.complain(item)
 	a.w.observe(a)
 	return true
 }
@@ -224,6 +225,7 @@ func (a *agent) do(j device.Job) error {
 	case *device.SendJob:
 		if _, done := a.home.answers[j.ID()]; !done {
 			a.home.answers[j.ID()] = []byte{}
+			j := a.misuse(j)
 			a.w.accepted(a, j)
 			item := device.Incoming{Actor: a.actor, Conversation: j.Conversation, Message: j.Message}
 			if j.Plain {

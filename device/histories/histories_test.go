@@ -102,6 +102,7 @@ func (m *machine) count() {
 	for why, n := range m.excuses {
 		m.sum["excused: "+why] += n
 	}
+	m.sum["tries to read what is for others"] += m.tries
 	m.sum["returns that an insider could have misled"] += len(m.alone)
 	m.sum["waits for somebody's commit"] += m.patient
 	for _, a := range m.agents {

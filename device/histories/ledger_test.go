@@ -22,6 +22,7 @@ import (
 // A ledger is what somebody who sees everything has seen, and holds against what must never be. It sees no more of a device than its answers
 // and its disk.
 type ledger struct {
+	*secrets
 	dies     func() bool // whether a sidecar dies between a receipt and what follows from it
 	receipts map[string][]byte
 	heads    map[[32]byte]receipt.Receipt
@@ -36,6 +37,7 @@ type ledger struct {
 	texts    map[string]*text
 	messages map[[32]byte]*sending
 	alone    map[string]bool // device ids: they came back, and had not heard an admin yet
+	tries    int             // to read what is for others
 	full     bool            // an insider has had so many epochs opened again that changes have to wait for a claim (P4)
 	forgot   bool            // a hub was restored from a backup, and not everything it forgot was to be had
 	lied     bool            // after which it has signed two receipts for one place
@@ -71,6 +73,7 @@ type gap struct{ From, To uint64 }
 
 func newLedger() *ledger {
 	return &ledger{
+		secrets:  newSecrets(),
 		receipts: map[string][]byte{}, heads: map[[32]byte]receipt.Receipt{}, packages: map[[32]byte]bool{}, epochs: map[string][]byte{},
 		places: map[[32]byte][]byte{}, members: map[string]map[string]bool{}, reached: map[[32]byte]*agent{}, refused: map[[32]byte]*agent{},
 		tickets: map[[32]byte]ed25519.PrivateKey{}, groups: map[[32]byte]*mls.Group{}, alone: map[string]bool{}, texts: map[string]*text{}, messages: map[[32]byte]*sending{},
@@ -158,6 +161,7 @@ func (w *world) observeEpoch(a *agent, id string, r row) uint64 {
 	if a.actor == mallory {
 		w.groups[ticket] = g
 	}
+	w.hold(a, id, g)
 	if w.tickets[ticket] = key; !a.honest {
 		return g.Epoch()
 	}
@@ -254,6 +258,7 @@ func (w *world) accepted(a *agent, j *device.SendJob) {
 		w.sameReaders(t.sent[0], s)
 	}
 	w.messages[sha256.Sum256(j.Message)] = s
+	w.secret(a, j, s)
 }
 
 // sameReaders holds that what is encrypted anew is read by nobody for whom it was not written.

@@ -125,10 +125,14 @@ func (m *machine) unlucky(rt *rapid.T, a *agent, do func()) {
 func (m *machine) say(a *agent, id string) {
 	m.written++
 	body := fmt.Sprintf("%s %d", a, m.written)
+	m.writes(a, id, body)
 	_, err := a.Send(id, body, nil, body)
 	if errors.Is(err, errDisk) {
 		a.start()
 		_, err = a.Send(id, body, nil, body) // the same key: it is written once
+	}
+	if a.stutters {
+		_, err = a.Send(id, body, nil, body+" again")
 	}
 	m.mind(err)
 	m.observe(a)

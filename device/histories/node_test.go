@@ -72,9 +72,10 @@ type node struct {
 	supplies map[string]*supply
 	tellings []telling
 
-	plain    bool // it has nothing but mail
-	forgets  bool // a bug on purpose: messages for other instances are acknowledged and not written down
-	wasteful bool // and another: a key package stays where it was
+	plain    bool                       // it has nothing but mail
+	forgets  func(device.Incoming) bool // a bug on purpose: such messages for other instances are acknowledged and not written down
+	wasteful bool                       // and another: a key package stays where it was
+	silent   bool                       // and another: it shows no group infos
 }
 
 // A letter is an item of a mailbox.
@@ -277,7 +278,7 @@ func (n *node) groupInfos(origin string, groupID []byte) (groups []device.Sealed
 		return nil, err
 	}
 	infos, err := at.hub.GroupInfos(ctx, groupID)
-	if err != nil {
+	if err != nil || at.silent {
 		return nil, answerOf(err)
 	}
 	for _, g := range infos {
@@ -415,7 +416,7 @@ func (n *node) post(from *agent, item device.Incoming, to []string) {
 		remote[origin] = append(remote[origin], actor)
 	}
 	for _, origin := range origins {
-		if n.forgets && item.Receipt == nil {
+		if n.forgets != nil && n.forgets(item) {
 			continue
 		}
 		n.out = append(n.out, delivery{origin, remote[origin], item})

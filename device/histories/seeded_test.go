@@ -8,6 +8,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/waxwing-dm/waxwing/device"
+	"github.com/waxwing-dm/waxwing/mls"
 )
 
 // A trial is a test that is expected to fail. What rapid tells of it is of no interest.
@@ -93,10 +96,64 @@ func TestHastyDevice(t *testing.T) {
 
 // TestForgetfulSidecar: a sidecar that says it has a message and does not write it down is found.
 func TestForgetfulSidecar(t *testing.T) {
-	require.Contains(t, found(t, func(m *machine) { m.only, m.nodes[2].forgets = []string{"say", "settle"}, true }), "has never got")
+	forgets := func(plain bool) func(device.Incoming) bool {
+		return func(item device.Incoming) bool {
+			m, err := mls.ParseMessage(item.Message)
+			return err == nil && m.ContentType() == mls.ContentApplication && plain == (item.Conversation == "")
+		}
+	}
+	require.Contains(t, found(t, func(m *machine) { m.only, m.nodes[2].forgets = []string{"say", "settle"}, forgets(false) }), "has never got")
+	require.Contains(t, found(t, func(m *machine) { m.only, m.nodes[0].forgets = []string{"plain", "settle"}, forgets(true) }), "has never got the plain")
 }
 
 // TestOldPackages: a sidecar that hands out a key package twice is found.
 func TestOldPackages(t *testing.T) {
 	require.Contains(t, found(t, func(m *machine) { m.only, m.nodes[0].wasteful = []string{"change", "settle", "work all"}, true }), "handed out twice")
+}
+
+// TestNostalgicDevice: a device that encrypts for an epoch that is over, with who has been put out since, is found.
+func TestNostalgicDevice(t *testing.T) {
+	require.Contains(t, found(t, func(m *machine) {
+		m.only, m.agents[1].nostalgic = []string{"say", "change", "settle"}, true
+		m.agents[1].saves[m.ids[0]] = 0 // it is looked at again
+		m.observe(m.agents[1])
+	}), "for an epoch before")
+}
+
+// TestConfidant: somebody who is not in the conversation, or not any more, and has a member's keys is found.
+func TestConfidant(t *testing.T) {
+	for name, whom := range map[string]int{"who never was in it": 4, "who was put out": 2} {
+		t.Run(name, func(t *testing.T) {
+			require.Contains(t, found(t, func(m *machine) {
+				m.only, m.agents[1].confidant = []string{"say", "change", "settle"}, m.agents[whom]
+			}), "which is not for them")
+		})
+	}
+}
+
+// TestGenerousDevice: a device that encrypts what it wrote anew for those who came later is found.
+func TestGenerousDevice(t *testing.T) {
+	require.Contains(t, found(t, func(m *machine) {
+		m.only, m.agents[1].generous = []string{"say", "change", "settle"}, true
+	}), "encrypted anew for")
+}
+
+// TestGrumpyDevice: a device that disputes what others apply is found.
+func TestGrumpyDevice(t *testing.T) {
+	require.Contains(t, found(t, func(m *machine) { m.only, m.agents[2].grumpy = []string{"change", "settle"}, true }), "a commit was refused")
+}
+
+// TestStutteringProgram: what is sent twice is found.
+func TestStutteringProgram(t *testing.T) {
+	require.Contains(t, found(t, func(m *machine) { m.only, m.agents[1].stutters = []string{"say", "settle"}, true }), "twice")
+}
+
+// TestSilentHub: a hub that shows nobody the way back is found.
+func TestSilentHub(t *testing.T) {
+	require.Contains(t, found(t, func(m *machine) {
+		m.only = []string{"break", "change", "settle", "settle more"}
+		for _, n := range m.nodes {
+			n.silent = true
+		}
+	}), "it has not come back")
 }
