@@ -25,6 +25,7 @@ var (
 	ErrNoSuchJob           = errors.New("device: no such job")
 	ErrLeft                = errors.New("device: this device is no longer in the conversation")
 	ErrLeaving             = errors.New("device: this device is leaving the conversation")
+	ErrNotMember           = fmt.Errorf("device: not a member of the conversation: %w", ErrActor)
 	ErrLastAdmin           = errors.New("device: no admin would remain in the conversation")
 	ErrPaused              = errors.New("device: membership of the conversation is on hold")
 	ErrIdempotencyConflict = errors.New("device: the idempotency key was used for another message")

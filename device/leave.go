@@ -49,8 +49,10 @@ func (t *txn) appoint(c *conversation, account Account, heir string) error {
 		return ErrLastAdmin
 	case heir == "" || r.admin(heir):
 		return nil
-	case heir == account.Actor || !c.has(heir):
-		return fmt.Errorf("device: leaving: %s is no other member: %w", heir, ErrActor)
+	case heir == account.Actor:
+		return fmt.Errorf("device: leaving: %s is to be an admin and to leave: %w", heir, ErrActor)
+	case !c.has(heir):
+		return fmt.Errorf("device: leaving: making %s an admin: %w", heir, ErrNotMember)
 	case !r.admin(account.Actor):
 		return failed("C5", "only an admin makes somebody an admin")
 	}

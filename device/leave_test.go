@@ -218,3 +218,26 @@ func TestRequestToLeave(t *testing.T) {
 	_, err = b.Send(id, "x", nil, "")
 	require.True(t, errors.Is(err, device.ErrLeft))
 }
+
+// TestWhoMayBecomeAdmin: what cannot be is said at once, and what stops being possible on the way is said then.
+func TestWhoMayBecomeAdmin(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b := w.people[alice], w.people[bob]
+	w.enrol(dave)
+	require.ErrorIs(t, a.SetAdmin(id, dave, true), device.ErrNotMember)
+	require.ErrorIs(t, a.SetAdmin(id, alice, false), device.ErrLastAdmin)
+	require.Error(t, b.SetAdmin(id, bob, true))
+	require.NoError(t, a.SetAdmin(id, carol, false), "she is none")
+	require.NoError(t, a.AddMembers(id, []string{dave}))
+	require.NoError(t, a.SetAdmin(id, dave, true), "he is about to be there")
+	w.quiet()
+	require.True(t, b.conversation(id).Members[1].Admin)
+
+	// Each wants to be the only one no more: one of them has to stay.
+	require.NoError(t, a.SetAdmin(id, alice, false))
+	require.NoError(t, w.people[dave].SetAdmin(id, dave, false))
+	w.quiet()
+	codes := append(a.codes(device.EventMemberFailed), w.people[dave].codes(device.EventMemberFailed)...)
+	require.Contains(t, [][]string{{device.CodeLastAdmin}, {device.CodeNotAllowed}}, codes)
+	requireAgreement(t, id, a, b, w.people[carol], w.people[dave])
+}

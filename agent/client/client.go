@@ -195,6 +195,16 @@ func (c *Client) RemoveMember(ctx context.Context, id, handle string) (x Convers
 	return x, err
 }
 
+// SetAdmin makes a member of a conversation an admin, or takes that back.
+func (c *Client) SetAdmin(ctx context.Context, id, handle string, admin bool) (x Conversation, err error) {
+	method := http.MethodPut
+	if !admin {
+		method = http.MethodDelete
+	}
+	err = c.call(ctx, method, "/conversations/"+url.PathEscape(id)+"/members/"+url.PathEscape(handle)+"/admin", "", nil, &x)
+	return x, err
+}
+
 // Resume a paused conversation.
 func (c *Client) Resume(ctx context.Context, id string) (x Conversation, err error) {
 	err = c.call(ctx, http.MethodPost, "/conversations/"+url.PathEscape(id)+"/resume", "", nil, &x)

@@ -19,6 +19,10 @@ func (s *service) conversations(api huma.API) {
 		"Add people; they read what comes after", 403, 404, 409, 422, 503), s.add)
 	huma.Register(api, operation("remove-member", http.MethodDelete, "/conversations/{id}/members/{handle}",
 		"Remove somebody; they read nothing that follows", 403, 404, 409, 422), s.remove)
+	huma.Register(api, operation("make-admin", http.MethodPut, "/conversations/{id}/members/{handle}/admin",
+		"Make a member an admin; who is one already stays one", 403, 404, 409, 422, 503), s.setAdmin(true))
+	huma.Register(api, operation("unmake-admin", http.MethodDelete, "/conversations/{id}/members/{handle}/admin",
+		"Make an admin a member like the others", 403, 404, 409, 422, 503), s.setAdmin(false))
 	huma.Register(api, operation("leave-conversation", http.MethodPost, "/conversations/{id}/leave",
 		"Leave it, after what was asked for before; nothing is sent from now on", 403, 404, 409, 422, 503), s.leave)
 	huma.Register(api, operation("move-hub", http.MethodPost, "/conversations/{id}/hub",
@@ -93,10 +97,13 @@ func (s *service) add(ctx context.Context, in *struct {
 	return s.show(in.ID)
 }
 
-func (s *service) remove(ctx context.Context, in *struct {
+// MemberPath is the path of a member of a conversation.
+type MemberPath struct {
 	ConversationPath
 	Handle string `path:"handle" maxLength:"320"`
-}) (*body[client.Conversation], error) {
+}
+
+func (s *service) remove(ctx context.Context, in *MemberPath) (*body[client.Conversation], error) {
 	actors, err := s.actors(ctx, []string{in.Handle})
 	if err != nil {
 		return nil, refuse(err)
@@ -105,6 +112,19 @@ func (s *service) remove(ctx context.Context, in *struct {
 		return nil, refuse(err)
 	}
 	return s.show(in.ID)
+}
+
+func (s *service) setAdmin(admin bool) func(context.Context, *MemberPath) (*body[client.Conversation], error) {
+	return func(ctx context.Context, in *MemberPath) (*body[client.Conversation], error) {
+		actors, err := s.actors(ctx, []string{in.Handle})
+		if err != nil {
+			return nil, refuse(err)
+		}
+		if err := s.agent.SetAdmin(in.ID, actors[0], admin); err != nil {
+			return nil, refuse(err)
+		}
+		return s.show(in.ID)
+	}
 }
 
 func (s *service) leave(ctx context.Context, in *struct {

@@ -96,12 +96,13 @@ var answers = []struct {
 	{device.ErrNoSuchMessage, http.StatusNotFound, "no_such_message", "there is no such message or file", "read the conversation: waxwing read"},
 	{device.ErrLeft, http.StatusConflict, "removed", "this device is no longer in the conversation", "start a new one, or ask to be added again"},
 	{device.ErrLeaving, http.StatusConflict, "leaving", "you asked to leave this conversation: nothing is sent there any more", "start a new one, or ask to be added again once you are out"},
-	{device.ErrLastAdmin, http.StatusConflict, "last_admin", "you are the conversation's only admin, and it needs one", "name who is to be one: waxwing leave CONVERSATION --admin @somebody@their.instance"},
+	{device.ErrLastAdmin, http.StatusConflict, "last_admin", "the conversation would be left without an admin, and it needs one", "make somebody else one first: waxwing admin CONVERSATION @somebody@their.instance"},
 	{device.ErrPaused, http.StatusConflict, "paused", "who is a member is on hold: a step of the conversation's order cannot be followed", "see the conversation's reason; try again with its resume"},
 	{device.ErrStateLost, http.StatusConflict, "state_lost", "what this device had stored of the conversation is damaged, and is being fetched anew", "try again in a moment"},
 	{device.ErrIdempotencyConflict, http.StatusConflict, "idempotency_conflict", "this Idempotency-Key was used for another message", "use a new key for a new message"},
 	{device.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", "that is larger than the limit", "text has at most 64 KiB, a file 25 MiB"},
 	{device.ErrContent, http.StatusUnprocessableEntity, "content_invalid", "that cannot be sent as a message", "send UTF-8 text that is not empty"},
+	{device.ErrNotMember, http.StatusNotFound, "no_such_member", "they are not in this conversation", "see who is: waxwing members CONVERSATION"},
 	{device.ErrActor, http.StatusUnprocessableEntity, "member_invalid", "somebody named cannot be a member here", "name each person once, and not yourself"},
 	{device.ErrFile, http.StatusBadGateway, "file_mismatch", "what came is not the file that the message promised", "ask the sender to send it again"},
 	{device.ErrPlainFile, http.StatusUnprocessableEntity, "plain_file", "a plain conversation carries text only", "send them the text, or a link"},
@@ -155,8 +156,11 @@ func refuse(err error) error {
 	case errors.As(err, &unwitnessed):
 		return failure{problem.New(http.StatusServiceUnavailable, "not_witnessed", "%s", unwitnessed.Reason).With("help", "it is tried again; if it stays, tell the instance's admin, or change whose witness you ask for")}
 	case errors.As(err, &check):
-		return failure{problem.New(http.StatusForbidden, "not_allowed", "%s", check.Reason).With("check", check.Check).
-			With("help", "an admin of the conversation can do it")}
+		help := "an admin of the conversation can do it"
+		if strings.HasPrefix(check.Check, "P") {
+			help = "in a plain conversation everybody adds and removes people"
+		}
+		return failure{problem.New(http.StatusForbidden, "not_allowed", "%s", check.Reason).With("check", check.Check).With("help", help)}
 	}
 	for _, x := range answers {
 		if errors.Is(err, x.is) {

@@ -197,6 +197,45 @@ func TestMembers(t *testing.T) {
 	require.NoError(t, err, "nothing to resume is no error")
 }
 
+// TestAdmins: to be made one twice, or unmade twice, is no error, as with everything that can be asked again.
+func TestAdmins(t *testing.T) {
+	alice, bob, carol := world.Person("alice"), world.Person("bob"), world.Person("carol")
+	c, err := alice.Start(ctx, bob.Handle)
+	require.NoError(t, err)
+	_, err = bob.SetAdmin(ctx, c.ID, bob.Handle, true)
+	requireProblem(t, err, 404, "no_such_conversation")
+	admins := func(p *sandbox.Person) (list []string) {
+		x, err := p.Conversation(ctx, c.ID)
+		if err != nil || x.Waiting > 0 {
+			return nil
+		}
+		for _, m := range x.Members {
+			if m.Admin {
+				list = append(list, m.Handle)
+			}
+		}
+		return list
+	}
+	_, err = alice.SetAdmin(ctx, c.ID, bob.Handle, true)
+	require.NoError(t, err, "he is about to be there")
+	_, err = alice.SetAdmin(ctx, c.ID, bob.Handle, true)
+	require.NoError(t, err)
+	within(t, "both know it", func() bool { return len(admins(alice)) == 2 && len(admins(bob)) == 2 })
+	_, err = alice.SetAdmin(ctx, c.ID, carol.Handle, true)
+	requireProblem(t, err, 404, "no_such_member")
+	for range 2 {
+		_, err = bob.SetAdmin(ctx, c.ID, alice.Handle, false)
+		require.NoError(t, err)
+		within(t, "bob alone", func() bool { return len(admins(alice)) == 1 && len(admins(bob)) == 1 })
+	}
+	_, err = bob.SetAdmin(ctx, c.ID, bob.Handle, false)
+	requireProblem(t, err, 409, "last_admin")
+	_, err = alice.SetAdmin(ctx, c.ID, bob.Handle, false)
+	require.Equal(t, "C5", requireProblem(t, err, 403, "not_allowed").Extra["check"])
+	_, err = alice.SetAdmin(ctx, "ffff", bob.Handle, true)
+	requireProblem(t, err, 404, "no_such_conversation")
+}
+
 func TestRefusals(t *testing.T) {
 	alice := world.Person("alice")
 	if _, err := world.AddAccount("dave", sandbox.HostB); err != nil {
@@ -303,7 +342,7 @@ func TestDescription(t *testing.T) {
 	}
 	require.NoError(t, json.NewDecoder(res.Body).Decode(&doc))
 	require.Equal(t, "3.1.0", doc.OpenAPI)
-	require.Equal(t, 29, len(doc.Paths))
+	require.Equal(t, 30, len(doc.Paths))
 	for path, operations := range doc.Paths {
 		for method, op := range operations {
 			require.NotEmpty(t, op.Summary, path)

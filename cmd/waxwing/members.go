@@ -31,7 +31,7 @@ func (c *cli) members() *cobra.Command {
 			return c.change(cmd, args[0], func(ctx context.Context, agent *client.Client, id string) (err error) {
 				_, err = agent.AddMembers(ctx, id, args[1:]...)
 				return err
-			}, func(has bool) bool { return has }, args[1:])
+			}, isThere, args[1:])
 		},
 	}
 	remove := &cobra.Command{
@@ -41,15 +41,29 @@ func (c *cli) members() *cobra.Command {
 			return c.change(cmd, args[0], func(ctx context.Context, agent *client.Client, id string) (err error) {
 				_, err = agent.RemoveMember(ctx, id, args[1])
 				return err
-			}, func(has bool) bool { return !has }, args[1:])
+			}, func(x client.Conversation, handle string) bool { return !isThere(x, handle) }, args[1:])
 		},
 	}
 	cmd.AddCommand(add, remove)
 	return cmd
 }
 
+func isThere(x client.Conversation, handle string) bool {
+	_, there := memberOf(x, handle)
+	return there
+}
+
+// memberOf finds somebody by what a person calls them.
+func memberOf(x client.Conversation, handle string) (client.Member, bool) {
+	i := slices.IndexFunc(x.Members, func(m client.Member) bool { return m.Handle == normal(handle) })
+	if i < 0 {
+		return client.Member{}, false
+	}
+	return x.Members[i], true
+}
+
 // change asks for a change of members and waits until the conversation's order has it.
-func (c *cli) change(cmd *cobra.Command, what string, ask func(context.Context, *client.Client, string) error, done func(has bool) bool, handles []string) error {
+func (c *cli) change(cmd *cobra.Command, what string, ask func(context.Context, *client.Client, string) error, done func(client.Conversation, string) bool, handles []string) error {
 	ctx, agent := cmd.Context(), c.dial()
 	x, err := find(ctx, agent, what)
 	if err != nil {
@@ -77,10 +91,7 @@ func (c *cli) change(cmd *cobra.Command, what string, ask func(context.Context, 
 		}
 	}
 	for _, h := range handles {
-		has := slices.ContainsFunc(x.Members, func(m client.Member) bool {
-			return isWith(client.Conversation{Members: []client.Member{m}}, []string{h})
-		})
-		if !done(has) {
+		if !done(x, h) {
 			reason := why(ctx, agent, func(e client.Event) bool {
 				return e.Type == "member.failed" && e.Conversation == x.ID && e.Handle == normal(h) && e.Time.After(asked)
 			})
