@@ -11,9 +11,9 @@ import (
 	"github.com/waxwing-dm/waxwing/internal/receipt"
 )
 
-// Where one admin's word is not enough (H3), the admins' programs agree on a claim inside the conversation: who makes one tells all, whoever finds
-// the hub away signs it, and who has enough signatures opens the term. Nobody signs two claims of one term, and terms are dealt out so that no
-// two admins make claims of the same one; of several the highest wins.
+// Where one's word is not enough (H3), the programs agree on a claim inside the conversation: who makes one tells all, whoever finds the hub away
+// signs it, and who has enough signatures opens the term. Nobody signs two claims of one term, and terms are dealt out so that no two
+// people make claims of the same one; of several the highest wins.
 
 const typeClaim = "waxwing:HubClaim"
 
@@ -25,19 +25,9 @@ type vote struct {
 	Heard []byte    `json:"heard,omitempty"` // another's claim that may be signed once the hub was away for long enough
 }
 
-// voters are whose word counts (H3), in an order that all agree on.
-func (c *conversation) voters(rm room) (actors []string) {
-	for _, m := range c.Members {
-		if rm.admin(m.Actor) || len(c.Members) == 2 {
-			actors = append(actors, m.Actor)
-		}
-	}
-	return actors
-}
-
 // claimFor is a claim of this place, without signatures, in the next of our terms. ok is false if it is not for us to make one.
-func (t *txn) claimFor(c *conversation, rm room, self string, next receipt.NextHub) (claim receipt.SignedClaim, ok bool, err error) {
-	voters := c.voters(rm)
+func (t *txn) claimFor(c *conversation, rm room, g ground, self string, next receipt.NextHub) (claim receipt.SignedClaim, ok bool, err error) {
+	voters := c.voters(rm, g)
 	turn := slices.Index(voters, self)
 	if turn < 0 {
 		return claim, false, nil
@@ -46,9 +36,13 @@ func (t *txn) claimFor(c *conversation, rm room, self string, next receipt.NextH
 	if err != nil {
 		return claim, false, err
 	}
-	term := max(c.term(), c.Vote.Term) + 1
-	for term%uint64(len(voters)) != uint64(turn) {
-		term++
+	last := max(c.term(), c.vote(g).Term)
+	if c.Moved {
+		last = max(last, afterMoveTerm(c.term()))
+	}
+	term := g.termAfter(last, turn, len(voters))
+	if term <= last {
+		return claim, false, nil // there are no more
 	}
 	claim.Claim = receipt.Claim{
 		GroupID: c.group.GroupID(), Term: term, Seq: c.Seq, Head: c.Head, Epoch: c.group.Epoch(), Ticket: [32]byte(ticket), Next: next, Time: millis(t.now),
@@ -72,25 +66,29 @@ func (t *txn) keepVote(c *conversation, claim *receipt.SignedClaim) error {
 		return err
 	}
 	claim.SignMember(key)
-	if claim.Term > c.Vote.Term {
-		c.Vote = vote{Term: claim.Term, At: t.now}
+	v := c.vote(groundOf(*claim))
+	if claim.Term > v.Term {
+		*v = vote{Term: claim.Term, At: t.now}
 	}
-	c.Vote.Claim = claim.Marshal()
+	v.Claim = claim.Marshal()
 	return nil
 }
 
-// withSignature adds one, each actor's first, in order.
+// withSignature adds one, each actor's first, in order, as long as there is room.
 func withSignature(all []receipt.ClaimSignature, s receipt.ClaimSignature) []receipt.ClaimSignature {
 	i, there := slices.BinarySearchFunc(all, s.Actor, func(x receipt.ClaimSignature, actor string) int { return strings.Compare(x.Actor, actor) })
-	if there || len(all) >= receipt.MaxSignatures {
+	if there {
 		return all
 	}
-	return slices.Insert(slices.Clone(all), i, s)
+	if more := slices.Insert(slices.Clone(all), i, s); receipt.SignaturesFit(more) {
+		return more
+	}
+	return all
 }
 
 // voted is the claim that has our word, if it still is about where we stand.
-func (c *conversation) voted(rm room) (claim receipt.SignedClaim, ok bool) {
-	claim, err := receipt.ParseClaim(c.Vote.Claim)
+func (c *conversation) voted(rm room, g ground) (claim receipt.SignedClaim, ok bool) {
+	claim, err := receipt.ParseClaim(c.vote(g).Claim)
 	return claim, err == nil && c.standsAt(claim) && claim.Term > c.term() && slices.Contains(rm.hubs(), claim.Next)
 }
 
@@ -99,26 +97,36 @@ func (c *conversation) standsAt(claim receipt.SignedClaim) bool {
 	return claim.Seq == c.Seq && claim.Head == c.Head && claim.Epoch == c.group.Epoch()
 }
 
-// agreeOn brings the agreement forward: it returns the claim to open a term with, if there is one that is signed by enough.
-func (t *txn) agreeOn(c *conversation, rm room, fallbacks []receipt.NextHub) (claim receipt.SignedClaim, enough bool, err error) {
+// agree brings the agreement forward: it returns the claim to open a term with, if there is one that is signed by enough.
+func (t *txn) agree(c *conversation, rm room, hubs []receipt.NextHub) (claim receipt.SignedClaim, enough bool, err error) {
+	for _, g := range grounds {
+		if claim, enough, err = t.agreeOn(c, rm, g, hubs); err != nil || enough {
+			return claim, enough, err
+		}
+	}
+	return claim, false, nil
+}
+
+func (t *txn) agreeOn(c *conversation, rm room, g ground, hubs []receipt.NextHub) (claim receipt.SignedClaim, enough bool, err error) {
 	account, err := t.account()
-	if err != nil {
+	if err != nil || c.idle(rm, g) {
 		return claim, false, err
 	}
-	claim, ok := c.voted(rm)
+	claim, ok := c.voted(rm, g)
 	enough = ok && checkSigners(rm, c.Members, claim) == nil
-	turn := time.Duration(max(0, slices.Index(c.voters(rm), account.Actor))) * claimTurn
+	voters := c.voters(rm, g)
+	turn := time.Duration(max(0, slices.Index(voters, account.Actor))) * claimTurn
 	switch {
-	case ok && !(enough && t.now.Sub(c.Vote.At) >= claimPatience+turn): // its hub may be away, too
+	case ok && !(enough && t.now.Sub(c.vote(g).At) >= claimPatience+turn): // its hub may be away, too
 		return claim, enough, nil
-	case !ok && t.now.Before(c.AwaySince.Add(hubGivenUp+turn)) && len(c.voters(rm)) > 2:
+	case !ok && t.now.Before(c.AwaySince.Add(g.givenUp()+turn)) && len(voters) > 2:
 		return claim, false, nil // whose turn is before ours may have asked already
 	}
 	next := 0
 	if ok { // the one after that which does not answer
-		next = (slices.Index(fallbacks, claim.Next) + 1) % len(fallbacks)
+		next = (slices.Index(hubs, claim.Next) + 1) % len(hubs)
 	}
-	claim, ok, err = t.claimFor(c, rm, account.Actor, fallbacks[next])
+	claim, ok, err = t.claimFor(c, rm, g, account.Actor, hubs[next])
 	if err != nil || !ok {
 		return claim, false, err
 	}
@@ -128,38 +136,50 @@ func (t *txn) agreeOn(c *conversation, rm room, fallbacks []receipt.NextHub) (cl
 	if checkSigners(rm, c.Members, claim) == nil {
 		return claim, true, nil
 	}
-	return claim, false, t.tell(c, account, shown{Type: typeClaim, Claim: c.Vote.Claim})
+	return claim, false, t.tell(c, account, shown{Type: typeClaim, Claim: c.vote(g).Claim})
 }
 
-// signHeard signs the claim of another admin, once the hub has been away from here, too.
+// signHeard signs the claims of others, once the hub has been away from here for long enough, too.
 func (t *txn) signHeard(c *conversation, rm room) error {
+	for _, g := range grounds {
+		if c.AwaySince.IsZero() || c.vote(g).Heard == nil || t.now.Sub(c.AwaySince) < g.signAfter() {
+			continue
+		}
+		if err := t.signOn(c, rm, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *txn) signOn(c *conversation, rm room, g ground) error {
 	account, err := t.account()
-	if err != nil || c.Vote.Heard == nil || c.AwaySince.IsZero() || t.now.Sub(c.AwaySince) < signAfter {
+	if err != nil {
 		return err
 	}
-	claim, err := receipt.ParseClaim(c.Vote.Heard)
+	v := c.vote(g)
+	claim, err := receipt.ParseClaim(v.Heard)
 	lied, errLied := t.liar(claim.Next)
 	if errLied != nil {
 		return errLied
 	}
-	ours, signed := c.voted(rm)
 	switch {
-	case err != nil || lied || claim.Term <= max(c.term(), c.Vote.Term) || !slices.Contains(rm.hubs(), claim.Next) || !slices.Contains(c.voters(rm), account.Actor):
-		c.Vote.Heard = nil
+	case err != nil || lied || claim.Term <= max(c.term(), v.Term) || !slices.Contains(rm.hubs(), claim.Next) || !slices.Contains(c.voters(rm, g), account.Actor):
+		v.Heard = nil
 		return nil
 	case !c.standsAt(claim): // H4: what we know more of, our instance's mirror shows them; what they do, theirs
 		if claim.Seq < c.Seq {
-			c.Vote.Heard = nil
+			v.Heard = nil
 		}
 		return nil
-	case signed && checkSigners(rm, c.Members, ours) == nil && t.now.Sub(c.Vote.At) < claimPatience:
-		return nil // it is being opened
+	case c.opening(rm, t.now):
+		return nil
 	}
-	c.Vote.Heard = nil
+	v.Heard = nil
 	if err := t.sign(c, account.Actor, &claim); err != nil {
 		return err
 	}
-	if err := t.tell(c, account, shown{Type: typeClaim, Claim: c.Vote.Claim}); err != nil {
+	if err := t.tell(c, account, shown{Type: typeClaim, Claim: v.Claim}); err != nil {
 		return err
 	}
 	return t.openIfEnough(c, rm, claim)
@@ -196,7 +216,7 @@ func (t *txn) claimShown(c *conversation, s *shown) (verdict, error) {
 	if err := t.placeClaimed(c, s.AttributedTo, claim); err != nil {
 		return verdict{}, err
 	}
-	if ours, ok := c.voted(rm); ok && sameClaim(ours, claim) {
+	if ours, ok := c.voted(rm, groundOf(claim)); ok && sameClaim(ours, claim) {
 		for _, x := range claim.Signatures {
 			ours.Signatures = withSignature(ours.Signatures, x)
 		}
@@ -215,11 +235,11 @@ func sameClaim(a, b receipt.SignedClaim) bool {
 
 // checkSignatures is that of each signature: by a device of somebody whose word counts.
 func (c *conversation) checkSignatures(rm room, claim receipt.SignedClaim) error {
-	leaves, voters := leavesOf(c.group.Members()), c.voters(rm)
+	leaves, voters := leavesOf(c.group.Members()), c.voters(rm, groundOf(claim))
 	for _, s := range claim.Signatures {
 		if !slices.ContainsFunc(leaves, func(l leaf) bool { return l.actor == s.Actor && bytes.Equal(l.key, s.Key[:]) }) ||
 			!slices.Contains(voters, s.Actor) || !claim.Verify(s) {
-			return failed("H3", "a signature is not of an admin's device")
+			return failed("H3", "a signature is not of a device of somebody whose word counts")
 		}
 	}
 	if len(claim.Signatures) == 0 {
@@ -230,10 +250,11 @@ func (c *conversation) checkSignatures(rm room, claim receipt.SignedClaim) error
 
 // hear keeps a claim to sign it, and finds out whether the hub is away.
 func (t *txn) hear(c *conversation, rm room, claim receipt.SignedClaim, raw []byte) error {
-	if heard, err := receipt.ParseClaim(c.Vote.Heard); err == nil && heard.Term >= claim.Term || claim.Term <= c.Vote.Term {
+	v := c.vote(groundOf(claim))
+	if heard, err := receipt.ParseClaim(v.Heard); err == nil && heard.Term >= claim.Term || claim.Term <= v.Term || claim.Term-c.term() > maxLeap {
 		return nil
 	}
-	c.Vote.Heard = raw
+	v.Heard = raw
 	if c.AwaySince.IsZero() {
 		return t.fetch(c) // its answer ends the matter
 	}
@@ -244,10 +265,12 @@ func (t *txn) hear(c *conversation, rm room, claim receipt.SignedClaim, raw []by
 	return t.signHeard(c, rm)
 }
 
-// dueToSign has the claim that was heard signed in time.
+// dueToSign has the claims that were heard signed in time.
 func (c *conversation) dueToSign() {
-	if due := c.AwaySince.Add(signAfter); c.Vote.Heard != nil && due.Before(c.TakeOverAt) {
-		c.TakeOverAt = due
+	for _, g := range grounds {
+		if due := c.AwaySince.Add(g.signAfter()); c.vote(g).Heard != nil && due.Before(c.TakeOverAt) {
+			c.TakeOverAt = due
+		}
 	}
 }
 

@@ -63,7 +63,9 @@ type conversationRow struct {
 	// Resync is there while the thread is lost, and Missed what nobody can read any more here because it was.
 	Resync *resync `json:"resync,omitempty"`
 	Missed *missed `json:"missed,omitempty"`
-	Vote   vote    `json:"vote,omitzero"`
+	Vote   vote    `json:"vote,omitzero"` // among the admins
+	// MembersVote is the same among all members.
+	MembersVote vote `json:"members_vote,omitzero"`
 	// Alone is the epoch that our return has made, until an admin is heard in it or after: who has misled us would let themselves be heard.
 	Alone uint64 `json:"alone,omitempty"`
 	// Authenticator is that of the current epoch.

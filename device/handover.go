@@ -35,7 +35,7 @@ func (c *conversationRow) hubAnswered() {
 		return // the old hub is there, and has nothing more to say
 	}
 	c.AwaySince, c.PassAt, c.TakeOverAt, c.Tried = time.Time{}, time.Time{}, time.Time{}, 0
-	c.Vote.Heard = nil
+	c.Vote.Heard, c.MembersVote.Heard = nil, nil
 }
 
 // HubAway reports that a job could not be done because the conversation's hub cannot be asked. The job stays.
@@ -94,8 +94,8 @@ func (t *txn) takeOver(c *conversation) error {
 	if err != nil {
 		return err
 	}
-	fallbacks, err := t.honest(rm.fallbacks)
-	if err != nil || len(fallbacks) == 0 {
+	next, err := t.honest(c.nextHubs(rm))
+	if err != nil || len(next) == 0 {
 		return err
 	}
 	if err := t.signHeard(c, rm); err != nil {
@@ -112,7 +112,7 @@ func (t *txn) takeOver(c *conversation) error {
 	}); err != nil {
 		return err
 	}
-	claim, enough, err := t.agreeOn(c, rm, fallbacks)
+	claim, enough, err := t.agree(c, rm, next)
 	if err != nil {
 		return err
 	}
@@ -123,6 +123,13 @@ func (t *txn) takeOver(c *conversation) error {
 	}
 	c.Tried++
 	return err
+}
+
+// nextHubs are the hubs that the term may go to: the fallbacks, and the one that the room still names as the present one if no admin has been there
+// to change that.
+func (c *conversation) nextHubs(rm room) []receipt.NextHub {
+	hubs := rm.hubs()
+	return slices.DeleteFunc(append(hubs[1:], hubs[0]), func(h receipt.NextHub) bool { return h == c.presentHub() })
 }
 
 // TermOpened reports the receipt by which a hub has opened the term of a claim.
@@ -296,22 +303,22 @@ func (t *txn) checkClaim(c *conversation, claim receipt.SignedClaim) error {
 
 // checkSigners is H3. Who signs an actor's claim is a device of theirs in the group.
 func checkSigners(rm room, members []Member, claim receipt.SignedClaim) error {
-	admins, signed := 0, 0
+	voters, signed, g := 0, 0, groundOf(claim)
 	for _, m := range members {
-		if rm.admin(m.Actor) {
-			admins++
+		if g.counts(rm, members, m.Actor) {
+			voters++
 		}
 	}
 	for _, s := range claim.Signatures {
 		if !hasDevice(members, s.Actor, s.Key[:]) || !claim.Verify(s) {
 			return failed("H3", "a signature is not of a member's device")
 		}
-		if rm.admin(s.Actor) || len(members) == 2 {
+		if g.counts(rm, members, s.Actor) {
 			signed++
 		}
 	}
-	if 2*signed <= admins && (len(members) != 2 || signed == 0) {
-		return failed("H3", "%d of %d admins have signed", signed, admins)
+	if 2*signed <= voters && (len(members) != 2 || signed == 0) {
+		return failed("H3", "%d of %d whose word counts have signed", signed, voters)
 	}
 	return nil
 }

@@ -71,6 +71,7 @@ const (
 	settleTime      = 10 * time.Second   // so long at least a device that was away is on its way through what it has missed
 	hubPatience     = 2 * time.Minute    // so long messages wait for a change that the hub keeps
 	hubGivenUp      = 24 * time.Hour     // a hub that was away for so long is replaced by a fallback
+	hubGivenUpByAll = 7 * 24 * time.Hour // and one that the admins have not replaced by then, by the members
 	oldLeafKeys     = parkedFor          // so long a replaced key of our leaf may still open what is sealed for it
 	askedBack       = 16                 // receipts before our place that a fallback is asked for, since its term may begin there
 	takeOverAgain   = 20 * time.Second

@@ -118,12 +118,15 @@ func (t *txn) openMoved(c *conversation, last ...HubEvent) error {
 		return err
 	}
 	claim := receipt.SignedClaim{Claim: receipt.Claim{
-		GroupID: c.group.GroupID(), Term: c.term() + 1, Seq: c.Seq, Head: c.Head, Epoch: c.group.Epoch(),
+		GroupID: c.group.GroupID(), Term: afterMoveTerm(c.term()), Seq: c.Seq, Head: c.Head, Epoch: c.group.Epoch(),
 		Ticket: [32]byte(ticket.Public().(ed25519.PublicKey)), Next: rm.hubs()[0], Time: millis(t.now),
 	}}
 	claim.SignMember(ticket)
 	return t.addJob(&TermJob{ConversationID: c.id, Conversation: c.URL, Claim: claim.Marshal(), After: last})
 }
+
+// afterMoveTerm is the term that a move leads to, of which there are no other claims.
+func afterMoveTerm(term uint64) uint64 { return byAdmins.termAfter(term, 0, 1) }
 
 // isPlanned tells whether a claim is for the hub that the newest receipt, a move, is about: nobody has to sign it.
 func (c *conversation) isPlanned(rm room, claim receipt.SignedClaim) bool {

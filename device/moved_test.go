@@ -1,6 +1,7 @@
 package device_test
 
 import (
+	"crypto/ed25519"
 	"testing"
 	"time"
 
@@ -14,9 +15,7 @@ import (
 func (p *person) claimBy(id string) receipt.SignedClaim {
 	g := p.group(id)
 	seq, head := p.placeOf(id, g)
-	secret, err := g.Export(receipt.TicketLabel, nil, 32)
-	require.NoError(p.w.t, err)
-	ticket := receipt.TicketKey(secret)
+	ticket := p.ticketKey(id)
 	next := p.w.instances["https://b.example"]
 	c := receipt.SignedClaim{Claim: receipt.Claim{
 		GroupID: g.GroupID(), Term: 2, Seq: seq, Head: head, Epoch: g.Epoch(), Ticket: [32]byte(publicBytes(ticket.Public())),
@@ -25,6 +24,12 @@ func (p *person) claimBy(id string) receipt.SignedClaim {
 	c.Signatures = []receipt.ClaimSignature{c.Sign(p.actor, p.ed25519())}
 	c.SignMember(ticket)
 	return c
+}
+
+func (p *person) ticketKey(id string) ed25519.PrivateKey {
+	secret, err := p.group(id).Export(receipt.TicketLabel, nil, 32)
+	require.NoError(p.w.t, err)
+	return receipt.TicketKey(secret)
 }
 
 func (w *world) termEvent(c receipt.SignedClaim) *device.HubEvent {

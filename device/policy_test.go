@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/waxwing-dm/waxwing/internal/receipt"
 )
 
 // TestAllowed goes through every combination of who commits, whose leaf is concerned and whether its actor is here, for every kind of
@@ -98,4 +100,41 @@ func TestAllowedUpdatesAndRoom(t *testing.T) {
 	} {
 		requireCheck(t, c.check, allowed(c.change), name)
 	}
+}
+
+// TestTermsNeverMeet: nobody makes claims of a term that somebody else makes, and none of the admins' is one of the members'.
+func TestTermsNeverMeet(t *testing.T) {
+	for _, voters := range []int{1, 2, 3, 16, 255, 256} {
+		by := map[uint64]string{}
+		for _, g := range grounds {
+			for turn := range voters {
+				for _, above := range []uint64{1, 2, memberTerms - 1, memberTerms, memberTerms + 1, 3*memberTerms - 2, 1 << 60} {
+					term := g.termAfter(above, turn, voters)
+					require.Greater(t, term, above)
+					require.Equal(t, g, groundOf(receipt.SignedClaim{Claim: receipt.Claim{Term: term}}))
+					who := fmt.Sprint(g, turn)
+					if other, taken := by[term]; taken {
+						require.Equal(t, who, other)
+					}
+					by[term] = who
+				}
+			}
+		}
+	}
+	require.EqualValues(t, 2, afterMoveTerm(1))
+	require.EqualValues(t, memberTerms+1, afterMoveTerm(memberTerms-1))
+}
+
+// TestSignaturesThatFit: one of each actor, and none that would make the claim too long to be read.
+func TestSignaturesThatFit(t *testing.T) {
+	var all []receipt.ClaimSignature
+	for i := range 20 {
+		s := receipt.ClaimSignature{Actor: fmt.Sprintf("%02000d", i)}
+		all = withSignature(withSignature(all, s), s)
+	}
+	require.Len(t, all, 15)
+	_, err := receipt.ParseClaim(receipt.SignedClaim{
+		Claim: receipt.Claim{GroupID: []byte{1}, Term: 2, Next: receipt.NextHub{Hub: "https://a.example"}}, Signatures: all,
+	}.Marshal())
+	require.NoError(t, err)
 }

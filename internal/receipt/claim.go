@@ -12,7 +12,7 @@ import (
 // Limits of claims.
 const (
 	MaxHub        = 255  // bytes of a hub's origin
-	MaxSignatures = 16   // of a claim
+	MaxSignatures = 129  // of a claim: more than half of 256 people
 	maxActor      = 2048 // bytes
 	maxSignatures = 32 << 10
 )
@@ -147,6 +147,15 @@ func parseSignatures(s cryptobyte.String) (all []ClaimSignature, ok bool) {
 		all = append(all, one)
 	}
 	return all, true
+}
+
+// SignaturesFit tells whether a claim can carry them, in number and in bytes.
+func SignaturesFit(all []ClaimSignature) bool {
+	size := 0
+	for _, s := range all {
+		size += 2 + len(s.Actor) + len(s.Key) + len(s.Signature)
+	}
+	return len(all) <= MaxSignatures && size <= maxSignatures
 }
 
 // Receipt is what the claim's hub answers it with, to be signed.

@@ -64,12 +64,8 @@ func TestParseClaimRefuses(t *testing.T) {
 		"two of one actor":              func(c *receipt.SignedClaim) { c.Signatures[1] = c.Signatures[0] },
 		"a signature of nobody":         func(c *receipt.SignedClaim) { c.Signatures[0].Actor = "" },
 		"no group":                      func(c *receipt.SignedClaim) { c.GroupID = nil },
-		"17 signatures": func(c *receipt.SignedClaim) {
-			c.Signatures = nil
-			for i := range 17 {
-				c.Signatures = append(c.Signatures, c.Claim.Sign(fmt.Sprintf("%02d", i), key(1)))
-			}
-		},
+		"130 signatures":                func(c *receipt.SignedClaim) { c.Signatures = signatures(c.Claim, 130, 3) },
+		"more than 32 KiB of them":      func(c *receipt.SignedClaim) { c.Signatures = signatures(c.Claim, 17, 1900) },
 	} {
 		c := claim("a", "b")
 		change(&c)
@@ -78,6 +74,24 @@ func TestParseClaimRefuses(t *testing.T) {
 	}
 	_, err := receipt.ParseClaim(claim().Marshal())
 	require.NoError(t, err, "after a move nobody has to sign")
+	for n, length := range map[int]int{129: 156, 15: 2048} {
+		c := claim()
+		c.Signatures = signatures(c.Claim, n, length)
+		require.True(t, receipt.SignaturesFit(c.Signatures))
+		c, err := receipt.ParseClaim(c.Marshal())
+		require.NoError(t, err, "as many as there may be")
+		require.Len(t, c.Signatures, n)
+	}
+	require.False(t, receipt.SignaturesFit(signatures(claim().Claim, 130, 3)))
+	require.False(t, receipt.SignaturesFit(signatures(claim().Claim, 17, 1900)))
+}
+
+// signatures are of so many actors with URLs of that length.
+func signatures(c receipt.Claim, n, length int) (all []receipt.ClaimSignature) {
+	for i := range n {
+		all = append(all, c.Sign(fmt.Sprintf("%0*d", length, i), key(1)))
+	}
+	return all
 }
 
 func TestCheckTerm(t *testing.T) {
