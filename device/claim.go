@@ -116,14 +116,18 @@ func (t *txn) agreeOn(c *conversation, rm room, g ground, hubs []receipt.NextHub
 	enough = ok && checkSigners(rm, c.Members, claim) == nil
 	voters := c.voters(rm, g)
 	turn := time.Duration(max(0, slices.Index(voters, account.Actor))) * claimTurn
+	wait := claimAgain
+	if enough { // its hub may be away, too
+		wait = claimPatience
+	}
 	switch {
-	case ok && !(enough && t.now.Sub(c.vote(g).At) >= claimPatience+turn): // its hub may be away, too
+	case ok && t.now.Sub(c.vote(g).At) < wait+turn:
 		return claim, enough, nil
 	case !ok && t.now.Before(c.AwaySince.Add(g.givenUp()+turn)) && len(voters) > 2:
 		return claim, false, nil // whose turn is before ours may have asked already
 	}
 	next := 0
-	if ok { // the one after that which does not answer
+	if enough { // the one after that which does not answer
 		next = (slices.Index(hubs, claim.Next) + 1) % len(hubs)
 	}
 	claim, ok, err = t.claimFor(c, rm, g, account.Actor, hubs[next])
@@ -251,7 +255,15 @@ func (c *conversation) checkSignatures(rm room, claim receipt.SignedClaim) error
 // hear keeps a claim to sign it, and finds out whether the hub is away.
 func (t *txn) hear(c *conversation, rm room, claim receipt.SignedClaim, raw []byte) error {
 	v := c.vote(groundOf(claim))
-	if heard, err := receipt.ParseClaim(v.Heard); err == nil && heard.Term >= claim.Term || claim.Term <= v.Term || claim.Term-c.term() > maxLeap {
+	heard, err := receipt.ParseClaim(v.Heard)
+	switch {
+	case claim.Term <= v.Term || claim.Term-c.term() > maxLeap:
+		return nil
+	case err == nil && c.standsAt(heard) != c.standsAt(claim): // one of a place where we have yet to come may be of a place that never comes
+		if c.standsAt(heard) {
+			return nil
+		}
+	case err == nil && heard.Term >= claim.Term:
 		return nil
 	}
 	v.Heard = raw

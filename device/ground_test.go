@@ -235,16 +235,9 @@ func TestEarlyMembersClaims(t *testing.T) {
 			w.falls("https://a.example")
 			began := w.now
 			for _, term := range []uint64{1 << 16, 1 << 60} {
-				claim := insider.claimBy(id)
-				claim.Term = term
-				claim.Signatures = []receipt.ClaimSignature{claim.Sign(insider.actor, insider.ed25519())}
-				claim.SignMember(insider.ticketKey(id))
-				for _, p := range here {
-					p.receive(insider.speak(id, func(a map[string]any) {
-						a["object"] = map[string]any{"type": "waxwing:HubClaim", "id": "x", "attributedTo": insider.actor, "claim": claim.Marshal()}
-					}, nil))
-				}
+				insider.showClaim(id, here, func(c *receipt.SignedClaim) { c.Term = term })
 			}
+			insider.showClaim(id, here, func(c *receipt.SignedClaim) { c.Term, c.Seq = 1<<40, c.Seq+1 }) // of a place that never comes
 			w.quiet()
 			w.hours(23, time.Hour, never)
 			w.hours(2, time.Minute, handedOver(others...))
@@ -262,4 +255,34 @@ func TestEarlyMembersClaims(t *testing.T) {
 			requireAgreement(t, id, others...)
 		})
 	}
+}
+
+// showClaim shows others a claim that nobody but its maker has signed.
+func (p *person) showClaim(id string, others []*person, change func(*receipt.SignedClaim)) {
+	claim := p.claimBy(id)
+	change(&claim)
+	claim.Signatures = []receipt.ClaimSignature{claim.Sign(p.actor, p.ed25519())}
+	claim.SignMember(p.ticketKey(id))
+	for _, other := range others {
+		other.receive(p.speak(id, func(a map[string]any) {
+			a["object"] = map[string]any{"type": "waxwing:HubClaim", "id": "x", "attributedTo": p.actor, "claim": claim.Marshal()}
+		}, nil))
+	}
+}
+
+// TestSplitVotes: an insider shows each of the others another claim of one term, so that none is ever signed by enough. A day later there is one of a
+// higher term.
+func TestSplitVotes(t *testing.T) {
+	w, id, others, limit := orphans(t, 4)
+	insider, here := others[3], others[:3]
+	w.now = limit
+	w.absent(insider)
+	for i, p := range here {
+		insider.showClaim(id, []*person{p}, func(c *receipt.SignedClaim) { c.Term, c.Time = 1<<40, uint64(i) })
+	}
+	w.hours(23, 10*time.Minute, handedOver(here...))
+	require.False(t, handedOver(here...)())
+	w.hours(2, 20*time.Second, handedOver(here...))
+	require.True(t, handedOver(here...)())
+	requireAgreement(t, id, here...)
 }

@@ -258,11 +258,11 @@ func (t *txn) goOnUnder(c *conversation, e HubEvent, claim receipt.SignedClaim) 
 	if err := t.fetch(c); err != nil {
 		return err
 	}
-	return t.emit(c.hubMoved(claim.Next, planned))
+	return t.emit(c.hubMoved(claim, planned))
 }
 
-func (c *conversation) hubMoved(next receipt.NextHub, planned bool) Event {
-	return Event{Type: EventConversationUpdated, Conversation: c.id, Code: CodeHubMoved, Detail: movedBy(next, planned)}
+func (c *conversation) hubMoved(claim receipt.SignedClaim, planned bool) Event {
+	return Event{Type: EventConversationUpdated, Conversation: c.id, Code: CodeHubMoved, Detail: movedBy(claim, planned)}
 }
 
 // wrongClaim tells the person once, and the hub with each commit from now on (S9).

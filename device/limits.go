@@ -78,6 +78,7 @@ const (
 	openMovedAfter  = 10 * time.Second // whoever has moved the conversation opens the next term before that
 	signAfter       = 10 * time.Minute // another's claim is signed if the hub was away for so long from here
 	claimTurn       = 20 * time.Second // between the admins who may make a claim
+	claimAgain      = 24 * time.Hour   // after which another is made than one that is not signed by enough
 	claimPatience   = time.Minute      // for the hub of a claim that is signed by enough
 	maxMirrors      = 8                // instances that are asked in turn while the hub is away
 	partAfter       = 5 * time.Second  // who leaves is let go with the next change or message, or after this and a share of

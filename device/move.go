@@ -139,10 +139,13 @@ func (c *conversation) deadSinceMove(now time.Time) bool {
 }
 
 // movedBy is the sentence about a new hub.
-func movedBy(next receipt.NextHub, planned bool) string {
+func movedBy(claim receipt.SignedClaim, planned bool) string {
 	why := "the instance that kept it was away too long"
-	if planned {
+	switch {
+	case planned:
 		why = "an admin has moved it"
+	case groundOf(claim) == byMembers:
+		why += ", and most of the members have agreed on this one"
 	}
-	return "the order of changes is now kept by " + hostOf(next.Hub) + ": " + why
+	return "the order of changes is now kept by " + hostOf(claim.Next.Hub) + ": " + why
 }

@@ -238,7 +238,7 @@ func (t *txn) otherTerm(c *conversation, e HubEvent) (ok bool, err error) {
 	c.Term, c.Despite = chain.Term, nil
 	c.setHub(claim.Next)
 	c.hubAnswered()
-	return true, t.emit(c.hubMoved(claim.Next, planned))
+	return true, t.emit(c.hubMoved(claim, planned))
 }
 
 // mayBeTerm is H2 to H4 for who was elsewhere: the claim's ticket is that of one of the last receipts before it (T2).
