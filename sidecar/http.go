@@ -117,7 +117,7 @@ var problems = []struct {
 	{hub.ErrMalformed, http.StatusUnprocessableEntity, "mls_malformed", "this is not a commit of that group and epoch", false},
 	{hub.ErrEpochUnknown, http.StatusConflict, "epoch_unknown", "the group has not come to that epoch", false},
 	{hub.ErrNotMember, http.StatusForbidden, "not_member", "the commit is not signed with the ticket of the current epoch", false},
-	{hub.ErrTooMany, http.StatusTooManyRequests, "rate_limited", "too many members wait for a lease", false},
+	{hub.ErrTooMany, http.StatusTooManyRequests, "rate_limited", "too much of this in one conversation; try again", false},
 	{hub.ErrBranches, http.StatusConflict, "too_many_branches", "too many disputes are open in this conversation", false},
 	{hub.ErrClaim, http.StatusUnprocessableEntity, "claim_invalid", "this is not a claim that this hub can take", false},
 	{hub.ErrBehind, http.StatusConflict, "chain_behind", "the receipt that the claim builds on is not known here", false},

@@ -165,3 +165,30 @@ func TestLeaseAndDisputeThroughSidecars(t *testing.T) {
 	want := a.hubKey()
 	require.Equal(t, want[:], key)
 }
+
+// TestHubIsNotTakenBack: who was removed knows the tickets of before, and reads the chain like everybody who knows the group's id. From an instance of
+// their own they do not put the hub back to where they were members.
+func TestHubIsNotTakenBack(t *testing.T) {
+	w := newWorld(t)
+	a, c := w.box("a.test").start(), w.box("c.test").start()
+	alice, mallory := a.person("alice"), c.person("mallory")
+	r := alice.open()
+	for epoch := range uint64(6) {
+		_, err := alice.Commit(ctx, r.commit(epoch, "the third removes mallory", nil))
+		require.NoError(t, err)
+	}
+	before, err := mallory.Chain(ctx, r.url, "", 0)
+	require.NoError(t, err)
+	for _, event := range []int{1, 5} {
+		claim := r.claim(a, 2, before.Events[event].Receipt)
+		_, err = mallory.OpenTerm(ctx, clientapi.NewTerm{Conversation: r.url, Claim: claim.Marshal(), After: before.Events[:event+1]})
+		conflict, ok := isConflict(err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, []any{"epoch_stale", uint64(1), uint64(6)}, []any{conflict.Code, conflict.Term, conflict.Seq})
+	}
+	after, err := alice.Chain(ctx, r.url, "", 0)
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+	_, err = alice.Commit(ctx, r.commit(6, "as ever", nil))
+	require.NoError(t, err)
+}

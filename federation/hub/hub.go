@@ -78,6 +78,7 @@ type Hub struct {
 	ask     Ask
 	leases  leases
 	checked checks
+	told    tellings
 }
 
 // New makes a hub with its receipt key. Without ask nobody is asked what a backup may have forgotten.

@@ -20,8 +20,8 @@ const (
 	leasePeriod = leaseTime + openTurn
 )
 
-// ErrTooMany says that too many wait for a lease already (Q1).
-var ErrTooMany = errors.New("too many wait for a lease")
+// ErrTooMany says that too many wait for a lease already (Q1), or that another claim was told just before.
+var ErrTooMany = errors.New("too many at once")
 
 // Lease is what a submission has of one: its key, and a signature by it.
 type Lease struct {

@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"sync"
+	"time"
 
 	"github.com/waxwing-dm/waxwing/internal/receipt"
 )
@@ -18,7 +21,7 @@ var (
 	ErrBehind = errors.New("the receipt of the claim is not here") // T1
 )
 
-// OpenTerm opens the term of a claim (T1 to T3) and returns its receipt. chain are the newest events of the old chain up to the claim's
+// OpenTerm opens the term of a claim (T1 to T3, T6) and returns its receipt. chain are the newest events of the old chain up to the claim's
 // receipt, as a mirror keeps them; older ones than the last [ticketDepth] are not needed.
 func (h *Hub) OpenTerm(ctx context.Context, groupID, claim []byte, chain []Event) ([]byte, error) {
 	c, err := receipt.ParseClaim(claim)
@@ -34,12 +37,9 @@ func (h *Hub) OpenTerm(ctx context.Context, groupID, claim []byte, chain []Event
 	if !hasTicket(chain, c.Claim) || !c.VerifyMember() {
 		return nil, fmt.Errorf("hub: claim of %x: %w", groupID, ErrNotMember)
 	}
-	old, ok, err := h.store.Group(ctx, groupID)
+	old, err := h.replaceable(ctx, groupID, c.Claim)
 	if err != nil {
-		return nil, fmt.Errorf("hub: reading %x: %w", groupID, err)
-	}
-	if ok && c.Term <= old.Term {
-		return nil, h.stale(ctx, groupID, Submission{Term: c.Term, Place: &Place{Seq: c.Seq}}, old)
+		return nil, err
 	}
 	r := c.Receipt(uint64(h.now().UnixMilli()))
 	r.Sign(h.key)
@@ -124,14 +124,8 @@ func (h *Hub) tryMovedTo(ctx context.Context, groupID []byte, state State, c rec
 	case string(c.Next.Key[:]) == string(h.Key()): // this hub opened it, and forgot
 		return h.adopt(ctx, groupID, state, c, e, nil)
 	}
-	if state.Moved != ([32]byte{}) {
-		known, err := h.store.Elsewhere(ctx, groupID)
-		if err != nil {
-			return fmt.Errorf("hub: reading where %x is: %w", groupID, err)
-		}
-		if r, err := receipt.Parse(known.Receipt); err == nil && r.Term >= c.Term {
-			return nil
-		}
+	if news, err := h.isNews(ctx, groupID, state, c.Claim); err != nil || !news {
+		return err
 	}
 	next := state
 	next.Moved = sha256.Sum256(e.Commit)
@@ -139,6 +133,57 @@ func (h *Hub) tryMovedTo(ctx context.Context, groupID []byte, state State, c rec
 		return fmt.Errorf("hub: term of %x elsewhere: %w", groupID, err)
 	}
 	return nil
+}
+
+// isNews tells whether a claim takes the place of the one that is told here now: it goes on from a later place, or from the same in a higher term.
+// Everybody has to judge the new one before they are served again, and whoever has a ticket can make claims, so there is one in a while.
+func (h *Hub) isNews(ctx context.Context, groupID []byte, state State, c receipt.Claim) (bool, error) {
+	if elsewhere, err := h.claimed(ctx, groupID, state); err != nil || !elsewhere {
+		return err == nil, err
+	}
+	e, err := h.store.Elsewhere(ctx, groupID)
+	if err != nil {
+		return false, fmt.Errorf("hub: reading where %x is: %w", groupID, err)
+	}
+	known, err := receipt.ParseClaim(e.Commit)
+	if err != nil {
+		return false, fmt.Errorf("hub: reading where %x is: %w", groupID, err)
+	}
+	if known.Seq > c.Seq || known.Seq == c.Seq && known.Term >= c.Term {
+		return false, nil
+	}
+	if !h.told.again(groupID, h.now()) {
+		return false, fmt.Errorf("hub: term of %x elsewhere: %w", groupID, ErrTooMany)
+	}
+	return true, nil
+}
+
+const (
+	toldAgain = time.Minute // between two claims that a hub tells of, in one conversation
+	maxTold   = 10_000
+)
+
+// tellings are when each group's was last replaced. They are in memory: a hub that starts again tells anew.
+type tellings struct {
+	mu sync.Mutex
+	at map[string]time.Time
+}
+
+func (l *tellings) again(groupID []byte, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last, ok := l.at[string(groupID)]; ok && now.Sub(last) < toldAgain {
+		return false
+	}
+	maps.DeleteFunc(l.at, func(_ string, last time.Time) bool { return len(l.at) >= maxTold && now.Sub(last) >= toldAgain })
+	if len(l.at) >= maxTold {
+		return false
+	}
+	if l.at == nil {
+		l.at = map[string]time.Time{}
+	}
+	l.at[string(groupID)] = now
+	return true
 }
 
 // upTo reads the newest events of the chain up to a seq, the open receipt among them.
