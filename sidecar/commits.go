@@ -12,7 +12,7 @@ import (
 )
 
 // openConversation is POST /conversations: the hub is this sidecar.
-func (s *Sidecar) openConversation(w http.ResponseWriter, r *http.Request, _ store.Device) error {
+func (s *Sidecar) openConversation(w http.ResponseWriter, r *http.Request, d store.Device) error {
 	var o clientapi.Open
 	if _, err := readJSON(w, r, maxSmall, &o); err != nil {
 		return err
@@ -20,8 +20,11 @@ func (s *Sidecar) openConversation(w http.ResponseWriter, r *http.Request, _ sto
 	if len(o.GroupID) == 0 || len(o.GroupID) > 64 || len(o.Ticket) != 32 {
 		return invalid("group_id has 1 to 64 bytes, ticket 32")
 	}
-	first, err := s.hub.Open(r.Context(), o.GroupID, [32]byte(o.Ticket))
-	if err != nil {
+	var first []byte
+	if err := s.keep(d.Actor, 0, func() (err error) {
+		first, err = s.hub.Open(r.Context(), o.GroupID, [32]byte(o.Ticket))
+		return err
+	}); err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusCreated, clientapi.Opened{Conversation: receipt.ConversationURL(s.instance, o.GroupID), Receipt: first})
@@ -61,8 +64,11 @@ func (s *Sidecar) commits(w http.ResponseWriter, r *http.Request, d store.Device
 	if err := s.bounded(parcels...); err != nil {
 		return err
 	}
-	granted, err := s.submit(r.Context(), target, groupID, c)
-	if err != nil {
+	var granted []byte
+	if err := s.keep(d.Actor, len(c.Commit)+len(c.GroupInfo), func() (err error) {
+		granted, err = s.submit(r.Context(), target, groupID, c)
+		return err
+	}); err != nil {
 		return err
 	}
 	for i := range parcels {

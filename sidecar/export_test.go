@@ -72,3 +72,21 @@ func (s *Sidecar) Exhaust(who string) {
 
 // Watch is the hook of a server that lets in so many connections, and so many of one address.
 func Watch(all, each int) func(net.Conn, http.ConnState) { return newConnections(all, each).watch }
+
+// Overdraw uses up, for a day or so, what an instance or account may make the hub and the mirror keep.
+func (s *Sidecar) Overdraw(who string) {
+	s.kept.hub.pay(who, keptBurst+keptRate*24*60*60, s.now())
+	s.kept.mirror.pay(who, mirrorBurst+mirrorRate*24*60*60, s.now())
+}
+
+// Tellings counts how often an old hub that never listens is told of a new term.
+func Tellings() (n int) {
+	start := time.Now()
+	tried, t := tellings{}, store.Telling{GroupID: []byte("g"), Conversation: "c", Since: start.UnixMilli()}
+	for at := time.Duration(0); at < tellFor; at += tellEvery {
+		if tried.due(t, start.Add(at)) {
+			n++
+		}
+	}
+	return n
+}

@@ -188,7 +188,7 @@ func (s *Sidecar) dispute(w http.ResponseWriter, r *http.Request, _ store.Device
 }
 
 // openTerm is POST /terms: the hub that the claim names is asked.
-func (s *Sidecar) openTerm(w http.ResponseWriter, r *http.Request, _ store.Device) error {
+func (s *Sidecar) openTerm(w http.ResponseWriter, r *http.Request, d store.Device) error {
 	var in clientapi.NewTerm
 	if _, err := readJSON(w, r, maxActivity, &in); err != nil {
 		return err
@@ -202,7 +202,7 @@ func (s *Sidecar) openTerm(w http.ResponseWriter, r *http.Request, _ store.Devic
 		return err
 	}
 	if instance == s.instance {
-		return s.answerTerm(w, r, groupID, in)
+		return s.answerTerm(w, r, groupID, d.Actor, in)
 	}
 	return s.relayHub(w, r, http.MethodPost, receipt.ConversationURL(instance, groupID)+"/term", in, new(clientapi.Committed))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/waxwing-dm/waxwing/federation"
@@ -41,8 +40,11 @@ func (s *Sidecar) submitAtHub(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	granted, err := s.hub.Submit(r.Context(), groupID, submission)
-	if err != nil {
+	var granted []byte
+	if err := s.keep(from, len(in.Commit)+len(in.GroupInfo), func() error {
+		granted, err = s.hub.Submit(r.Context(), groupID, submission)
+		return err
+	}); err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, clientapi.Committed{Receipt: granted})
@@ -186,14 +188,18 @@ func (s *Sidecar) answerDispute(w http.ResponseWriter, r *http.Request, groupID 
 // termAtHub is POST <conversation>/term.
 func (s *Sidecar) termAtHub(w http.ResponseWriter, r *http.Request) error {
 	var in clientapi.NewTerm
-	groupID, _, err := s.readHubCall(w, r, &in)
+	groupID, from, err := s.readHubCall(w, r, &in)
 	if err != nil {
 		return err
 	}
-	return s.answerTerm(w, r, groupID, in)
+	return s.answerTerm(w, r, groupID, from, in)
 }
 
-func (s *Sidecar) answerTerm(w http.ResponseWriter, r *http.Request, groupID []byte, in clientapi.NewTerm) error {
+// answerTerm opens a term for an instance or an actor of this one.
+func (s *Sidecar) answerTerm(w http.ResponseWriter, r *http.Request, groupID []byte, who string, in clientapi.NewTerm) error {
+	if err := s.kept.terms.take(who, 1, s.now()); err != nil {
+		return err
+	}
 	c, err := receipt.ParseClaim(in.Claim)
 	if err != nil || c.Next.Hub != s.instance {
 		return hub.ErrClaim
@@ -215,14 +221,17 @@ func (s *Sidecar) answerTerm(w http.ResponseWriter, r *http.Request, groupID []b
 	if err != nil {
 		return err
 	}
-	opened, err := s.hub.OpenTerm(ctx, groupID, in.Claim, chain)
-	if err != nil {
+	var opened []byte
+	if err := s.keep(who, sizeOf(chain)+len(in.Claim), func() error {
+		opened, err = s.hub.OpenTerm(ctx, groupID, in.Claim, chain)
+		return err
+	}); err != nil {
 		return err
 	}
 	event := hub.Event{Receipt: opened, Commit: in.Claim}
 	s.mirrorOf(ctx, s.instance, groupID, event)
 	old[len(old)-1].next = event
-	for _, h := range old {
+	for _, h := range old[max(0, len(old)-maxTold):] {
 		if h.hub == s.instance {
 			continue
 		}
@@ -233,6 +242,13 @@ func (s *Sidecar) answerTerm(w http.ResponseWriter, r *http.Request, groupID []b
 		}
 	}
 	return writeJSON(w, http.StatusOK, clientapi.Committed{Receipt: opened})
+}
+
+func sizeOf(events []hub.Event) (n int) {
+	for _, e := range events {
+		n += len(e.Receipt) + len(e.Commit)
+	}
+	return n
 }
 
 // An oldHub had a term, until the one that next opens.
@@ -360,52 +376,4 @@ func hubProblem(err error) (*problem.Problem, bool) {
 		return problem.New(http.StatusGone, "hub_moved", "the conversation has another hub").With("hub", m.Hub).With("event", m.Event), true
 	}
 	return nil, false
-}
-
-// Telling old hubs of terms that were opened here.
-const (
-	tellEvery = time.Minute
-	tellFor   = 30 * 24 * time.Hour
-	tellBatch = 100
-)
-
-func (s *Sidecar) tellHubs(ctx context.Context) {
-	for {
-		if err := s.tellAll(ctx); err != nil && ctx.Err() == nil {
-			s.logger.Error("telling old hubs of new terms", "error", nameless(err))
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(tellEvery):
-		}
-	}
-}
-
-// tellAll tries each once. What a hub refuses, it refuses again.
-func (s *Sidecar) tellAll(ctx context.Context) error {
-	for after := (store.Telling{}); ; {
-		tellings, err := s.store.Hub.Tellings(ctx, after, tellBatch)
-		if err != nil || len(tellings) == 0 {
-			return err
-		}
-		var telling sync.WaitGroup
-		for _, t := range tellings {
-			after = t
-			telling.Go(func() { s.tell(ctx, t) })
-		}
-		telling.Wait()
-	}
-}
-
-func (s *Sidecar) tell(ctx context.Context, t store.Telling) {
-	in := map[string]clientapi.Event{"event": {Receipt: t.Event.Receipt, Commit: t.Event.Commit}}
-	err := s.remote.Hub(ctx, http.MethodPost, t.Conversation+"/moved", in, nil)
-	var p *problem.Problem
-	if err != nil && (!errors.As(err, &p) || p.Retry) && s.now().Sub(time.UnixMilli(t.Since)) < tellFor {
-		return
-	}
-	if err := s.store.Hub.Told(ctx, t); err != nil {
-		s.logger.Error("telling old hubs of new terms", "error", nameless(err))
-	}
 }

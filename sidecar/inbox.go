@@ -153,6 +153,9 @@ func (s *Sidecar) readPeer(w http.ResponseWriter, r *http.Request, limit int64, 
 	if caller, err = s.remote.Caller(r, body, s.instance); err != nil {
 		return "", err
 	}
+	if err := s.limit.instances.take(caller, 1, s.now()); err != nil {
+		return "", err
+	}
 	s.heard(r.Context(), caller, federation.Sightings(r.Header))
 	s.deliverer.Heard(r.Context(), caller)
 	if into == nil {

@@ -83,6 +83,7 @@ type Sidecar struct {
 	http      *safehttp.Client
 	notify    *notifier
 	limit     budgets
+	kept      keeping
 	signers   signers
 	sighted   atomic.Pointer[sighted]
 	connected *connections
@@ -153,9 +154,10 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 		log: log, collector: collector, patience: witnessWait, bodyTime: bodyTime,
 		discovery: federation.NewDiscovery(instance, logKey, log.VRFKey(), k.hub.Public().(ed25519.PublicKey)),
 		http:      client,
-		notify:    newNotifier(), limit: newBudgets(), connected: newConnections(c.MaxConnections, c.MaxConnectionsPerAddress), stopping: make(chan struct{}),
+		notify:    newNotifier(), limit: newBudgets(), kept: newKeeping(), connected: newConnections(c.MaxConnections, c.MaxConnectionsPerAddress), stopping: make(chan struct{}),
 	}
 	s.hub, s.mirror = hub.New(st.Hub, k.hub, headers, c.Now, s.askPeer), hub.NewMirror(st.Mirror, s.keyOfHub)
+	s.mirror.Room = s.mayMirror
 	if err := s.openWitness(c); err != nil {
 		return nil, err
 	}

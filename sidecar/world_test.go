@@ -179,7 +179,8 @@ func (b *box) rows() map[string]int {
 	defer db.Close()
 	counts := map[string]int{}
 	for _, table := range []string{"log_entry", "hub_group", "hub_event", "account", "device", "key_package", "key_package_seen", "last_resort",
-		"mailbox", "sent", "received", "outbox", "blob"} {
+		"mailbox", "sent", "received", "outbox", "blob", "hub_writer", "hub_dispute", "hub_elsewhere", "hub_group_info", "hub_tell", "mirror_hub",
+		"mirror_event", "acquaintance", "request", "blocked", "key_package_given"} {
 		var n int
 		require.NoError(b.w.t, db.QueryRow("SELECT count(*) FROM "+table).Scan(&n))
 		counts[table] = n

@@ -34,11 +34,13 @@ const (
 type Mirror struct {
 	store MirrorStore
 	key   func(ctx context.Context, instance string) ([32]byte, error)
+	// Room, if set, is asked before anything is kept that is not here yet: an instance can sign as much as it likes.
+	Room func(instance string, size int) bool
 }
 
 // NewMirror makes a mirror. key says which key an instance's hub has, by its own word.
 func NewMirror(store MirrorStore, key func(ctx context.Context, instance string) ([32]byte, error)) *Mirror {
-	return &Mirror{store, key}
+	return &Mirror{store: store, key: key}
 }
 
 // Keep what is signed by the hub of its term, and leave the rest. instance is whom the events are said to be of: its key is taken for
@@ -62,11 +64,27 @@ func (m *Mirror) Keep(ctx context.Context, instance string, groupID []byte, even
 				continue
 			}
 		}
+		if room, err := m.room(ctx, instance, r, e); err != nil || !room {
+			return err
+		}
 		if err := m.store.Keep(ctx, groupID, r.Term, r.Seq, e, fresh); err != nil {
 			return fmt.Errorf("hub: mirroring %x: %w", groupID, err)
 		}
 	}
 	return nil
+}
+
+// room tells whether there is room for an event, or it is here already.
+func (m *Mirror) room(ctx context.Context, instance string, r receipt.Receipt, e Event) (bool, error) {
+	if m.Room == nil {
+		return true, nil
+	}
+	same, err := m.store.Kept(ctx, r.GroupID, max(r.Seq, 1)-1, r.Seq, maxEvents, MirrorSize)
+	if err != nil {
+		return false, fmt.Errorf("hub: reading the mirror of %x: %w", r.GroupID, err)
+	}
+	here := slices.ContainsFunc(same, func(k Event) bool { return string(k.Receipt) == string(e.Receipt) })
+	return here || m.Room(instance, len(e.Receipt)+len(e.Commit)), nil
 }
 
 // freshKey finds a key by which the receipt counts though none of its term does: that of a claim which a member has signed on the chain that is
