@@ -235,3 +235,35 @@ func TestTalkOfAConversationIsAccepted(t *testing.T) {
 	require.Equal(t, 403, status)
 	requireProblem(t, alice.Decide(ctx, clientapi.Decision{Conversation: "http://c.test/c", Decision: clientapi.Block}), 400, "request_invalid")
 }
+
+// TestConversationsNameOpensNoFlood: who merely names a conversation that somebody is in, or is blocked, leaves so much with them and no more, until
+// they have read it. Whoever they know themselves has the whole mailbox.
+func TestConversationsNameOpensNoFlood(t *testing.T) {
+	w := newWorld(t)
+	a, p := w.box("a.test"), w.peer("c.test")
+	a.start()
+	alice := a.careful("alice")
+	r := alice.open()
+	friend := p.instance + "/users/friend"
+	require.NoError(t, alice.Send(ctx, r.message("hello", friend, p.instance+"/users/another")))
+	large := ciphertext(r.groupID, 0, mls.ContentApplication, strings.Repeat("x", 600<<10))
+	fill := func(user string, most int) (n int) {
+		for ; n < most; n++ {
+			d := p.from(user, large, alice.actor)
+			d.object()["conversation"], d.object()["waxwing:receipt"] = r.url, base64.StdEncoding.EncodeToString(make([]byte, 200))
+			if status, code := p.send(d); status != 202 {
+				require.Equal(t, []any{429, "stranger_limited"}, []any{status, code})
+				break
+			}
+		}
+		return n
+	}
+	require.Equal(t, 13, fill("mallory", 100), "8 MiB of one")
+	require.Equal(t, 13, fill("friend", 100), "another member of the conversation")
+	require.NoError(t, alice.Acknowledge(ctx, 26))
+	require.Equal(t, 13, fill("mallory", 100), "what is read makes room")
+	require.NoError(t, alice.Decide(ctx, clientapi.Decision{Actor: p.instance + "/users/mallory", Decision: clientapi.Block}))
+	require.Zero(t, fill("mallory", 100), "their commits are followed, and that is all")
+	require.NoError(t, alice.Decide(ctx, clientapi.Decision{Actor: friend, Decision: clientapi.Accept}))
+	require.Equal(t, 20, fill("friend", 20), "who is accepted is no stranger")
+}

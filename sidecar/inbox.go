@@ -84,9 +84,10 @@ func (a arrivals) Accept(ctx context.Context, in federation.Inbound) (duplicate 
 	return false, a.sendWhatWaited(ctx, in)
 }
 
-// knownTo says whether some recipient lets the sender in unasked. Strangers to those who let everybody in are held to what may wait.
+// knownTo says whether some recipient lets the sender in unasked. Strangers to those who let everybody in are held to what may wait, and so is who
+// only names a conversation of theirs.
 func (a arrivals) knownTo(ctx context.Context, in federation.Inbound) (known bool, err error) {
-	var strangers []string
+	var strangers, members []string
 	for _, actor := range in.To {
 		s, err := a.s.store.Consents.Standing(ctx, actor, in.Actor, in.Conversation)
 		if err != nil {
@@ -94,7 +95,12 @@ func (a arrivals) knownTo(ctx context.Context, in federation.Inbound) (known boo
 		}
 		if known = known || s.Open() && !s.Blocked; s.Open() && !s.Known {
 			strangers = append(strangers, actor)
+		} else if s.Known && (!s.Met || s.Blocked) && actor != in.Actor {
+			members = append(members, actor)
 		}
+	}
+	if err := a.s.limit.members.take(in.Actor, members, len(in.Message)); err != nil {
+		return false, err
 	}
 	return known, a.s.limit.strangers.take(in.Actor, strangers, len(in.Message))
 }

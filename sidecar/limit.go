@@ -24,6 +24,9 @@ const (
 	// of an instance.
 	maxOfStranger  = 64 << 10
 	maxOfStrangers = 1 << 20
+	// The same of who only names a conversation that they are in, as every member does and whoever once was one; and of who is blocked.
+	maxOfMember  = 8 << 20
+	maxOfMembers = 64 << 20
 
 	maxBuckets = 10_000
 )
@@ -31,13 +34,13 @@ const (
 // budgets are what is left of each.
 type budgets struct {
 	claims, decisions, actors, instances *limiter
-	strangers                            *pending
+	strangers, members                   *pending
 }
 
 func newBudgets() budgets {
 	return budgets{
 		newLimiter(claimBurst, claimRate), newLimiter(decisionBurst, decisionRate), newLimiter(actorBurst, actorRate), newLimiter(instanceBurst, instanceRate),
-		&pending{bytes: map[string]map[string]int{}},
+		newPending(maxOfStranger, maxOfStrangers), newPending(maxOfMember, maxOfMembers),
 	}
 }
 
@@ -108,9 +111,15 @@ func (b budgets) spend(actor string, now time.Time) error {
 
 // pending is how many bytes have come from strangers for somebody since a device of theirs has last emptied its mailbox. It is in memory.
 type pending struct {
+	ofOne, ofInstance int
+
 	mu    sync.Mutex
 	bytes map[string]map[string]int // by recipient, by sender and by instance
 	size  int                       // of all the maps
+}
+
+func newPending(ofOne, ofInstance int) *pending {
+	return &pending{ofOne: ofOne, ofInstance: ofInstance, bytes: map[string]map[string]int{}}
 }
 
 // take adds what comes from a sender to what waits for each of the recipients, or for none. One item is let in whatever its size.
@@ -124,7 +133,7 @@ func (p *pending) take(sender string, recipients []string, size int) error {
 	origin := originOf(sender)
 	for _, r := range recipients {
 		waits := p.bytes[r]
-		if waits[sender] > 0 && waits[sender]+size > maxOfStranger || waits[origin] > 0 && waits[origin]+size > maxOfStrangers {
+		if waits[sender] > 0 && waits[sender]+size > p.ofOne || waits[origin] > 0 && waits[origin]+size > p.ofInstance {
 			refused := problem.New(http.StatusTooManyRequests, "stranger_limited", "so much waits for somebody who does not know the sender; they have to read it first")
 			refused.RetryAfter = 60
 			return refused

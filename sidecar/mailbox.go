@@ -91,6 +91,7 @@ func (s *Sidecar) emptyMailbox(w http.ResponseWriter, r *http.Request, d store.D
 		return err
 	}
 	s.limit.strangers.emptied(d.Actor)
+	s.limit.members.emptied(d.Actor)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

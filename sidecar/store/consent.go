@@ -34,6 +34,7 @@ const (
 type Standing struct {
 	Consent string // what the account asks of strangers
 	Known   bool   // the account has written to them, or in the conversation, or has accepted
+	Met     bool   // it has written to them or accepted them: that they name a conversation is not all
 	Blocked bool
 }
 
@@ -53,9 +54,10 @@ func (c Consents) Standing(ctx context.Context, actor, who, conversation string)
 }
 
 func standing(tx *sql.Tx, actor, who, conversation string) (s Standing, err error) {
-	const ask = `SELECT consent, EXISTS (SELECT 1 FROM acquaintance WHERE actor = ?1 AND who IN (?2, ?3)), EXISTS (SELECT 1 FROM blocked WHERE actor = ?1 AND who = ?2)
+	const ask = `SELECT consent, EXISTS (SELECT 1 FROM acquaintance WHERE actor = ?1 AND who IN (?2, ?3)),
+		EXISTS (SELECT 1 FROM acquaintance WHERE actor = ?1 AND who = ?2), EXISTS (SELECT 1 FROM blocked WHERE actor = ?1 AND who = ?2)
 		FROM account WHERE actor = ?1`
-	_, err = sqlite.One(tx.QueryRow(ask, actor, acquaintance(actor, who), conversationKnown(actor, conversation)), &s.Consent, &s.Known, &s.Blocked)
+	_, err = sqlite.One(tx.QueryRow(ask, actor, acquaintance(actor, who), conversationKnown(actor, conversation)), &s.Consent, &s.Known, &s.Met, &s.Blocked)
 	return s, err
 }
 
