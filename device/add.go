@@ -74,10 +74,7 @@ func (t *txn) withoutKeys(c *conversation, s *step) (missing []string, err error
 
 // lookUp asks for a lookup of actors on behalf of a conversation, unless one is under way; whoever still misses something afterwards asks again.
 func (t *txn) lookUp(id string, actors []string) error {
-	pending, err := t.hasJob(func(j Job) bool {
-		l, ok := j.(*LookupJob)
-		return ok && l.For == id
-	})
+	pending, err := t.hasJobOf(id, TaskLookup)
 	if err != nil || pending {
 		return err
 	}
@@ -85,10 +82,7 @@ func (t *txn) lookUp(id string, actors []string) error {
 }
 
 func (t *txn) claim(id string, actors, plain []string) error {
-	pending, err := t.hasJob(func(j Job) bool {
-		l, ok := j.(*ClaimJob)
-		return ok && l.Conversation == id
-	})
+	pending, err := t.hasJobOf(id, kindClaim)
 	if err != nil || pending {
 		return err
 	}

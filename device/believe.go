@@ -174,15 +174,20 @@ func (t *txn) waitsFor(c Conversation) (reason string, err error) {
 	if c.Waiting == 0 {
 		return "", nil
 	}
-	err = t.eachJob(func(j Job) error {
-		if l, ok := j.(*LookupJob); ok && l.For == c.ID {
-			for _, actor := range slices.Sorted(maps.Keys(l.Unseen)) {
-				reason = CodeNotWitnessed + ": " + l.Unseen[actor]
-			}
+	ids, err := t.idsOf(c.ID, TaskLookup)
+	if err != nil {
+		return "", err
+	}
+	for _, id := range ids {
+		l, _, err := t.lookupJob(id)
+		if err != nil || l == nil {
+			return "", err
 		}
-		return nil
-	})
-	return reason, err
+		for _, actor := range slices.Sorted(maps.Keys(l.Unseen)) {
+			reason = CodeNotWitnessed + ": " + l.Unseen[actor]
+		}
+	}
+	return reason, nil
 }
 
 // lookupJob reads a lookup that is under way; nil if it is over.

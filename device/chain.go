@@ -339,32 +339,35 @@ func (t *txn) dropAllButSends(id string) error {
 }
 
 // concerns tells whether a job was made for a conversation.
-func concerns(j Job, id string) bool {
+func concerns(j Job, id string) bool { return conversationOfJob(j) == id }
+
+// conversationOfJob is the id of the conversation that a job was made for; empty if it is for none.
+func conversationOfJob(j Job) string {
 	switch j := j.(type) {
 	case *OpenJob:
-		return fmt.Sprintf("%x", j.GroupID) == id
+		return fmt.Sprintf("%x", j.GroupID)
 	case *LookupJob:
-		return j.For == id
+		return j.For
 	case *ClaimJob:
-		return j.Conversation == id
+		return j.Conversation
 	case *CommitJob:
-		return j.ConversationID == id
+		return j.ConversationID
 	case *SendJob:
-		return j.ConversationID == id
+		return j.ConversationID
 	case *UploadJob:
-		return j.For == id
+		return j.For
 	case *EventsJob:
-		return j.ConversationID == id
+		return j.ConversationID
 	case *LeaseJob:
-		return j.ConversationID == id
+		return j.ConversationID
 	case *DisputeJob:
-		return j.ConversationID == id
+		return j.ConversationID
 	case *TermJob:
-		return j.ConversationID == id
+		return j.ConversationID
 	case *HubKeysJob:
-		return j.ConversationID == id
+		return j.ConversationID
 	case *GroupInfoJob:
-		return j.ConversationID == id
+		return j.ConversationID
 	}
-	return false
+	return ""
 }

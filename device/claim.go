@@ -190,7 +190,7 @@ func (t *txn) signOn(c *conversation, rm room, g ground) error {
 }
 
 func (t *txn) openIfEnough(c *conversation, rm room, claim receipt.SignedClaim) error {
-	pending, err := t.hasJob(func(j Job) bool { _, term := j.(*TermJob); return term && concerns(j, c.id) })
+	pending, err := t.hasJobOf(c.id, kindTerm)
 	if err != nil || pending || checkSigners(rm, c.Members, claim) != nil {
 		return err
 	}
@@ -313,11 +313,18 @@ func (t *txn) fetchAt(c *conversation, hub string) error {
 	if hub == hubOf(c.URL) {
 		hub = ""
 	}
-	if err := t.dropJobs(func(j Job) bool {
-		e, ok := j.(*EventsJob)
-		return ok && e.ConversationID == c.id && e.Hub != hub
-	}); err != nil {
-		return fmt.Errorf("device: asking another hub: %w", err)
+	ids, err := t.idsOf(c.id, TaskEvents)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		j, _, err := t.job(id)
+		if e, ok := j.(*EventsJob); err == nil && ok && e.Hub != hub {
+			err = t.dropJob(id)
+		}
+		if err != nil {
+			return fmt.Errorf("device: asking another hub: %w", err)
+		}
 	}
 	return t.fetchFrom(c, hub)
 }

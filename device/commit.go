@@ -238,12 +238,7 @@ func (c *conversation) checkChain(raw []byte) error {
 	return nil
 }
 
-func (t *txn) dropCommitJob(id string) error {
-	return t.dropJobs(func(j Job) bool {
-		commit, ok := j.(*CommitJob)
-		return ok && commit.ConversationID == id
-	})
-}
+func (t *txn) dropCommitJob(id string) error { return t.dropJobsOf(id, kindCommit) }
 
 // raceLost takes our commit back: another one has the epoch. The intent stays and is built anew.
 func (t *txn) raceLost(c *conversation) error {

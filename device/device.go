@@ -41,6 +41,7 @@ type Device struct {
 	rand  io.Reader
 	now   func() time.Time
 	kept  map[string]*kept // conversations, by id
+	lanes lanes            // of the jobs
 
 	policy *transparency.Policy // nil: no witness is asked for
 }
@@ -58,6 +59,7 @@ type txn struct {
 	policy *transparency.Policy
 	before map[string]*kept // conversations in memory before the transaction
 	kept   map[string]*kept // those that it has read or written
+	lanes  *lanes           // of the jobs as they stand in it
 }
 
 func (d *Device) update(f func(*txn) error) error {
@@ -74,11 +76,15 @@ func (d *Device) view(f func(*txn) error) error {
 
 // run is one transaction. What it leaves in memory counts only if it went through.
 func (d *Device) run(transaction func(func(Tx) error) error, rand io.Reader, f func(*txn) error) error {
-	t := &txn{rand: rand, now: d.now(), policy: d.policy, before: d.kept}
+	t := &txn{rand: rand, now: d.now(), policy: d.policy, before: d.kept, lanes: &d.lanes}
 	err := transaction(func(tx Tx) error {
 		t.Tx, t.kept = tx, map[string]*kept{}
 		return f(t)
 	})
+	if err != nil && d.lanes.changed {
+		d.lanes.forget()
+	}
+	d.lanes.changed = false
 	d.keep(t, err)
 	return err
 }

@@ -58,8 +58,8 @@
 //
 // # For who runs the jobs
 //
-// [Device.Jobs] lists what may be done now; the jobs in one answer are independent and may be done in any order or at once. Ask
-// again after each result. Results: [Device.Opened], [Device.LookedUp] (after Learn, Unknown or NoDirectory for each actor of the job),
+// [Device.Tasks] tells what may be done now and was not told before, [Device.Job] reads one of them, and [Device.Jobs] lists and reads all. The
+// jobs in one answer are independent and may be done in any order or at once. Ask again after each result. Results: [Device.Opened], [Device.LookedUp] (after Learn, Unknown or NoDirectory for each actor of the job),
 // [Device.Claimed], [Device.Committed] or [Device.CommitConflict], [Device.Leased] or [Device.LeaseConflict], [Device.Disputed],
 // [Device.TermOpened] or [Device.TermConflict], [Device.HubKeys], [Device.Sent], [Device.Uploaded], [Device.KeyPackagesStored],
 // [Device.EventsFetched] or [Device.EventsMirrored], [Device.GroupInfos], [Device.Decided], [Device.Compared] (after [Device.AdvanceLog], if

@@ -3,6 +3,7 @@ package device
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,6 +71,35 @@ func (d *Device) HubAway(job string) error {
 	})
 }
 
+// HubBack reports that a hub that was away may be there again: where that is not known yet, it is asked what was missed.
+func (d *Device) HubBack(hub string) error {
+	return d.update(func(t *txn) error {
+		jobs, err := t.index()
+		if err != nil {
+			return err
+		}
+		var ask []*EventsJob
+		if err := t.Each(bucketConversation, func(id string, value []byte) error {
+			var row conversationRow
+			if err := json.Unmarshal(value, &row); err != nil {
+				return fmt.Errorf("device: decoding conversation %s: %w", id, err)
+			}
+			if !row.AwaySince.IsZero() && row.hasHub() && row.presentHub().Hub == hub && !jobs.has(id, TaskEvents) {
+				ask = append(ask, &EventsJob{ConversationID: id, Conversation: row.URL, Hub: row.Hub, After: row.Seq})
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		for _, j := range ask {
+			if err := t.addJob(j); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // newHubAway notes that the hub that the conversation was moved to does not open its term.
 func (t *txn) newHubAway(id string) error {
 	c, err := t.mustOpen(id)
@@ -105,11 +135,7 @@ func (t *txn) takeOver(c *conversation) error {
 		c.TakeOverAt = again
 		return nil
 	}
-	if err := t.dropJobs(func(j Job) bool { // of the hub that does not answer
-		_, events := j.(*EventsJob)
-		_, term := j.(*TermJob)
-		return (events || term) && concerns(j, c.id)
-	}); err != nil {
+	if err := t.dropJobsOf(c.id, TaskEvents, kindTerm); err != nil { // of the hub that does not answer
 		return err
 	}
 	claim, enough, err := t.agree(c, rm, next)
@@ -223,13 +249,7 @@ func (t *txn) dropOldTerm(c *conversation) error {
 			return err
 		}
 	}
-	return t.dropJobs(func(j Job) bool {
-		switch j.(type) {
-		case *EventsJob, *LeaseJob, *DisputeJob, *TermJob:
-			return concerns(j, c.id)
-		}
-		return false
-	})
+	return t.dropJobsOf(c.id, TaskEvents, kindLease, kindDispute, kindTerm)
 }
 
 // goOnUnder takes the hub of a claim that holds.
@@ -349,7 +369,7 @@ func (d *Device) NameHubs(id string) error {
 		if slices.Equal(wanted, named) && (receipt.NextHub{Hub: rm.hub, Key: rm.hubKey}) == c.presentHub() {
 			return nil
 		}
-		pending, err := t.hasJob(func(j Job) bool { _, keys := j.(*HubKeysJob); return keys && concerns(j, id) })
+		pending, err := t.hasJobOf(id, kindHubKeys)
 		if err != nil || pending {
 			return err
 		}

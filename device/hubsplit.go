@@ -216,7 +216,7 @@ func (t *txn) askBehind(c *conversation) error {
 	if c.Seq == 0 {
 		return nil
 	}
-	if err := t.dropJobs(func(j Job) bool { _, events := j.(*EventsJob); return events && concerns(j, c.id) }); err != nil {
+	if err := t.dropJobsOf(c.id, TaskEvents); err != nil {
 		return err
 	}
 	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: c.Hub, After: c.Seq - 1})

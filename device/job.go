@@ -192,57 +192,71 @@ func (j *GroupInfoJob) lane() string   { return "events " + j.ConversationID }
 func (j *ConsentJob) lane() string     { return "consent" }
 func (j *ProofJob) lane() string       { return "proof " + j.Instance }
 
+// The kinds of job beside those of a [Task].
+const (
+	kindOpen        = "open"
+	kindClaim       = "claim"
+	kindCommit      = "commit"
+	kindUpload      = "upload"
+	kindKeyPackages = "key-packages"
+	kindLease       = "lease"
+	kindDispute     = "dispute"
+	kindTerm        = "term"
+	kindHubKeys     = "hub-keys"
+	kindConsent     = "consent"
+)
+
 // jobKinds makes an empty job of each kind.
 var jobKinds = map[string]func() Job{
-	"open":         func() Job { return new(OpenJob) },
-	"lookup":       func() Job { return new(LookupJob) },
-	"claim":        func() Job { return new(ClaimJob) },
-	"commit":       func() Job { return new(CommitJob) },
-	"send":         func() Job { return new(SendJob) },
-	"upload":       func() Job { return new(UploadJob) },
-	"key-packages": func() Job { return new(KeyPackagesJob) },
-	"events":       func() Job { return new(EventsJob) },
-	"lease":        func() Job { return new(LeaseJob) },
-	"dispute":      func() Job { return new(DisputeJob) },
-	"term":         func() Job { return new(TermJob) },
-	"hub-keys":     func() Job { return new(HubKeysJob) },
-	"group-info":   func() Job { return new(GroupInfoJob) },
-	"consent":      func() Job { return new(ConsentJob) },
-	"proof":        func() Job { return new(ProofJob) },
+	kindOpen:        func() Job { return new(OpenJob) },
+	TaskLookup:      func() Job { return new(LookupJob) },
+	kindClaim:       func() Job { return new(ClaimJob) },
+	kindCommit:      func() Job { return new(CommitJob) },
+	TaskSend:        func() Job { return new(SendJob) },
+	kindUpload:      func() Job { return new(UploadJob) },
+	kindKeyPackages: func() Job { return new(KeyPackagesJob) },
+	TaskEvents:      func() Job { return new(EventsJob) },
+	kindLease:       func() Job { return new(LeaseJob) },
+	kindDispute:     func() Job { return new(DisputeJob) },
+	kindTerm:        func() Job { return new(TermJob) },
+	kindHubKeys:     func() Job { return new(HubKeysJob) },
+	TaskGroupInfo:   func() Job { return new(GroupInfoJob) },
+	kindConsent:     func() Job { return new(ConsentJob) },
+	TaskProof:       func() Job { return new(ProofJob) },
 }
 
 func kindOf(j Job) string {
 	switch j.(type) {
 	case *OpenJob:
-		return "open"
+		return kindOpen
 	case *LookupJob:
-		return "lookup"
+		return TaskLookup
 	case *ClaimJob:
-		return "claim"
+		return kindClaim
 	case *CommitJob:
-		return "commit"
+		return kindCommit
 	case *SendJob:
-		return "send"
+		return TaskSend
 	case *UploadJob:
-		return "upload"
+		return kindUpload
 	case *KeyPackagesJob:
-		return "key-packages"
+		return kindKeyPackages
 	case *EventsJob:
-		return "events"
+		return TaskEvents
 	case *LeaseJob:
-		return "lease"
+		return kindLease
 	case *DisputeJob:
-		return "dispute"
+		return kindDispute
 	case *ConsentJob:
-		return "consent"
+		return kindConsent
 	case *TermJob:
-		return "term"
+		return kindTerm
 	case *HubKeysJob:
-		return "hub-keys"
+		return kindHubKeys
 	case *GroupInfoJob:
-		return "group-info"
+		return TaskGroupInfo
 	case *ProofJob:
-		return "proof"
+		return TaskProof
 	}
 	panic("device: a job of no kind")
 }
@@ -272,7 +286,14 @@ func (t *txn) putJob(j Job, row jobRow) (err error) {
 	if row.Body, err = json.Marshal(j); err != nil {
 		return fmt.Errorf("device: encoding a job: %w", err)
 	}
-	return t.putRow(bucketJob, j.ID(), row)
+	if err = t.putRow(bucketJob, j.ID(), row); err != nil {
+		return err
+	}
+	t.lanes.changed = true
+	if t.lanes.built {
+		t.lanes.put(j, row)
+	}
+	return nil
 }
 
 func decodeJob(id string, row jobRow) (Job, error) {
@@ -304,7 +325,7 @@ func takeJob[J Job](t *txn, id string) (J, bool, error) {
 	if err != nil || !ok {
 		return j, false, err
 	}
-	return j, true, t.Delete(bucketJob, id)
+	return j, true, t.dropJob(id)
 }
 
 // eachJob goes through the jobs in the order they were made.
@@ -334,8 +355,8 @@ func (t *txn) dropJobs(match func(Job) bool) error {
 		return err
 	}
 	for _, id := range ids {
-		if err := t.Delete(bucketJob, id); err != nil {
-			return fmt.Errorf("device: removing a job: %w", err)
+		if err := t.dropJob(id); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -348,29 +369,6 @@ func (t *txn) hasJob(match func(Job) bool) (found bool, err error) {
 		return nil
 	})
 	return found, err
-}
-
-// Jobs lists what may be done now, oldest first, at most one job of a lane: so for each conversation one question to a hub
-// and one message at a time, and one upload.
-func (d *Device) Jobs() (jobs []Job, err error) {
-	err = d.view(func(t *txn) error {
-		jobs = nil
-		busy := map[string]bool{}
-		return t.Each(bucketJob, func(id string, value []byte) error {
-			var row jobRow
-			if err := json.Unmarshal(value, &row); err != nil {
-				return fmt.Errorf("device: decoding job %s: %w", id, err)
-			}
-			if busy[row.Lane] {
-				return nil
-			}
-			busy[row.Lane] = true
-			j, err := decodeJob(id, row)
-			jobs = append(jobs, j)
-			return err
-		})
-	})
-	return jobs, err
 }
 
 // Blob returns what an upload is to bring to the sidecar, or ErrNoSuchJob if that was done or given up meanwhile.

@@ -11,10 +11,7 @@ import (
 
 // askLease asks for a step's lease, unless that is under way. While it waits, an epoch may go by: it asks again with the same key.
 func (t *txn) askLease(c *conversation, s *step) (err error) {
-	pending, err := t.hasJob(func(j Job) bool {
-		l, ok := j.(*LeaseJob)
-		return ok && l.ConversationID == c.id
-	})
+	pending, err := t.hasJobOf(c.id, kindLease)
 	if err != nil || pending {
 		return err
 	}
@@ -33,12 +30,7 @@ func (t *txn) askLease(c *conversation, s *step) (err error) {
 	return t.addJob(j)
 }
 
-func (t *txn) dropLease(id string) error {
-	return t.dropJobs(func(j Job) bool {
-		l, ok := j.(*LeaseJob)
-		return ok && l.ConversationID == id
-	})
-}
+func (t *txn) dropLease(id string) error { return t.dropJobsOf(id, kindLease) }
 
 // Leased reports that the lease begins after a wait. With one of zero the commit is made; else the job stays, to be done again when it is over.
 func (d *Device) Leased(job string, wait time.Duration) error {

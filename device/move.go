@@ -106,7 +106,7 @@ func (t *txn) afterMove(c *conversation, raw, commit []byte, ours bool) error {
 // openMoved asks the room's hub to open its term.
 func (t *txn) openMoved(c *conversation, last ...HubEvent) error {
 	c.TakeOverAt = t.now.Add(takeOverAgain)
-	if err := t.dropJobs(func(j Job) bool { _, term := j.(*TermJob); return term && concerns(j, c.id) }); err != nil {
+	if err := t.dropJobsOf(c.id, kindTerm); err != nil {
 		return err
 	}
 	rm, err := c.room()

@@ -69,7 +69,7 @@ func (t *txn) stays(c *conversation, j Job, row jobRow, e HubEvent) error {
 		commit.Despite = c.Despite
 		return t.putJob(commit, row)
 	}
-	if err := t.Delete(bucketJob, j.ID()); err != nil {
+	if err := t.dropJob(j.ID()); err != nil {
 		return err
 	}
 	switch j.(type) {
@@ -104,7 +104,7 @@ func (t *txn) movedAstray(c *conversation, j Job, row jobRow, e HubEvent) error 
 		}
 		return t.putRowOf(c)
 	}
-	if err := t.Delete(bucketJob, j.ID()); err != nil {
+	if err := t.dropJob(j.ID()); err != nil {
 		return err
 	}
 	if err := t.dropComeback(c.id); err != nil {

@@ -195,10 +195,7 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 
 // catchingUp tells whether a step of the chain is known to be ahead of us: a commit made now would lose.
 func (t *txn) catchingUp(c *conversation) (bool, error) {
-	fetching, err := t.hasJob(func(j Job) bool {
-		e, ok := j.(*EventsJob)
-		return ok && e.ConversationID == c.id
-	})
+	fetching, err := t.hasJobOf(c.id, TaskEvents)
 	if err != nil || fetching {
 		return fetching, err
 	}

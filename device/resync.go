@@ -118,13 +118,7 @@ func (t *txn) loseThread(c *conversation, code, detail string) error {
 	if c.group != nil {
 		c.group.DropPending()
 	}
-	if err := t.dropJobs(func(j Job) bool {
-		switch j.(type) {
-		case *CommitJob, *LeaseJob, *DisputeJob, *EventsJob, *TermJob:
-			return concerns(j, c.id)
-		}
-		return false
-	}); err != nil {
+	if err := t.dropJobsOf(c.id, kindCommit, kindLease, kindDispute, TaskEvents, kindTerm); err != nil {
 		return err
 	}
 	if err := t.changeFirst(c.id, func(s *step) { s.InFlight, s.HasLease, s.LeaseKey = false, false, nil }); err != nil {
@@ -310,13 +304,7 @@ func (t *txn) invited(c *conversation) (back bool, err error) {
 
 // askGroupInfo asks the hub for what committers have left there.
 func (t *txn) askGroupInfo(c *conversation) error {
-	pending, err := t.hasJob(func(j Job) bool {
-		switch j.(type) {
-		case *GroupInfoJob, *CommitJob, *EventsJob, *LookupJob:
-			return concerns(j, c.id)
-		}
-		return false
-	})
+	pending, err := t.hasJobOf(c.id, TaskGroupInfo, kindCommit, TaskEvents, TaskLookup)
 	if err != nil || pending {
 		return err
 	}
@@ -352,7 +340,7 @@ func (t *txn) askFallback(c *conversation) error {
 	}
 	next := rm.fallbacks[c.Tried%len(rm.fallbacks)]
 	c.Tried++
-	if err := t.dropJobs(func(j Job) bool { _, events := j.(*EventsJob); return events && concerns(j, c.id) }); err != nil {
+	if err := t.dropJobsOf(c.id, TaskEvents); err != nil {
 		return err
 	}
 	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: next.Hub, After: c.Seq - min(c.Seq, askedBack)})

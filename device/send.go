@@ -359,18 +359,23 @@ func (t *txn) sendFailed(j *SendJob, code, detail string) error {
 
 // dropStale takes back messages that are encrypted in an epoch the others have forgotten by now.
 func (t *txn) dropStale(c *conversation) error {
-	var stale []*SendJob
-	if err := t.eachJob(func(j Job) error {
-		if s, ok := j.(*SendJob); ok && s.ConversationID == c.id && s.Epoch+pastEpochs < c.group.Epoch() {
-			stale = append(stale, s)
-		}
-		return nil
-	}); err != nil {
+	ids, err := t.idsOf(c.id, TaskSend)
+	if err != nil {
 		return err
 	}
+	var stale []*SendJob
+	for _, id := range ids {
+		j, _, err := t.job(id)
+		if err != nil {
+			return err
+		}
+		if s, ok := j.(*SendJob); ok && s.Epoch+pastEpochs < c.group.Epoch() {
+			stale = append(stale, s)
+		}
+	}
 	for _, j := range stale {
-		if err := t.Delete(bucketJob, j.ID()); err != nil {
-			return fmt.Errorf("device: removing a job: %w", err)
+		if err := t.dropJob(j.ID()); err != nil {
+			return err
 		}
 		hash := sha256.Sum256(j.Message)
 		of, _, err := t.outgoing(hash[:])

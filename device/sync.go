@@ -17,10 +17,7 @@ func (t *txn) fetch(c *conversation) error {
 }
 
 func (t *txn) fetchFrom(c *conversation, hub string) error {
-	pending, err := t.hasJob(func(j Job) bool {
-		e, ok := j.(*EventsJob)
-		return ok && e.ConversationID == c.id
-	})
+	pending, err := t.hasJobOf(c.id, TaskEvents)
 	if err != nil || pending || !c.hasHub() {
 		return err
 	}
@@ -179,13 +176,8 @@ func (d *Device) Resume(id string) error {
 // what it has not proven.
 func (d *Device) Sync() error {
 	return d.update(func(t *txn) error {
-		asked := map[string]bool{}
-		if err := t.eachJob(func(j Job) error {
-			if e, ok := j.(*EventsJob); ok {
-				asked[e.ConversationID] = true
-			}
-			return nil
-		}); err != nil {
+		jobs, err := t.index()
+		if err != nil {
 			return err
 		}
 		var ask []*EventsJob
@@ -194,7 +186,7 @@ func (d *Device) Sync() error {
 			if err := json.Unmarshal(value, &row); err != nil {
 				return fmt.Errorf("device: decoding conversation %s: %w", id, err)
 			}
-			if !asked[id] && row.hasHub() {
+			if !jobs.has(id, TaskEvents) && row.hasHub() {
 				ask = append(ask, &EventsJob{ConversationID: id, Conversation: row.URL, Hub: row.Hub, After: row.Seq})
 			}
 			return nil

@@ -211,9 +211,7 @@ func (p *person) work() {
 
 // doable are the jobs whose hub can be asked. For the others the device learns that it is away.
 func (p *person) doable() []device.Job {
-	jobs, err := p.Jobs()
-	require.NoError(p.w.t, err)
-	return slices.DeleteFunc(jobs, func(j device.Job) bool {
+	return slices.DeleteFunc(p.listed(), func(j device.Job) bool {
 		var conversation, hub string
 		switch j := j.(type) {
 		case *device.EventsJob:
