@@ -61,6 +61,11 @@ type Agent struct {
 	claims  map[string]claiming // by conversation
 	watcher watcher
 	loginMu sync.Mutex
+	called  time.Time // when a program called last
+	streams int       // programs that follow the events
+
+	shop   *workshop
+	knocks chan struct{} // the mailbox is to be tried again soon
 
 	patience time.Duration // for the directory to show what was published
 }
@@ -88,6 +93,7 @@ func Open(c Config) (*Agent, error) {
 		device: d, store: st, hosts: c.Hosts, log: c.Log, now: c.Now,
 		http:    safehttp.New(safehttp.Config{Hosts: c.Hosts, UserAgent: "waxwing"}),
 		changed: make(chan struct{}), claims: map[string]claiming{}, watcher: watcher{wake: make(chan struct{}, 1)}, patience: visiblePatience,
+		shop: newWorkshop(), knocks: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -260,6 +266,9 @@ func (a *Agent) lookAfter(ctx context.Context) error {
 		return away(err)
 	}
 	a.setRefused(false)
+	if a.shop.heard("") {
+		a.welcomeBack(ctx, []string{""})
+	}
 	if err := errors.Join(a.device.TopUp(account.OneTime), a.device.Sync(), a.nameHubs()); err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ func isAway(err error) bool {
 	return errors.As(err, &p) && (p.Code == "peer_unreachable" || p.Code == "peer_failed")
 }
 
+// errMirrored is no failure: the job is done by what the own sidecar's mirror had, for the hub is away.
+var errMirrored = errors.New("agent: the hub is away, and its mirror was asked")
+
 // events asks for what the hub has. Where the conversation has gone on at another hub, the old one says so.
 func (a *Agent) events(ctx context.Context, sidecar *clientapi.Client, j *device.EventsJob) error {
 	chain, err := sidecar.Chain(ctx, j.Conversation, j.Hub, j.After)
@@ -54,7 +57,10 @@ func (a *Agent) events(ctx context.Context, sidecar *clientapi.Client, j *device
 		events = append(events, chain.Moved.Event)
 	}
 	if chain.Mirror {
-		return a.device.EventsMirrored(j.ID(), hubEvents(events))
+		if err := a.device.EventsMirrored(j.ID(), hubEvents(events)); err != nil {
+			return err
+		}
+		return errMirrored
 	}
 	return a.device.EventsFetched(j.ID(), hubEvents(events))
 }

@@ -21,33 +21,21 @@ const (
 	recheckEvery = time.Minute
 )
 
-// A workshop is what is known of the jobs under way. It is in memory only: after a restart everything is tried at once.
-type workshop struct {
-	mu     sync.Mutex
-	flying map[string]bool // true: a question
-	failed map[string]failure
-}
-
-type failure struct {
-	times int
-	until time.Time
-}
-
 // carryOutJobs works off what the device wants from the network.
 func (a *Agent) carryOutJobs(ctx context.Context) {
-	w := &workshop{flying: map[string]bool{}, failed: map[string]failure{}}
 	var working sync.WaitGroup
 	defer working.Wait()
 	for ctx.Err() == nil {
-		changed := a.Changed()
-		jobs, err := a.device.Jobs()
+		changed, w := a.Changed(), a.shop
+		tasks, told, err := a.device.Tasks(w.told())
 		if err != nil {
 			a.report(ctx, "reading the jobs", err)
 		}
-		due, next := w.due(jobs, a.isCurrent(), time.Now())
-		for _, j := range due {
+		w.add(tasks, told)
+		due, next := w.due(a.isCurrent(), time.Now())
+		for _, e := range due {
 			working.Go(func() {
-				w.landed(j.ID(), a.try(ctx, j, w.times(j.ID())))
+				a.perform(ctx, e)
 				a.touch()
 			})
 		}
@@ -59,113 +47,120 @@ func (a *Agent) carryOutJobs(ctx context.Context) {
 	}
 }
 
-// due picks the jobs to start now and says after what time to look again. As long as the mailbox was not read to its end (current), nothing
-// is sent: what is in it may say that nobody could read the message any more.
-func (w *workshop) due(jobs []device.Job, current bool, now time.Time) (due []device.Job, next time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	next = recheckEvery
-	questions := 0
-	for _, question := range w.flying {
-		if question {
-			questions++
-		}
+// perform does one errand and tells the workshop what came of it.
+func (a *Agent) perform(ctx context.Context, e *errand) {
+	o := outcome{}
+	j, err := a.device.Job(e.ID)
+	switch {
+	case err == nil:
+		o = a.try(ctx, j, e)
+	case !errors.Is(err, device.ErrNoSuchJob):
+		a.report(ctx, "reading a job", err)
+		o.wait = backOff(e.times)
 	}
-	known := map[string]failure{}
-	for _, j := range jobs {
-		f, failed := w.failed[j.ID()]
-		if failed {
-			known[j.ID()] = f
-		}
-		switch wait := f.until.Sub(now); {
-		case w.isFlying(j.ID()):
-		case failed && wait > 0:
-			next = min(next, wait)
-		case isSend(j) && !current:
-		case len(w.flying) >= atOnce || isQuestion(j) && questions >= atOnce/2:
-		default:
-			w.flying[j.ID()] = isQuestion(j)
-			due = append(due, j)
-			if isQuestion(j) {
-				questions++
-			}
-		}
+	if left, err := a.device.HasJob(e.ID); o.wait == 0 && (err != nil || left) && ctx.Err() == nil {
+		o.wait = time.Millisecond // it is another one by now, or could not be struck off
 	}
-	for id := range w.flying {
-		if f, ok := w.failed[id]; ok {
-			known[id] = f
-		}
+	back := a.shop.landed(e, o, a.attention(), time.Now())
+	if o.silent {
+		a.shop.tidy("", a.device.HasJob)
 	}
-	w.failed = known // what is done is forgotten
-	return due, next
+	if o.away {
+		a.shop.tidy(e.Hub, a.device.HasJob)
+	}
+	a.welcomeBack(ctx, back)
 }
 
-func (w *workshop) isFlying(id string) bool { _, ok := w.flying[id]; return ok }
-
-func isSend(j device.Job) bool { _, ok := j.(*device.SendJob); return ok }
-
-// isQuestion tells jobs that strangers can cause and draw out, by naming instances that answer slowly. They never take all hands.
-func isQuestion(j device.Job) bool {
-	switch j.(type) {
-	case *device.LookupJob, *device.EventsJob, *device.ProofJob, *device.GroupInfoJob:
-		return true
+// welcomeBack does what waited for hosts that answer again.
+func (a *Agent) welcomeBack(ctx context.Context, hosts []string) {
+	for _, host := range hosts {
+		if host == "" {
+			a.knock()
+		} else if err := a.device.HubBack(host); err != nil {
+			a.report(ctx, "asking a hub that is back", err)
+		}
 	}
-	return false
-}
-
-func (w *workshop) times(id string) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.failed[id].times
-}
-
-// landed takes a job off; wait is how long to leave it alone, 0 if it is done.
-func (w *workshop) landed(id string, wait time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.flying, id)
-	if wait == 0 {
-		delete(w.failed, id)
-		return
+	if len(hosts) > 0 {
+		a.touch()
 	}
-	w.failed[id] = failure{w.failed[id].times + 1, time.Now().Add(wait)}
 }
 
-// try carries a job out once. It returns how long to wait before the next try, or 0 if the job is over.
-func (a *Agent) try(ctx context.Context, j device.Job, before int) (wait time.Duration) {
-	err := a.do(ctx, j, before)
-	if err == nil || ctx.Err() != nil {
-		return 0
+// An outcome is what came of one try.
+type outcome struct {
+	wait     time.Duration // until the next one; 0 if the job is over
+	asked    time.Duration // the least that the host wants to be left alone
+	own      bool          // the failure is the job's, and is counted as such
+	answered bool          // the own sidecar has answered
+	silent   bool          // it has not
+	reached  bool          // the hub has answered
+	away     bool          // the own sidecar could not ask it
+}
+
+// try carries a job out once.
+func (a *Agent) try(ctx context.Context, j device.Job, e *errand) (o outcome) {
+	err := a.do(ctx, j, e.times)
+	o.answered = true
+	switch {
+	case errors.Is(err, errMirrored):
+		o.away = true
+		return o
+	case err == nil:
+		o.reached = e.Hub != ""
+		return o
+	case ctx.Err() != nil:
+		return outcome{}
 	}
 	var lease turn
 	if errors.As(err, &lease) {
-		return max(time.Duration(lease), time.Millisecond)
+		o.wait, o.own, o.reached = max(time.Duration(lease), time.Millisecond), true, true
+		return o
 	}
 	var moved *clientapi.HubMoved
 	if errors.As(err, &moved) {
 		if err = a.device.HubMoved(j.ID(), device.HubEvent{Receipt: moved.Moved.Event.Receipt, Commit: moved.Moved.Event.Commit}); err == nil {
-			return 0
+			return o
 		}
 	}
-	if isAway(err) {
+	return a.failed(ctx, j, e, err, o)
+}
+
+// failed is for an error: the job ends, or is tried again.
+func (a *Agent) failed(ctx context.Context, j device.Job, e *errand, err error, o outcome) outcome {
+	o.silent, o.away = isSilent(err), isAway(err)
+	o.answered = o.answered && !o.silent && isAnswer(err)
+	if o.away {
 		err = errors.Join(err, a.device.HubAway(j.ID()))
 	}
 	a.noteRefusal(err)
 	var p *problem.Problem
-	if code, detail, final := verdict(err, before); final && !(errors.As(err, &p) && waitsForConsent(j, p, before)) {
+	if code, detail, final := verdict(err, e.times); final && !(errors.As(err, &p) && waitsForConsent(j, p, e.times)) {
 		if err = a.device.Failed(j.ID(), code, detail); err == nil {
-			return 0
+			return o
 		}
 	}
 	a.report(ctx, "carrying out a job", err)
-	wait = backOff(before)
-	if isUnanswered(err) || isAway(err) && before < reachTries {
-		wait = reachAgain(before)
+	o.own = !o.silent && !(o.away && e.Hub != "")
+	o.wait = backOff(e.times)
+	if isUnanswered(err) {
+		o.wait = reachAgain(e.times)
 	}
 	if errors.As(err, &p) {
-		wait = max(wait, min(time.Duration(p.RetryAfter)*time.Second, longestWait))
+		o.asked = min(time.Duration(p.RetryAfter)*time.Second, longestWait)
 	}
-	return wait
+	o.wait = max(o.wait, o.asked)
+	return o
+}
+
+// isSilent tells that the own sidecar gave no answer, or that something before it did.
+func isSilent(err error) bool {
+	var p *problem.Problem
+	return errors.Is(err, clientapi.ErrNoAnswer) || errors.Is(err, ErrAway) || errors.As(err, &p) && foreign(p)
+}
+
+// isAnswer tells that an error is the own sidecar's answer.
+func isAnswer(err error) bool {
+	var p *problem.Problem
+	return errors.As(err, &p) && !foreign(p)
 }
 
 // isUnanswered tells that the own sidecar has not answered at all.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/waxwing-dm/waxwing/device"
@@ -28,9 +29,9 @@ func (a *Agent) readMailbox(ctx context.Context) {
 			a.report(ctx, "reading the mailbox", err)
 			wait := backOff(failures)
 			if isUnanswered(err) {
-				wait = reachAgain(failures)
+				wait = min(wait, a.attention().patience("", failures))
 			}
-			sleep(ctx, wait)
+			a.rest(ctx, wait)
 			failures++
 		case got || waits && time.Since(began) > firstWait:
 			failures = 0
@@ -63,10 +64,17 @@ func (a *Agent) readOnce(ctx context.Context, acknowledged *uint64, wait bool) (
 		held = hold
 	}
 	box, err := sidecar.Mailbox(ctx, cursor, clientapi.MaxItems, held)
-	if err != nil || len(box.Items) == 0 {
+	if err != nil {
 		return false, err
 	}
+	if a.shop.heard("") {
+		a.touch()
+	}
+	if len(box.Items) == 0 {
+		return false, nil
+	}
 	defer a.touch()
+	defer a.signsOfLife(ctx, box.Items)
 	for _, i := range box.Items {
 		got = got || i.Cursor > cursor
 		if err := a.device.Receive(device.Incoming{
@@ -77,6 +85,30 @@ func (a *Agent) readOnce(ctx context.Context, acknowledged *uint64, wait bool) (
 		}
 	}
 	return got, nil
+}
+
+// signsOfLife takes what has come from a host that was away for a reason to try it. It may have been on its way for long.
+func (a *Agent) signsOfLife(ctx context.Context, items []clientapi.Item) {
+	seen := map[string]bool{}
+	for _, i := range items {
+		host := originOf(i.Actor)
+		if host == "" || seen[host] {
+			continue
+		}
+		seen[host] = true
+		if a.shop.hint(host, time.Now()) {
+			a.welcomeBack(ctx, []string{host})
+		}
+	}
+}
+
+// originOf is the instance of an actor; empty if that is no URL.
+func originOf(actor string) string {
+	u, err := url.Parse(actor)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 func undelivered(u *clientapi.Undelivered) *device.Undelivered {

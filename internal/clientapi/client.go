@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -21,6 +22,9 @@ type Client struct {
 	token string
 	http  *safehttp.Client
 }
+
+// ErrNoAnswer marks the error of a call to which the sidecar gave no whole answer.
+var ErrNoAnswer = errors.New("no answer")
 
 // New makes a client. base is the "api" of the instance's discovery document; token is empty until the device has logged in.
 func New(base, token string, http *safehttp.Client) *Client {
@@ -276,7 +280,7 @@ func (c *Client) do(ctx context.Context, method, path, contentType string, body 
 	}
 	res, err := c.http.Do(req, limit)
 	if err != nil {
-		return nil, fmt.Errorf("clientapi: calling the sidecar: %w", err)
+		return nil, fmt.Errorf("clientapi: calling the sidecar: %w", errors.Join(ErrNoAnswer, err))
 	}
 	if res.Status/100 != 2 {
 		return nil, refusal(res)
