@@ -315,7 +315,7 @@ func backOff(failures int) time.Duration {
 }
 
 // reachAgain is how long to leave alone who could not be reached: when the line is whole again, nobody should have to wait for us.
-func reachAgain(failures int) time.Duration { return min(backOff(failures), reachWait) }
+func reachAgain(failures int) time.Duration { return unwatched.leaveAlone("", failures) }
 
 func sleep(ctx context.Context, d time.Duration) {
 	select {

@@ -43,6 +43,12 @@ func (x attention) patience(host string, failures int) time.Duration {
 	return longestWait
 }
 
+// leaveAlone is how long to leave a host alone, with up to a quarter of chance.
+func (x attention) leaveAlone(host string, failures int) time.Duration {
+	longest := x.patience(host, failures)
+	return min(backOff(failures), longest-rand.N(longest/4+1))
+}
+
 // probes starts a try at each door whose time has come.
 func (w *workshop) probes(current bool, now time.Time) (due []*errand) {
 	for host, d := range w.doors {
@@ -69,7 +75,7 @@ func (w *workshop) shut(host string, e *errand, o outcome, x attention, now time
 		w.doors[host] = d
 	}
 	if d.failures == 0 || d.probe == e {
-		wait := min(backOff(d.failures), x.patience(host, d.failures))
+		wait := x.leaveAlone(host, d.failures)
 		d.failures++
 		d.shut, d.asked, d.probe = now, now.Add(o.asked), nil
 		d.until = now.Add(max(wait, o.asked))

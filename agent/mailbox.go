@@ -29,7 +29,7 @@ func (a *Agent) readMailbox(ctx context.Context) {
 			a.report(ctx, "reading the mailbox", err)
 			wait := backOff(failures)
 			if isUnanswered(err) {
-				wait = min(wait, a.attention().patience("", failures))
+				wait = a.attention().leaveAlone("", failures)
 			}
 			a.rest(ctx, wait)
 			failures++
@@ -71,6 +71,7 @@ func (a *Agent) readOnce(ctx context.Context, acknowledged *uint64, wait bool) (
 		a.touch()
 	}
 	if len(box.Items) == 0 {
+		a.device.ReadToEnd()
 		return false, nil
 	}
 	defer a.touch()

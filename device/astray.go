@@ -1,6 +1,7 @@
 package device
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -12,11 +13,16 @@ import (
 
 // sendAstray queues it.
 func (t *txn) sendAstray(c *conversation, lost resync) error {
-	astray, hashes := map[uint64]uint64{}, []string{} // epochs by number of the message
+	astray, hashes := map[uint64]outgoing{}, []string{} // by number of the message
 	if err := t.Each(bucketSeen, func(hash string, value []byte) error {
 		var o outgoing // what others sent is a number
 		if json.Unmarshal(value, &o) == nil && o.Conversation == c.id && o.Seq > 0 && (o.Astray || lost.Common != nil && o.Epoch > *lost.Common) {
-			astray[o.Seq], hashes = o.Epoch, append(hashes, hash)
+			raw, err := hex.DecodeString(hash)
+			if err != nil {
+				return err
+			}
+			o.Instead = inPlaceOf(append(o.Instead, astray[o.Seq].Instead...), raw)
+			astray[o.Seq], hashes = o, append(hashes, hash)
 		}
 		return nil
 	}); err != nil {
@@ -40,8 +46,8 @@ func (t *txn) sendAstray(c *conversation, lost resync) error {
 	return t.sendAllAgain(c, astray)
 }
 
-func (t *txn) sendAllAgain(c *conversation, epochs map[uint64]uint64) error {
-	for _, seq := range slices.Sorted(maps.Keys(epochs)) {
+func (t *txn) sendAllAgain(c *conversation, astray map[uint64]outgoing) error {
+	for _, seq := range slices.Sorted(maps.Keys(astray)) {
 		row, err := t.message(c.id, seq)
 		if err != nil {
 			return err
@@ -49,7 +55,7 @@ func (t *txn) sendAllAgain(c *conversation, epochs map[uint64]uint64) error {
 		if row.State != MessageSending && row.State != MessageSent {
 			continue // given up, or queued already
 		}
-		if err := t.sendAgain(c, seq, epochs[seq]); err != nil {
+		if err := t.sendAgain(c, seq, astray[seq].Epoch, astray[seq].Instead); err != nil {
 			return err
 		}
 		c.queued = true

@@ -2,6 +2,7 @@ package device
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -31,7 +32,8 @@ type content struct {
 	published   time.Time
 	salt        []byte
 	attachments []attachment
-	shown       *shown // instead of all that a person could see
+	shown       *shown   // instead of all that a person could see
+	instead     [][]byte // SHA-256 of the messages that this one takes the place of
 }
 
 // attachment is the wire form of a file, and the stored one.
@@ -49,6 +51,7 @@ const (
 	saltSize  = 32
 	uuidIRI   = "uri:uuid:"
 	plainText = "text/plain"
+	insteadOf = "waxwing:insteadOf"
 )
 
 // marshal writes the application data.
@@ -62,6 +65,9 @@ func (c content) marshal(activityID string) ([]byte, error) {
 	extra := map[string]any{}
 	if c.salt != nil {
 		extra["frankingSalt"] = c.salt
+	}
+	if len(c.instead) > 0 {
+		extra[insteadOf] = c.instead
 	}
 	object := map[string]any{
 		"content": htmlOf(c.text),
@@ -113,6 +119,7 @@ func parseContent(b []byte) (content, error) {
 		Salt      string          `json:"frankingSalt"`
 		Published string          `json:"published"`
 		Object    json.RawMessage `json:"object"`
+		Instead   []string        `json:"waxwing:insteadOf"`
 	}
 	if err := json.Unmarshal(b, &a); err != nil {
 		return content{}, fmt.Errorf("device: reading a message: %w", err)
@@ -121,6 +128,9 @@ func parseContent(b []byte) (content, error) {
 	var err error
 	if c.salt, err = exactBase64(a.Salt, saltSize); err != nil {
 		return content{}, fmt.Errorf("device: reading a message's franking salt: %w", err)
+	}
+	if c.instead, err = parseInstead(a.Instead); err != nil {
+		return content{}, err
 	}
 	if err := checkID(a.ID); err != nil {
 		return content{}, err
@@ -138,6 +148,21 @@ func parseContent(b []byte) (content, error) {
 		return c, nil
 	}
 	return parseNote(c, a.Object)
+}
+
+// parseInstead reads which messages a message takes the place of.
+func parseInstead(list []string) (hashes [][]byte, err error) {
+	if len(list) > maxInstead {
+		return nil, fmt.Errorf("device: reading a message: it takes the place of %d others", len(list))
+	}
+	for _, s := range list {
+		hash, err := exactBase64(s, sha256.Size)
+		if err != nil {
+			return nil, fmt.Errorf("device: reading a message: which others it takes the place of: %w", err)
+		}
+		hashes = append(hashes, hash)
+	}
+	return hashes, nil
 }
 
 // parseNote reads the object of a Create into c.

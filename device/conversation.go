@@ -68,6 +68,9 @@ type conversationRow struct {
 	MembersVote vote `json:"members_vote,omitzero"`
 	// Alone is the epoch that our return has made, until an admin is heard in it or after: who has misled us would let themselves be heard.
 	Alone uint64 `json:"alone,omitempty"`
+	// NoticeAt is when the person may be told what could not be read, and Unreadable how much of that has not come since.
+	NoticeAt   time.Time `json:"notice_at,omitzero"`
+	Unreadable int       `json:"unreadable,omitempty"`
 	// Authenticator is that of the current epoch.
 	Authenticator []byte `json:"authenticator,omitempty"`
 	// Plain is what a plain conversation has instead of all that has to do with hubs; nil in all others.
@@ -357,7 +360,7 @@ func (t *txn) outline(id string, row conversationRow) (Conversation, error) {
 	}
 	c := Conversation{
 		ID: id, URL: row.URL, State: row.State, Reason: row.Reason, Created: row.Created,
-		EpochAuthenticator: bytes.Clone(row.Authenticator), Members: members, Plain: row.Plain != nil,
+		EpochAuthenticator: bytes.Clone(row.Authenticator), Members: members, Plain: row.Plain != nil, Unreadable: row.Unreadable,
 	}
 	if row.Plain == nil {
 		c.Hub = row.presentHub().Hub

@@ -42,6 +42,7 @@ type Device struct {
 	now   func() time.Time
 	kept  map[string]*kept // conversations, by id
 	lanes lanes            // of the jobs
+	atEnd time.Time        // when the mailbox was last read to its end
 
 	policy *transparency.Policy // nil: no witness is asked for
 }
@@ -60,6 +61,7 @@ type txn struct {
 	before map[string]*kept // conversations in memory before the transaction
 	kept   map[string]*kept // those that it has read or written
 	lanes  *lanes           // of the jobs as they stand in it
+	atEnd  time.Time        // when the mailbox was last read to its end; zero: not since the start
 }
 
 func (d *Device) update(f func(*txn) error) error {
@@ -76,7 +78,7 @@ func (d *Device) view(f func(*txn) error) error {
 
 // run is one transaction. What it leaves in memory counts only if it went through.
 func (d *Device) run(transaction func(func(Tx) error) error, rand io.Reader, f func(*txn) error) error {
-	t := &txn{rand: rand, now: d.now(), policy: d.policy, before: d.kept, lanes: &d.lanes}
+	t := &txn{rand: rand, now: d.now(), policy: d.policy, before: d.kept, lanes: &d.lanes, atEnd: d.atEnd}
 	err := transaction(func(tx Tx) error {
 		t.Tx, t.kept = tx, map[string]*kept{}
 		return f(t)

@@ -118,7 +118,7 @@ func (d *Device) Messages(id string, after uint64, limit int) (list []Message, e
 func (d *Device) Events(after uint64, limit int) (list []Event, err error) {
 	err = d.view(func(t *txn) error {
 		list = nil
-		return t.Scan(logEvents, after, limit, func(seq uint64, value []byte) error {
+		if err := t.Scan(logEvents, after, limit, func(seq uint64, value []byte) error {
 			e := Event{}
 			if err := json.Unmarshal(value, &e); err != nil {
 				return fmt.Errorf("device: decoding event %d: %w", seq, err)
@@ -126,7 +126,16 @@ func (d *Device) Events(after uint64, limit int) (list []Event, err error) {
 			e.Seq = seq
 			list = append(list, e)
 			return nil
-		})
+		}); err != nil {
+			return err
+		}
+		for i := range list {
+			var err error
+			if list[i].Recovered, err = t.wasRecovered(list[i]); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return list, err
 }

@@ -251,7 +251,7 @@ func (t *txn) judgeApplication(c *conversation, m *mls.Message, item Incoming) (
 	}
 	p, err := c.group.Process(m, t.now)
 	if err != nil {
-		return unreadable(err), t.askUnread(c, item.Actor, err, hash)
+		return t.askUnread(c, item.Actor, err, hash)
 	}
 	app, ok := p.(*mls.ApplicationMessage)
 	if !ok {
@@ -331,7 +331,7 @@ func (t *txn) write(c *conversation, sender leaf, epoch uint64, content content)
 		Files: content.attachments,
 	}
 	if again, err := t.wasRead(c, sender, epoch, content); err != nil || again {
-		return err
+		return orElse(err, t.recovered(c, sender.actor, content.instead, nil))
 	}
 	changed, err := t.changed([]string{sender.actor})
 	if err != nil {
@@ -340,6 +340,9 @@ func (t *txn) write(c *conversation, sender leaf, epoch uint64, content content)
 	row.KeysReset, row.Plain = len(changed) > 0, c.Plain != nil
 	m, err := t.addMessage(row)
 	if err != nil {
+		return err
+	}
+	if err := t.recovered(c, sender.actor, content.instead, &m); err != nil {
 		return err
 	}
 	return t.emit(Event{Type: EventMessageReceived, Conversation: c.id, Actor: sender.actor, Message: &m})

@@ -275,8 +275,14 @@ func (t *txn) workSend(c *conversation, s *step) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	sent, err := t.dispatch(c, row.Sender, outgoing{Seq: row.Seq}, func(salt []byte, activity string) ([]byte, error) {
-		return row.content(salt).marshal(activity)
+	of := outgoing{Seq: row.Seq}
+	if s.Again != nil {
+		of.Instead = s.Again.Instead
+	}
+	sent, err := t.dispatch(c, row.Sender, of, func(salt []byte, activity string) ([]byte, error) {
+		x := row.content(salt)
+		x.instead = of.Instead
+		return x.marshal(activity)
 	})
 	switch {
 	case errors.Is(err, mls.ErrRemoved):
@@ -383,7 +389,7 @@ func (t *txn) dropStale(c *conversation) error {
 			return err
 		}
 		of.Seq, of.Epoch = j.Seq, j.Epoch // somebody may have asked for it already
-		if err := t.sendAnew(c, of); err != nil {
+		if err := t.sendAnew(c, of, hash[:]); err != nil {
 			return err
 		}
 	}

@@ -92,6 +92,7 @@ type Conversation struct {
 	Members            []Member
 	Expected           []string // actors, ascending: the members once all that waits is done
 	Waiting            int      // steps (members to add or remove, messages to encrypt) not yet worked off
+	Unreadable         int      // messages of which the person was told that they cannot be read, and that have not come since
 	// Plain is a conversation without a hub, with somebody for whose keys nobody vouches. It stays one.
 	Plain bool
 }
@@ -177,6 +178,7 @@ const (
 	EventDeliveryFailed      EventType = "delivery.failed"      // Actor was not reached by Message or, without one, by a change of members: Code, Detail
 	EventMessageWaiting      EventType = "message.waiting"      // an item cannot be read yet: Code waiting_key
 	EventMessageRefused      EventType = "message.refused"      // an item was not believed or not readable: Code says why
+	EventMessageRecovered    EventType = "message.recovered"    // what event Refused told of has come after all, as Message if it was not there before
 	EventConversationCreated EventType = "conversation.created" // by us or by a Welcome
 	EventConversationUpdated EventType = "conversation.updated" // epoch, state or room changed
 	EventConversationPaused  EventType = "conversation.paused"  // Code, Detail
@@ -239,6 +241,8 @@ type Event struct {
 	Message      *Message  `json:"message,omitempty"`
 	Code         string    `json:"code,omitempty"`
 	Detail       string    `json:"detail,omitempty"`
+	Refused      uint64    `json:"refused,omitempty"` // Seq of the event that told of what has come now
+	Recovered    bool      `json:"-"`                 // what this event says could not be read has come since
 }
 
 // Incoming is a mailbox item (spec/client-api.md). Conversation is the URL the sender put on it.

@@ -14,13 +14,14 @@ const bucketMissed = "missed" // by conversation and number: whom a message of o
 
 // outgoing is kept with the hash of a message of ours that a person wrote.
 type outgoing struct {
-	Conversation string `json:"conversation"`
-	Seq          uint64 `json:"seq"`
-	To           int    `json:"to"` // actors
-	Epoch        uint64 `json:"epoch,omitempty"`
-	Astray       bool   `json:"astray,omitempty"` // sent by a device that had lost the thread
-	Change       bool   `json:"change,omitempty"` // of a plain group: nobody else tells who missed it
-	Unread       []byte `json:"unread,omitempty"` // of a message that asks for another: its hash
+	Conversation string   `json:"conversation"`
+	Seq          uint64   `json:"seq"`
+	To           int      `json:"to"` // actors
+	Epoch        uint64   `json:"epoch,omitempty"`
+	Astray       bool     `json:"astray,omitempty"`  // sent by a device that had lost the thread
+	Change       bool     `json:"change,omitempty"`  // of a plain group: nobody else tells who missed it
+	Unread       []byte   `json:"unread,omitempty"`  // of a message that asks for another: its hash
+	Instead      [][]byte `json:"instead,omitempty"` // hashes of the messages that it took the place of
 }
 
 // undelivered takes down whom something of ours did not reach, and tells the person. A message that reached nobody has failed.

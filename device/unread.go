@@ -21,20 +21,28 @@ func joinedBucket(id string) string { return "joined:" + id }
 // readBucket has what was read of others: what comes anew comes to all, and some have it.
 func readBucket(id string) string { return "read:" + id }
 
-// askUnread tells the author of a message that its keys are gone.
-func (t *txn) askUnread(c *conversation, author string, err error, hash [sha256.Size]byte) error {
+// askUnread is for a message that cannot be read: if its keys are gone, its author is told, and the person only if it does not come again.
+func (t *txn) askUnread(c *conversation, author string, why error, hash [sha256.Size]byte) (verdict, error) {
+	v := unreadable(why)
 	var epoch *mls.WrongEpochError
-	if !errors.As(err, &epoch) || !c.has(author) {
-		return nil
+	if !errors.As(why, &epoch) || !c.has(author) {
+		return v, nil
+	}
+	var came string
+	if _, err := t.row(insteadBucket(c.id), hex.EncodeToString(hash[:]), &came); err != nil || came == author {
+		return verdict{status: ignored}, err
 	}
 	if ok, err := t.count("unread "+c.id+" "+author, maxUnread); err != nil || !ok {
-		return err
+		return v, err
 	}
 	seen := hex.EncodeToString(hash[:])
 	if err := t.Put(bucketSeen, seen, []byte{1}); err != nil { // it is asked for once
-		return fmt.Errorf("device: writing a message's hash: %w", err)
+		return v, fmt.Errorf("device: writing a message's hash: %w", err)
 	}
-	return t.queueShow(c, step{Tell: &shown{Type: typeUnread, Unread: hash[:]}})
+	if err := t.queueShow(c, step{Tell: &shown{Type: typeUnread, Unread: hash[:]}}); err != nil {
+		return v, err
+	}
+	return t.hold(c, author, v, hash[:])
 }
 
 // sendUnread encrypts a message of ours anew that somebody could not read. Before its keys are gone everywhere nobody can have a reason to ask.
@@ -50,15 +58,15 @@ func (t *txn) sendUnread(c *conversation, asks string, hash []byte) error {
 	if err := t.Put(bucketSeen, hex.EncodeToString(hash), []byte{1}); err != nil { // several may ask
 		return fmt.Errorf("device: writing a message's hash: %w", err)
 	}
-	return t.sendAnew(c, of)
+	return t.sendAnew(c, of, hash)
 }
 
 // sendAnew queues what a person wrote, or what asked for that: a question can be too late like its answer.
-func (t *txn) sendAnew(c *conversation, of outgoing) error {
+func (t *txn) sendAnew(c *conversation, of outgoing, hash []byte) error {
 	switch {
 	case of.Seq != 0:
 		c.queued = true
-		return t.sendAgain(c, of.Seq, of.Epoch)
+		return t.sendAgain(c, of.Seq, of.Epoch, inPlaceOf(of.Instead, hash))
 	case of.Unread != nil:
 		return t.queueShow(c, step{Tell: &shown{Type: typeUnread, Unread: of.Unread}})
 	}
@@ -69,14 +77,16 @@ func (t *txn) sendAnew(c *conversation, of outgoing) error {
 type again struct {
 	Epoch uint64    `json:"epoch"` // it was written in
 	Until time.Time `json:"until"` // until then at least it waits for who has joined since to be gone again
+	// Instead has the hashes of the messages that it takes the place of.
+	Instead [][]byte `json:"instead,omitempty"`
 }
 
 // sendAgain queues a message of ours that was encrypted in an epoch whose keys are gone.
-func (t *txn) sendAgain(c *conversation, seq, epoch uint64) error {
+func (t *txn) sendAgain(c *conversation, seq, epoch uint64, instead [][]byte) error {
 	if err := t.setState(c.id, seq, MessageQueued, "", ""); err != nil {
 		return err
 	}
-	return t.queue(c.id, step{Kind: stepSend, Message: seq, Again: &again{epoch, t.now.Add(settleTime)}})
+	return t.queue(c.id, step{Kind: stepSend, Message: seq, Again: &again{epoch, t.now.Add(settleTime), instead}})
 }
 
 // mayGoAgain tells whether a message that is encrypted anew may go now, or never. Whoever has joined since may be gone again by the end of the chain:

@@ -29,14 +29,16 @@ func TestLateTextIsSentAnew(t *testing.T) {
 	a.changes(id, 4)
 	w.quiet()
 	a.receive(late)
-	require.Equal(t, []string{device.CodeCannotDecrypt}, a.codes(device.EventMessageRefused))
 	a.receive(late)
 	w.quiet()
 	require.Equal(t, []string{"held up"}, a.texts(id))
 	require.Equal(t, []string{"held up"}, c.texts(id))
 	require.Equal(t, []string{"held up"}, b.texts(id))
 	require.Equal(t, device.MessageSent, mustMessages(t, b, id)[0].State)
-	require.Equal(t, []string{device.CodeCannotDecrypt}, a.codes(device.EventMessageRefused))
+	a.ReadToEnd()
+	w.now = w.now.Add(time.Hour)
+	w.wake()
+	require.Empty(t, a.codes(device.EventMessageRefused), "it came before anybody had to be told")
 	require.Empty(t, c.codes(device.EventMessageRefused))
 }
 

@@ -12,7 +12,7 @@ import (
 func (d *Device) Wake() (next time.Time, did bool, err error) {
 	if err := d.view(func(t *txn) error {
 		due, err := t.due()
-		next, did = due.next, len(due.now) > 0
+		next, did = due.next, len(due.now)+len(due.unreadable) > 0
 		return err
 	}); err != nil || !did {
 		return next, false, err
@@ -27,6 +27,11 @@ func (d *Device) Wake() (next time.Time, did bool, err error) {
 				return err
 			}
 		}
+		for _, id := range due.unreadable {
+			if err := t.tellUnreadable(id); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 	return next, err == nil, err
@@ -34,9 +39,10 @@ func (d *Device) Wake() (next time.Time, did bool, err error) {
 
 // An agenda is what is due in which conversations.
 type agenda struct {
-	now  []string
-	next time.Time
-	at   time.Time
+	now        []string
+	unreadable []string // of which the person may be told now what could not be read
+	next       time.Time
+	at         time.Time
 }
 
 // wake does what is due in one conversation.
@@ -90,7 +96,13 @@ func (a *agenda) add(id string, when time.Time) {
 	case when.IsZero():
 	case !when.After(a.at):
 		a.now = append(a.now, id)
-	case a.next.IsZero() || when.Before(a.next):
+	default:
+		a.later(when)
+	}
+}
+
+func (a *agenda) later(when time.Time) {
+	if a.next.IsZero() || when.Before(a.next) {
 		a.next = when
 	}
 }
@@ -101,6 +113,15 @@ func (t *txn) due() (agenda, error) {
 		var row conversationRow
 		if err := json.Unmarshal(value, &row); err != nil {
 			return fmt.Errorf("device: decoding conversation %s: %w", id, err)
+		}
+		switch at := row.NoticeAt; {
+		case at.IsZero():
+		case at.After(t.now):
+			a.later(at)
+		case t.atEnd.IsZero():
+			a.later(t.now.Add(noticeAgain))
+		default:
+			a.unreadable = append(a.unreadable, id)
 		}
 		if row.Resync != nil {
 			a.add(id, row.PassAt)

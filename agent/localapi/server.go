@@ -120,6 +120,7 @@ func handler(ctx context.Context, a *agent.Agent) http.Handler {
 			notThere(w, r, mux)
 			return
 		}
+		defer a.Called(r.URL.Path == "/v1/events")()
 		mux.ServeHTTP(w, r)
 	})
 }

@@ -197,6 +197,9 @@ func (w *world) pass(d time.Duration) {
 	w.now = w.now.Add(d)
 	for _, a := range w.agents {
 		if a.online() {
+			if _, more := a.box(); !more {
+				a.ReadToEnd()
+			}
 			_, _, err := a.Wake()
 			require.NoError(w.t, err)
 		}
