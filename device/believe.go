@@ -131,14 +131,6 @@ func (d *Device) NotWitnessed(job string, e *NotWitnessedError) error {
 		if err != nil || j == nil {
 			return err
 		}
-		c, err := t.contact(e.Actor)
-		if err != nil {
-			return err
-		}
-		c.NotWitnessed = t.now
-		if err := t.putRow(bucketContact, e.Actor, c.contactRow); err != nil {
-			return err
-		}
 		if j.For == "" {
 			return nil
 		}
@@ -195,16 +187,6 @@ func (t *txn) lookupJob(id string) (*LookupJob, jobRow, error) {
 	job, row, err := t.job(id)
 	j, _ := job.(*LookupJob)
 	return j, row, err
-}
-
-// keepsPlace tells whether a member's leaf may be renewed under keys that were proven before, because the log shows them to nobody now as
-// the policy wants it. To hold such a commit up would let an instance stop the talk of all others by hiding from the witnesses.
-func (t *txn) keepsPlace(before, after leaf) (bool, error) {
-	c, err := t.contact(after.actor)
-	if err != nil || c.record == nil || c.NotWitnessed.IsZero() || t.now.Sub(c.NotWitnessed) > notWitnessedFor {
-		return false, err
-	}
-	return before.actor == after.actor && string(before.key) == string(after.key) && c.record.List.Has(after.key), nil
 }
 
 // renew asks for newer proofs of actors' keys in the background. Nothing waits for the answer.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/waxwing-dm/waxwing/internal/receipt"
@@ -81,10 +82,11 @@ type nextCommit struct {
 	staged  *mls.StagedCommit
 	broken  bool   // its path cannot be followed by this device; the others see nothing wrong with it
 	change  change // in the terms of the rules
+	came    newcomers
 	fence   fence
 }
 
-// judgeNext merges a commit if the rules allow it. What is wrong with it for everybody alike is disputed, C1 is not among that.
+// judgeNext merges a commit if the rules allow it. What is wrong with it is so for everybody alike, and disputed.
 func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw []byte, since uint64) (verdict, error) {
 	n := &nextCommit{receipt: r, raw: raw, group: c.group.Clone()}
 	why := t.checkMLS(c, n, m)
@@ -104,9 +106,11 @@ func (t *txn) judgeNext(c *conversation, m *mls.Message, r receipt.Receipt, raw 
 	case n.broken:
 		return verdict{status: waiting}, t.loseThread(c, CodeCommitInvalid, "this device cannot follow a change that others can")
 	}
-	if v, err := t.judgeEntering(c, n.change, since); err != nil || v.status != accepted {
+	came, v, err := t.judgeEntering(n.change, since)
+	if err != nil || v.status != accepted {
 		return v, err
 	}
+	n.came = came
 	return verdict{status: stepped}, t.merge(c, n)
 }
 
@@ -172,6 +176,12 @@ func (t *txn) merge(c *conversation, n *nextCommit) error {
 	if err := t.adopt(c, n.group, n.receipt, n.raw, by); err != nil {
 		return err
 	}
+	if err := t.letIn(c, n.came, by); err != nil {
+		return err
+	}
+	if err := t.putOut(c, by); err != nil {
+		return err
+	}
 	if err := t.afterMove(c, n.raw, nil, false); err != nil {
 		return err
 	}
@@ -190,28 +200,37 @@ func (t *txn) judgeOurs(c *conversation, m *mls.Message, n *nextCommit, why obje
 	return t.dispute(c, n.receipt, n.raw, why)
 }
 
-// judgeEntering is C1 for somebody's commit: the one rule that depends on what each of us knows, so that it is no reason for a dispute.
-func (t *txn) judgeEntering(c *conversation, ch change, since uint64) (verdict, error) {
-	entering := append([]leaf{}, ch.added...)
-	for _, u := range ch.updated {
-		keeps, err := t.keepsPlace(u[0], u[1])
-		if err != nil {
-			return verdict{}, err
-		}
-		if !keeps {
-			entering = append(entering, u[1])
+// newcomers are the devices that a commit lets in and whose lists do not speak for them: that is known of the unlisted ones, and nobody was
+// asked about the others.
+type newcomers struct{ unlisted, unasked []leaf }
+
+// judgeEntering is C1 for somebody's commit. It never keeps the commit from being followed, since it depends on what each of us knows: it tells
+// what to look up before, and which of the new devices are not to be written to. An update lets in nobody, so nothing is asked for it.
+func (t *txn) judgeEntering(ch change, since uint64) (n newcomers, v verdict, err error) {
+	for _, l := range ch.added {
+		b, err := t.bindLeaf(l, since)
+		switch {
+		case err != nil:
+			return n, v, err
+		case b == unbound:
+			n.unlisted = append(n.unlisted, l)
+		case b == unproven:
+			n.unasked = append(n.unasked, l)
+			if l.actor != ch.committer.actor { // who adds a device of their own speaks for it meanwhile
+				v.lookups = append(v.lookups, l.actor)
+			}
 		}
 	}
-	missing, unlogged, err := t.bindLeaves(entering, since)
-	switch {
-	case err != nil:
-		return verdict{}, err
-	case len(missing) > 0:
-		return verdict{status: waiting, lookups: missing}, nil
-	case unlogged != nil:
-		return pause(CodeNotInLog, unlogged), nil
+	slices.Sort(v.lookups)
+	if v.lookups = slices.Compact(v.lookups); len(v.lookups) > 0 && len(v.lookups) <= maxMembers {
+		v.status = waiting
+		return n, v, nil
 	}
-	return verdict{status: accepted}, nil
+	stale, err := t.stale([]string{ch.committer.actor})
+	if err != nil {
+		return n, v, err
+	}
+	return n, verdict{status: accepted}, t.renew(stale...)
 }
 
 // checkStaged is F1 for the commit and R4.

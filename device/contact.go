@@ -26,8 +26,6 @@ type contactRow struct {
 	Resets  int       `json:"resets,omitempty"`
 	Proof   *proof    `json:"proof,omitempty"`
 	First   time.Time `json:"first,omitzero"` // of the first lookup that proved a list, or showed a reset
-	// NotWitnessed is when a lookup last failed for want of witnesses, unless another has succeeded since.
-	NotWitnessed time.Time `json:"not_witnessed,omitzero"`
 	// Plain is when the instance was last found to have no directory, unless something was proven since.
 	Plain time.Time `json:"plain,omitzero"`
 	// PlainKeys are the keys that the actor was met with without a directory, the oldest first.
@@ -150,7 +148,7 @@ func (d *Device) Learn(actor string, answer []byte) (record *keydir.Record, err 
 			}
 			return fmt.Errorf("device: learning the keys of %s: %w", actor, err)
 		}
-		c.Label, c.Proof, c.NotWitnessed = found.Label[:], proofOf(found.Witnessed), time.Time{}
+		c.Label, c.Proof = found.Label[:], proofOf(found.Witnessed)
 		if err := t.putLog(instance, log); err != nil {
 			return err
 		}
@@ -191,7 +189,10 @@ func (t *txn) learned(actor string, c contact, record *keydir.Record) error {
 	if err := t.lookedUp(actor, c); err != nil || record == nil {
 		return err
 	}
-	return t.pruneAll(actor, c.record == nil || c.record.Statement != record.Statement)
+	if err := t.pruneAll(actor, c.record == nil || c.record.Statement != record.Statement); err != nil {
+		return err
+	}
+	return t.release(actor)
 }
 
 // lookedUp stores c as the result of a lookup made now.
@@ -227,7 +228,7 @@ func (t *txn) unproven(actor string) error {
 	if err != nil {
 		return err
 	}
-	c.Checked, c.NotWitnessed, c.Plain = time.Time{}, time.Time{}, time.Time{}
+	c.Checked, c.Plain = time.Time{}, time.Time{}
 	return t.lookedUp(actor, c)
 }
 

@@ -71,6 +71,8 @@ type conversationRow struct {
 	// NoticeAt is when the person may be told what could not be read, and Unreadable how much of that has not come since.
 	NoticeAt   time.Time `json:"notice_at,omitzero"`
 	Unreadable int       `json:"unreadable,omitempty"`
+	// Unvouched are the devices that somebody's commit has let in, and that are, or may be, in no list.
+	Unvouched []unvouched `json:"unvouched,omitempty"`
 	// Authenticator is that of the current epoch.
 	Authenticator []byte `json:"authenticator,omitempty"`
 	// Plain is what a plain conversation has instead of all that has to do with hubs; nil in all others.
@@ -213,6 +215,7 @@ func (t *txn) adopt(c *conversation, next *mls.Group, r receipt.Receipt, raw []b
 	if err := c.refresh(); err != nil {
 		return err
 	}
+	c.Unvouched = c.present(c.Members)
 	if err := t.keepLifeline(c); err != nil {
 		return err
 	}
@@ -341,10 +344,13 @@ func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
 		if err != nil {
 			return Conversation{}, err
 		}
-		c.Members[i].Unlisted = known.unlisted(m.Devices)
+		c.Members[i].Unlisted = known.unlistedIn(&row, m.Actor, c.Members)
 	}
 	if c.State == StateActive || c.State == StateLeaving {
 		c.Reason, err = t.waitsFor(c)
+		if err == nil && c.Reason == "" {
+			c.Reason, err = t.held(&row, c.Members)
+		}
 		if err == nil && c.Reason == "" {
 			c.Reason, err = t.keptByHub(id, row)
 		}

@@ -195,9 +195,7 @@ func TestSameBytesAfterCrash(t *testing.T) {
 
 // TestStaleProofIsRenewed: a list proven more than a day ago is asked for again before a leaf is let in.
 func TestStaleProofIsRenewed(t *testing.T) {
-	w, id := talk(t, bob)
-	a := w.people[alice]
-	commit, _ := w.people[bob].forge(id, mls.CommitParams{ForcePath: true})
+	w, a, id, commit := door(t)
 	w.now = w.now.Add(25 * time.Hour)
 	before := a.conversation(id).Epoch
 	a.receive(commit)
@@ -205,7 +203,7 @@ func TestStaleProofIsRenewed(t *testing.T) {
 	jobs, err := a.Jobs()
 	require.NoError(t, err)
 	require.Len(t, jobs, 1)
-	require.Equal(t, []string{bob}, jobs[0].(*device.LookupJob).Actors)
+	require.Equal(t, []string{carol}, jobs[0].(*device.LookupJob).Actors)
 	a.restart()
 	a.work()
 	require.Equal(t, before+1, a.conversation(id).Epoch)
@@ -307,20 +305,18 @@ func TestInvalidCommitTakesOursBack(t *testing.T) {
 
 // TestUnknownIsNoProof: that a directory denies somebody whose list it proved before does not unmake the proof, and is no fresh one either.
 func TestUnknownIsNoProof(t *testing.T) {
-	w, id := talk(t, bob)
-	a := w.people[alice]
-	require.NoError(t, a.Unknown(bob))
-	c, ok, err := a.Contact(bob)
+	_, a, id, commit := door(t)
+	require.NoError(t, a.Unknown(carol))
+	c, ok, err := a.Contact(carol)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, device.ContactReady, c.State)
-	commit, _ := w.people[bob].forge(id, mls.CommitParams{ForcePath: true})
 	a.receive(commit)
 	jobs, err := a.Jobs()
 	require.NoError(t, err)
 	require.Len(t, jobs, 1, "it takes a lookup to let the leaf in")
 	a.work()
-	require.EqualValues(t, 2, a.conversation(id).Epoch)
+	require.EqualValues(t, 3, a.conversation(id).Epoch)
 	require.NoError(t, a.Unknown(dave))
 	c, ok, err = a.Contact(dave)
 	require.NoError(t, err)

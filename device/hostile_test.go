@@ -134,14 +134,16 @@ func TestStrangersShareTheirRoom(t *testing.T) {
 	require.LessOrEqual(t, len(a.store.buckets["strangers"].keys), 256)
 }
 
-// TestPausedConversationStaysQuiet: asking the hub again and again for what cannot be followed brings neither rows nor events.
-func TestPausedConversationStaysQuiet(t *testing.T) {
+// TestHeldConversationStaysQuiet: asking again and again for a list that does not have a device brings neither rows nor events.
+func TestHeldConversationStaysQuiet(t *testing.T) {
 	w, id := talk(t, bob)
 	a, b, d := w.people[alice], w.people[bob], w.unlisted(dave)
 	a.forge(id, mls.CommitParams{Proposals: []mls.Proposal{mls.AddProposal(d.keyPackage(nil))}})
 	require.NoError(t, b.Sync())
 	b.work()
-	require.Equal(t, device.StatePaused, b.conversation(id).State)
+	b.say(id, "hello")
+	b.work()
+	require.Contains(t, b.conversation(id).Reason, device.CodeNotInLog)
 	rows, events := len(b.store.buckets["parked:"+id].keys), len(b.store.logs["events"])
 	for range 50 {
 		w.now = w.now.Add(10 * time.Minute)
@@ -150,6 +152,7 @@ func TestPausedConversationStaysQuiet(t *testing.T) {
 	}
 	require.Len(t, b.store.buckets["parked:"+id].keys, rows)
 	require.Len(t, b.store.logs["events"], events)
+	require.Equal(t, 1, b.conversation(id).Waiting)
 }
 
 // TestLongWayBehind: more of the chain than strangers may park is followed at once, although its first step waits for a lookup.

@@ -56,9 +56,6 @@ const (
 	leafLifetime = 30 * 24 * time.Hour // of key packages and the creator's leaf
 	clockSkew    = time.Hour
 
-	// notWitnessedFor is how long a lookup that failed for want of witnesses speaks for itself; it is tried again every few minutes.
-	notWitnessedFor = time.Hour
-
 	oneTimePackages = 50
 	oneTimeLow      = 15
 	lastResortRenew = 15 * 24 * time.Hour // a last-resort package with less life than this is replaced

@@ -39,6 +39,9 @@ func (t *txn) pass(c *conversation) error {
 	if err != nil {
 		return err
 	}
+	if held, err := t.heldFor(&c.conversationRow, c.Members); err != nil || len(held) > 0 {
+		return err
+	}
 	patient := c.patient(t.now)
 	for i, s := range steps {
 		if i == 0 || s.Kind != stepSend {

@@ -36,7 +36,7 @@ func (d *Device) NoDirectory(actor string) error {
 		if pinned || c.record != nil {
 			return t.unproven(actor)
 		}
-		c.Plain, c.Checked, c.NotWitnessed = t.now, time.Time{}, time.Time{}
+		c.Plain, c.Checked = t.now, time.Time{}
 		return t.lookedUp(actor, c)
 	})
 }

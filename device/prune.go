@@ -94,19 +94,13 @@ func (t *txn) prune(id string, account Account, actor string, changed bool) erro
 	if err != nil {
 		return err
 	}
-	if !r.admin(account.Actor) {
-		if !changed {
-			return nil
+	if !r.admin(account.Actor) && changed {
+		if err := t.emit(Event{Type: EventMemberUnlisted, Conversation: id, Actor: actor, Code: CodeNotInLog,
+			Detail: "a device of theirs is not in their list any more, and reads until an admin of the conversation has removed it"}); err != nil {
+			return err
 		}
-		return t.emit(Event{Type: EventMemberUnlisted, Conversation: id, Actor: actor, Code: CodeNotInLog,
-			Detail: "a device of theirs is not in their list any more, and reads until an admin of the conversation has removed it"})
 	}
-	back, err := t.comeBack(actor)
-	if err != nil {
-		return err
-	}
-	queued, err := t.queueFirst(id, step{Kind: stepPrune, Actors: []string{actor}}, back...)
-	if err != nil || !queued {
+	if err := t.putOut(conversation, actor); err != nil || !conversation.queued {
 		return err
 	}
 	return t.finish(conversation)
@@ -116,7 +110,7 @@ func (t *txn) prune(id string, account Account, actor string, changed bool) erro
 // those. What is queued waits behind it: it was written for them, too.
 func (t *txn) comeBack(actor string) ([]step, error) {
 	c, err := t.contact(actor)
-	if err != nil || len(c.record.List.Devices) == 0 {
+	if err != nil || c.record == nil || len(c.record.List.Devices) == 0 {
 		return nil, err
 	}
 	changed, err := t.changed([]string{actor})
@@ -159,17 +153,13 @@ func (t *txn) workPrune(c *conversation, s *step) (done bool, err error) {
 		proposals []mls.Proposal
 		removed   []leaf
 	)
-	for _, m := range c.group.Members() {
-		l := leafOf(m)
-		if !slices.Contains(s.Actors, l.actor) {
-			continue
-		}
-		known, err := t.contact(l.actor)
+	for _, actor := range s.Actors {
+		gone, err := t.hasToGo(c, actor)
 		if err != nil {
 			return false, err
 		}
-		if len(known.unlisted([]string{keydir.DeviceID(l.key)})) > 0 {
-			proposals, removed = append(proposals, mls.RemoveProposal(m.Leaf)), append(removed, l)
+		for _, m := range gone {
+			proposals, removed = append(proposals, mls.RemoveProposal(m.Leaf)), append(removed, leafOf(m))
 		}
 	}
 	if len(proposals) == 0 {

@@ -148,6 +148,10 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 	case s.Kind == stepSend && c.Resync != nil && t.now.Sub(c.Resync.Since) < hubPatience:
 		return false, nil // it is back at once, and then the others can read it
 	case s.Kind == stepSend:
+		held, err := t.heldFor(&c.conversationRow, c.Members)
+		if err != nil || len(held) > 0 {
+			return false, err
+		}
 		return t.workSend(c, s)
 	case s.Kind == stepShow:
 		return true, t.workShow(c, s)
@@ -163,7 +167,7 @@ func (t *txn) work(c *conversation, s *step) (done bool, err error) {
 		return true, t.intentFailed(c, s.Actors, CodePaused, "membership is on hold: "+c.Reason)
 	case s.InFlight || c.Disputed != 0 || c.Moved:
 		return false, nil
-	case s.Lost > maxLostRaces:
+	case s.Lost > maxLostRaces && s.Kind != stepPrune: // or whoever has to go could see to it that they stay
 		if s.Kind == stepPart {
 			c.Leaving = nil // else it would be tried for ever
 		}

@@ -203,7 +203,7 @@ func (t *txn) judge(c *conversation, id string, m *mls.Message, item Incoming, s
 	)
 	switch m.ContentType() {
 	case mls.ContentApplication:
-		v, err = t.judgeApplication(c, m, item)
+		v, err = t.judgeApplication(c, m, item, since)
 	case mls.ContentCommit:
 		v, err = t.judgeCommit(c, m, item, since)
 	default:
@@ -229,7 +229,7 @@ func (t *txn) conclude(c *conversation, id string, item Incoming, v verdict) err
 }
 
 // judgeApplication reads an application message.
-func (t *txn) judgeApplication(c *conversation, m *mls.Message, item Incoming) (verdict, error) {
+func (t *txn) judgeApplication(c *conversation, m *mls.Message, item Incoming, since uint64) (verdict, error) {
 	hash := sha256.Sum256(item.Message)
 	seen := hex.EncodeToString(hash[:])
 	if _, ok, err := t.Get(bucketSeen, seen); err != nil {
@@ -249,7 +249,11 @@ func (t *txn) judgeApplication(c *conversation, m *mls.Message, item Incoming) (
 	if m.Epoch() > c.group.Epoch() {
 		return verdict{status: waiting, code: CodeWaitingKey, detail: "a change of members has to come first", fetch: true}, nil
 	}
-	p, err := c.group.Process(m, t.now)
+	g := c.group
+	if len(c.Unvouched) > 0 { // it may have to wait, and be read again with the same key
+		g = g.Clone()
+	}
+	p, err := g.Process(m, t.now)
 	if err != nil {
 		return t.askUnread(c, item.Actor, err, hash)
 	}
@@ -257,9 +261,17 @@ func (t *txn) judgeApplication(c *conversation, m *mls.Message, item Incoming) (
 	if !ok {
 		return refuse(CodeRejectedForged, "the message is not what its header says"), nil
 	}
+	v, err := t.judgeUnvouched(c, leafOf(app.Sender), since)
+	if err != nil || v.status == waiting {
+		return v, err
+	}
+	c.group = g
 	// From here on the message is a member's, and its key is used up whatever becomes of it.
 	if err := t.Put(bucketSeen, seen, []byte{1}); err != nil {
 		return verdict{}, fmt.Errorf("device: writing a message's hash: %w", err)
+	}
+	if v.status != accepted {
+		return v, nil
 	}
 	return t.accept(c, app)
 }

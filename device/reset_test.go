@@ -41,10 +41,11 @@ func TestResetIsTold(t *testing.T) {
 	require.True(t, c.Changed)
 	require.Equal(t, w.now, c.Belief.First, "what was known before vouches for nothing")
 
-	// His old device is not in the list any more: its commits are not followed.
+	// His old device is not in the list any more. What it commits stops nobody.
 	commit, _ := w.people[bob].forge(id, mls.CommitParams{ForcePath: true})
 	a.arrives(commit)
-	requirePaused(t, a, id, device.CodeNotInLog, "C1")
+	require.Empty(t, a.codes(device.EventConversationPaused))
+	require.Equal(t, []string{alice}, a.members(id))
 }
 
 // TestNothingIsSentAfterAReset: not to the old keys, and not to the new ones, before the person has said so. Then what waited is for the
@@ -101,13 +102,15 @@ func TestMessagesAfterAResetAreMarked(t *testing.T) {
 	c, b := w.people[carol], w.people[bob]
 	w.reset(t, c)
 	b.say(id, "it is me")
-	w.quiet()
+	b.work()
+	c.read()
 	got := mustMessages(t, c, id)
 	require.Equal(t, "it is me", got[len(got)-1].Text)
 	require.True(t, got[len(got)-1].KeysReset)
 	require.NoError(t, c.AcceptKeys(bob, 1))
 	b.say(id, "me again")
-	w.quiet()
+	b.work()
+	c.read()
 	got = mustMessages(t, c, id)
 	require.Equal(t, "me again", got[len(got)-1].Text)
 	require.False(t, got[len(got)-1].KeysReset)

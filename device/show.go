@@ -37,7 +37,7 @@ type shown struct {
 // isShown tells the types of such objects.
 func isShown(kind string) bool {
 	switch kind {
-	case typeCheckpoint, typeEvidence, typeUnread, typeClaim, typeReceipt, typeHubEvidence:
+	case typeCheckpoint, typeEvidence, typeUnread, typeClaim, typeReceipt, typeHubEvidence, typeLook:
 		return true
 	}
 	return false
@@ -63,6 +63,9 @@ func (s shown) whole() bool {
 	case typeUnread:
 		rest.Unread = nil
 		return len(s.Unread) == sha256.Size && rest.empty()
+	case typeLook:
+		rest.Asks = ""
+		return s.Asks != "" && rest.empty()
 	case typeClaim:
 		rest.Claim, rest.Receipt = nil, nil
 		return s.Claim != nil && rest.empty()
@@ -181,6 +184,8 @@ func (t *txn) shown(c *conversation, from string, s *shown) (verdict, error) {
 		return t.receiptShown(c, s)
 	case typeHubEvidence:
 		return t.hubEvidenceShown(c, s)
+	case typeLook:
+		return t.lookShown(c, from, s)
 	}
 	seen, err := transparency.UnverifiedCheckpoint([]byte(s.Note))
 	if err != nil {

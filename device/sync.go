@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // fetch asks the hub for the chain after our place, unless that is under way.
@@ -213,11 +214,14 @@ func (t *txn) renewMembers() error {
 		return err
 	}
 	seen := map[string]bool{}
-	var actors []string
+	var actors, unvouched []string
 	for _, id := range ids {
 		var row conversationRow
 		if _, err := t.row(bucketConversation, id, &row); err != nil {
 			return err
+		}
+		for _, u := range row.Unvouched {
+			unvouched = append(unvouched, u.Actor)
 		}
 		members, err := t.members(id, row)
 		if err != nil {
@@ -233,5 +237,7 @@ func (t *txn) renewMembers() error {
 	if err != nil {
 		return err
 	}
-	return t.renew(stale...)
+	stale = append(stale, unvouched...)
+	slices.Sort(stale)
+	return t.renew(slices.Compact(stale)...)
 }

@@ -50,8 +50,6 @@ func (m *machine) outside(a *agent, id string, in []*agent) string {
 	switch {
 	case len(m.details(a, id)) == 0:
 		return ""
-	case r.State == device.StatePaused && strings.HasPrefix(r.Reason, device.CodeNotInLog) && m.revoked(r.Reason):
-		return "who looks at an Add after the device was revoked cannot know that it was listed (C1)"
 	case len(in) == 0:
 		return "nobody is there who could show it the way"
 	case !m.has(in[0], id, a):
@@ -144,9 +142,16 @@ func (m *machine) paused(id string) bool {
 	})
 }
 
-// revoked tells whether a reason names somebody who has revoked a device.
-func (m *machine) revoked(reason string) bool {
-	return slices.ContainsFunc(m.agents, func(a *agent) bool { return a.revoked && strings.Contains(reason, a.actor) })
+// checkUnlisted holds that a device which was added and is in no list does not stay.
+func (m *machine) checkUnlisted() {
+	for _, id := range m.ids {
+		for _, a := range m.mainline(id) {
+			c, err := a.Conversation(id)
+			require.NoError(m.t, err)
+			admin := slices.ContainsFunc(c.Members, func(x device.Member) bool { return x.Actor == a.actor && x.Admin })
+			require.False(m.t, admin && m.never && m.hidden != nil && m.has(a, id, m.hidden), "%s has left an unlisted device in", a)
+		}
+	}
 }
 
 func memberNames(c device.Conversation) (names []string) {

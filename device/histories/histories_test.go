@@ -124,6 +124,7 @@ func (m *machine) end() {
 		m.checkAgreement(id)
 	}
 	m.checkTexts()
+	m.checkUnlisted()
 	m.endPlain()
 	for _, id := range m.ids { // and it goes on from there
 		for _, a := range m.mainline(id) {

@@ -77,7 +77,7 @@ func (s *machine) misbehave(rt *rapid.T) {
 	}
 	m.honest = false
 	g := m.group(id)
-	deeds := []string{"remove", "add", "crown", "fence", "ticket", "garbage", "old", "dispute", "fork", "lease", "silence", "unlisted", "wish"}
+	deeds := []string{"remove", "add", "crown", "fence", "ticket", "garbage", "old", "dispute", "fork", "lease", "silence", "unlisted", "wish", "revoke"}
 	switch deed := rapid.SampledFrom(deeds).Draw(rt, "deed"); deed {
 	case "remove":
 		leaf := rapid.SampledFrom(g.Members()).Draw(rt, "whom").Leaf
@@ -108,7 +108,17 @@ func (s *machine) misbehave(rt *rapid.T) {
 	case "lease":
 		s.hog(m, id, g)
 	case "unlisted":
-		s.unlisted(m, id, g)
+		s.unlisted(rt, m, id, g)
+	case "revoke": // and goes on as before
+		m.skew = 0 // or its log does not believe it
+		if !s.off && rapid.IntRange(0, 3).Draw(rt, "really") == 0 && m.look(m.actor) == nil {
+			answer, err := m.home.log.Answer(ctx, m.actor, 0)
+			require.NoError(rt, err)
+			p, err := m.Revocation(answer.Marshal())
+			require.NoError(rt, err)
+			m.publish(p)
+			s.off = true
+		}
 	case "wish": // to leave, and more than once
 		if raw, err := g.Propose(s.random, mls.SelfRemoveProposal(), mls.WirePublicMessage, m.fence(id, g)); err == nil {
 			m.home.post(m, device.Incoming{Actor: m.actor, Conversation: r.URL, Message: raw}, s.actors())
@@ -211,11 +221,12 @@ func (s *machine) hog(m *agent, id string, g *mls.Group) {
 	_, _, _ = at.hub.Lease(ctx, g.GroupID(), l)
 }
 
-// unlisted adds a device of the insider's own that the directory does not have yet: whoever looks later sees it otherwise.
-func (s *machine) unlisted(m *agent, id string, g *mls.Group) {
+// unlisted adds a device of the insider's own that the directory does not have: it never will, or whoever looks later sees it otherwise.
+func (s *machine) unlisted(rt *rapid.T, m *agent, id string, g *mls.Group) {
 	if s.hidden != nil {
 		return
 	}
+	s.never = s.off || rapid.Bool().Draw(rt, "never listed")
 	a := s.login(mallory)
 	a.honest = false
 	require.NoError(s.t, a.TopUp(0))
@@ -234,7 +245,7 @@ func (s *machine) unlisted(m *agent, id string, g *mls.Group) {
 
 // listHidden publishes it.
 func (s *machine) listHidden() {
-	if s.hidden == nil || s.listed {
+	if s.hidden == nil || s.listed || s.never {
 		return
 	}
 	s.listed = true

@@ -41,7 +41,9 @@ type machine struct {
 	sum      map[string]int // of all histories
 	only     []string       // actions; all if empty
 	hidden   *agent         // a device of the insider's that the directory did not have at first
-	listed   bool           // and has now
+	listed   bool           // and has now,
+	never    bool           // or never will
+	off      bool           // the insider's device is not in the directory any more
 	crowns   bool           // the insider adds people in commits that make the insider an admin
 }
 
