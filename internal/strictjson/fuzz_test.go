@@ -3,6 +3,7 @@ package strictjson_test
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,17 +24,24 @@ func (m members) of(name string) json.RawMessage {
 	return map[string]json.RawMessage{"s": m.S, "k": m.K, "task": m.Task, "å": m.Å}[name]
 }
 
-// FuzzCheck holds what Check promises: what it accepts is JSON, reads the same token by token and at once, and gives a struct and
+// FuzzCheck holds what Check promises: what it calls no JSON is none to encoding/json, what it accepts is JSON, reads the same token by token and at once, and gives a struct and
 // a map the same members.
 func FuzzCheck(f *testing.F) {
 	for _, seed := range []string{
 		`{"s":1,"k":2,"task":[3],"å":null}`, `{"S":1,"K":2}`, "{\"s\":1,\"\u017f\":2}", "{\"k\":1,\"\u212a\":2}", "{\"ta\u017f\u212a\":1}",
 		`{"\ud83d\ude00":"\ud800"}`, `[1,[2,{"a":-0.1e5}]]`, `"\\u0041"`, "\ufeff1", ` {} `, `1 2`, `{"a":1,"a":2}`, "{\"å\":1,\"\u212b\":2}",
+		`[0,-0,1e9,1.0E-9,01]`, `{"a":"\/\b","c":[{},[]]}`, `{"0":0,"1":0,"2":0,"3":0,"4":0,"5":0,"6":0,"7":0,"8":0,"9":0,"a":0,"b":0,"c":0,"d":0,"e":0,"f":0,"g":0,"A":0}`,
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if strictjson.Check(data, strictjson.MaxDepth) != nil {
+		if err := strictjson.Check(data, strictjson.MaxDepth); err != nil {
+			var syntax *strictjson.SyntaxError
+			require.ErrorAs(t, err, &syntax)
+			require.LessOrEqual(t, syntax.Offset, int64(len(data)))
+			if slices.Contains([]string{"malformed", "the text ends too early", "something follows the value"}, syntax.Reason) {
+				require.False(t, json.Valid(data))
+			}
 			return
 		}
 		require.True(t, json.Valid(data))

@@ -3,6 +3,7 @@ package strictjson_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -147,6 +148,20 @@ func TestOffsetLeadsToTheMistake(t *testing.T) {
 	}
 }
 
+// TestManyKeys: of any number of them two that are the same are found.
+func TestManyKeys(t *testing.T) {
+	for _, n := range []int{1, 2, 15, 16, 17, 18, 1000} {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `"key%d":0,`, i)
+		}
+		require.NoError(t, strictjson.Check([]byte("{"+b.String()+`"last":0}`), 1))
+		for _, again := range []int{0, n / 2, n - 1} {
+			require.ErrorContains(t, strictjson.Check(fmt.Appendf(nil, `{%s"KEY%d":0}`, b.String(), again), 1), "duplicate key", "%d of %d", again, n)
+		}
+	}
+}
+
 func TestDepthIsTheCallers(t *testing.T) {
 	require.NoError(t, strictjson.Check([]byte(`1`), 0))
 	require.Error(t, strictjson.Check([]byte(`[]`), 0))
@@ -166,5 +181,26 @@ func TestUnmarshal(t *testing.T) {
 		var syntax *strictjson.SyntaxError
 		require.ErrorAs(t, strictjson.Unmarshal([]byte(text), &v), &syntax, text)
 		require.NotContains(t, syntax.Error(), "actor", "names of members are the sender's words")
+	}
+}
+
+// BenchmarkCheck beside what encoding/json needs to find out whether it is JSON at all.
+func BenchmarkCheck(b *testing.B) {
+	activity := []byte(`{"@context":["https://www.w3.org/ns/activitystreams",{"mls":"https://purl.archive.org/socialweb/mls#"}],"id":"https://a.example/activities/1","type":"Create",` +
+		`"actor":"https://a.example/users/alice","to":["https://b.example/users/bob"],"object":{"id":"https://a.example/objects/1","type":["Object","PrivateMessage"],` +
+		`"attributedTo":"https://a.example/users/alice","mediaType":"message/mls","encoding":"base64","content":"` + strings.Repeat("AAAA", 256) + `"}}`)
+	for name, check := range map[string]func() bool{
+		"strict": func() bool { return strictjson.Check(activity, strictjson.MaxDepth) == nil },
+		"valid":  func() bool { return json.Valid(activity) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(activity)))
+			for b.Loop() {
+				if !check() {
+					b.Fatal("it is JSON")
+				}
+			}
+		})
 	}
 }
