@@ -39,8 +39,10 @@ type Inbox struct {
 	Keys     httpsig.Keys
 	Services Services
 	Classify func(message []byte) (Kind, error)
-	Budget   func(actor string) error // asked for each activity that is signed well
-	Now      func() time.Time
+	// Signed is asked once a signature holds, whatever else may be wrong with the request, and Budget for each activity of who may speak.
+	Signed func(ctx context.Context, owner string) error
+	Budget func(actor string) error
+	Now    func() time.Time
 	// Heard, if set, gets the sightings of logs that came with what an instance's user has sent.
 	Heard func(ctx context.Context, instance string, seen []transparency.Sighting)
 }
@@ -80,6 +82,9 @@ func (i *Inbox) Receive(r *http.Request, body []byte) (Outcome, error) {
 	}
 	owner, err := httpsig.Verify(r.Context(), httpsig.Request{Request: r, Body: body, Origin: i.Origin, Now: i.Now()}, keys)
 	if err != nil {
+		return "", err
+	}
+	if err := i.Signed(r.Context(), owner); err != nil {
 		return "", err
 	}
 	if err := i.maySpeak(r.Context(), owner, in.actor); err != nil {
@@ -200,6 +205,9 @@ func (r *Remote) Caller(req *http.Request, body []byte, ours string) (instance s
 	owner, err := httpsig.Verify(req.Context(), httpsig.Request{Request: req, Body: body, Origin: ours, Now: r.now()}, r.Key)
 	if err != nil {
 		return "", err
+	}
+	if r.Signed != nil {
+		r.Signed(req.Context(), owner)
 	}
 	origin, err := Origin(owner)
 	if err != nil {

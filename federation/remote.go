@@ -53,6 +53,8 @@ type Signer struct {
 type Remote struct {
 	// Seen, if set before anything is asked, gives what goes with each request to an instance of what is known of logs.
 	Seen func(ctx context.Context, instance string) []transparency.Sighting
+	// Signed, if set before anything is asked, is told whose signature holds of each call of an instance, whatever else may be wrong with it.
+	Signed func(ctx context.Context, owner string)
 
 	http    *safehttp.Client
 	service Signer

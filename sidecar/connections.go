@@ -37,7 +37,7 @@ func newConnections(all, each int) *connections {
 func (c *connections) watch(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		if !c.enter(conn, conn.RemoteAddr()) {
+		if !c.enter(conn, conn.RemoteAddr().String()) {
 			_ = conn.Close()
 		}
 	case http.StateClosed, http.StateHijacked:
@@ -45,7 +45,7 @@ func (c *connections) watch(conn net.Conn, state http.ConnState) {
 	}
 }
 
-func (c *connections) enter(conn net.Conn, addr net.Addr) bool {
+func (c *connections) enter(conn net.Conn, addr string) bool {
 	from := neighbourhood(addr)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -74,12 +74,16 @@ func (c *connections) leave(conn net.Conn) {
 
 // neighbourhood is what one caller has for themselves: an IPv4 address, or the 64 bits that stand for a network of IPv6. It is not valid for
 // what is not counted.
-func neighbourhood(addr net.Addr) netip.Prefix {
-	at, err := netip.ParseAddrPort(addr.String())
+func neighbourhood(addrPort string) netip.Prefix {
+	at, err := netip.ParseAddrPort(addrPort)
 	if err != nil {
 		return netip.Prefix{}
 	}
-	a := at.Addr().Unmap()
+	return around(at.Addr())
+}
+
+func around(a netip.Addr) netip.Prefix {
+	a = a.Unmap()
 	if !safehttp.Public(a) {
 		return netip.Prefix{}
 	}

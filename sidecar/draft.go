@@ -112,6 +112,7 @@ func (s *Sidecar) reader(r *http.Request) (who, origin string, err error) {
 	if err != nil {
 		return "", "", err
 	}
+	s.signedBy(r.Context(), owner)
 	origin, err = federation.Origin(owner)
 	return owner, origin, err
 }

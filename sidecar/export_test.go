@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"time"
@@ -61,13 +62,30 @@ func StoreTroubles(free int64, err error) []Trouble {
 // Impatient makes it wait for bodies no longer than this.
 func (s *Sidecar) Impatient(d time.Duration) { s.bodyTime = d }
 
-// Exhaust uses up the budget of an actor, or of an instance, for about a minute.
+// Exhaust uses up the budget of an actor, of an instance, or of an address, for about a minute.
 func (s *Sidecar) Exhaust(who string) {
-	for l, minute := range map[*limiter]float64{s.limit.actors: 60 * actorRate, s.limit.instances: 60 * instanceRate} {
+	for l, minute := range map[*limiter]float64{s.limit.actors: 60 * actorRate, s.limit.instances: 60 * instanceRate, s.limit.addresses: 60 * addressRate} {
 		l.mu.Lock()
 		l.buckets[who] = &bucket{-minute, s.now()}
 		l.mu.Unlock()
 	}
+}
+
+// Spent is what has been taken out of the budgets of an actor, an instance, or an address.
+func (s *Sidecar) Spent(who string) (n int) {
+	for _, l := range []*limiter{s.limit.actors, s.limit.instances, s.limit.addresses} {
+		l.mu.Lock()
+		if b, ok := l.buckets[who]; ok {
+			n += int(math.Round(l.burst - b.left))
+		}
+		l.mu.Unlock()
+	}
+	return n
+}
+
+// CallerOf is what calls are counted by whose sender is not known, if proxies use that header.
+func CallerOf(header string, r *http.Request) string {
+	return (&Sidecar{behind: http.CanonicalHeaderKey(header)}).callerOf(r)
 }
 
 // Watch is the hook of a server that lets in so many connections, and so many of one address.

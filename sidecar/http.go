@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -174,9 +175,13 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	if r.ContentLength > limit {
 		return nil, bodyError(&http.MaxBytesError{Limit: limit}, limit)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	return body, bodyError(err, limit)
+	body := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0), maxTaken)+bytes.MinRead))
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	return body.Bytes(), bodyError(err, limit)
 }
+
+// maxTaken bounds the memory that is taken because of what is only said of a body's length, in bytes.
+const maxTaken = 8 << 10
 
 func noEncoding(r *http.Request) error {
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {

@@ -159,7 +159,7 @@ func (s *Sidecar) readPeer(w http.ResponseWriter, r *http.Request, limit int64, 
 	if caller, err = s.remote.Caller(r, body, s.instance); err != nil {
 		return "", err
 	}
-	if err := s.limit.instances.take(caller, 1, s.now()); err != nil {
+	if err := s.spend(r.Context(), caller); err != nil {
 		return "", err
 	}
 	s.heard(r.Context(), caller, federation.Sightings(r.Header))

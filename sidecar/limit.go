@@ -18,7 +18,8 @@ const (
 	claimBurst, claimRate       = store.MaxOneTime / 2, 0.2 // claims of one caller for one actor: key packages are used up by them
 	decisionBurst, decisionRate = 200, 1                    // consents of one account
 	actorBurst, actorRate       = 1000, 20                  // activities of one actor
-	instanceBurst, instanceRate = 10_000, 200               // and of all of an instance
+	instanceBurst, instanceRate = 10_000, 200               // and of all of an instance, with what is refused of its calls
+	addressBurst, addressRate   = 1000, 20                  // calls of an address that are refused before it is known who has signed them
 
 	// Bytes that wait for one who lets everybody in, and has never written to their sender, nor in that conversation: of one sender, and of all
 	// of an instance.
@@ -33,14 +34,14 @@ const (
 
 // budgets are what is left of each.
 type budgets struct {
-	claims, decisions, actors, instances *limiter
-	strangers, members                   *pending
+	claims, decisions, actors, instances, addresses *limiter
+	strangers, members                              *pending
 }
 
 func newBudgets() budgets {
 	return budgets{
 		newLimiter(claimBurst, claimRate), newLimiter(decisionBurst, decisionRate), newLimiter(actorBurst, actorRate), newLimiter(instanceBurst, instanceRate),
-		newPending(maxOfStranger, maxOfStrangers), newPending(maxOfMember, maxOfMembers),
+		newLimiter(addressBurst, addressRate), newPending(maxOfStranger, maxOfStrangers), newPending(maxOfMember, maxOfMembers),
 	}
 }
 
@@ -73,12 +74,28 @@ func (l *limiter) take(key string, n float64, now time.Time) error {
 	}
 	b.left, b.at = l.now(b, now), now
 	if missing := min(n, l.burst) - b.left; missing > 0 {
-		p := problem.New(http.StatusTooManyRequests, "rate_limited", "too much of this kind; try again later")
-		p.RetryAfter = int(math.Ceil(missing / l.rate))
-		return p
+		return l.tooMuch(missing)
 	}
 	b.left -= n
 	return nil
+}
+
+// look answers as take would for one, and takes nothing.
+func (l *limiter) look(key string, now time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b, ok := l.buckets[key]; ok {
+		if missing := 1 - l.now(b, now); missing > 0 {
+			return l.tooMuch(missing)
+		}
+	}
+	return nil
+}
+
+func (l *limiter) tooMuch(missing float64) error {
+	p := problem.New(http.StatusTooManyRequests, "rate_limited", "too much of this kind; try again later")
+	p.RetryAfter = int(math.Ceil(missing / l.rate))
+	return p
 }
 
 // now is what a bucket has by now.
@@ -99,14 +116,6 @@ func (l *limiter) makeRoom(now time.Time) {
 	if len(l.buckets) >= maxBuckets {
 		clear(l.buckets)
 	}
-}
-
-// spend takes an activity out of its actor's and its instance's budget.
-func (b budgets) spend(actor string, now time.Time) error {
-	if err := b.actors.take(actor, 1, now); err != nil {
-		return err
-	}
-	return b.instances.take(originOf(actor), 1, now)
 }
 
 // pending is how many bytes have come from strangers for somebody since a device of theirs has last emptied its mailbox. It is in memory.

@@ -60,6 +60,9 @@ type Config struct {
 	// MaxConnections and MaxConnectionsPerAddress are how many there may be at once; 0: the constants of these names. The second is for
 	// public addresses only.
 	MaxConnections, MaxConnectionsPerAddress int
+	// ClientAddressHeader is a header by which the proxy in front says whom a call comes from; the last address in it counts, and only from
+	// addresses that are not public. Without it, who calls through a proxy has no address.
+	ClientAddressHeader string
 
 	Observer Observer         // nil: nobody counts
 	Log      *slog.Logger     // nil: nothing is logged
@@ -84,6 +87,7 @@ type Sidecar struct {
 	notify    *notifier
 	limit     budgets
 	kept      keeping
+	behind    string // the header by which a proxy says who calls; "" if none does
 	signers   signers
 	sighted   atomic.Pointer[sighted]
 	connected *connections
@@ -153,8 +157,8 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 		instance: instance, keys: k, store: st, logger: c.Log, observer: c.Observer, now: c.Now,
 		log: log, collector: collector, patience: witnessWait, bodyTime: bodyTime,
 		discovery: federation.NewDiscovery(instance, logKey, log.VRFKey(), k.hub.Public().(ed25519.PublicKey)),
-		http:      client,
-		notify:    newNotifier(), limit: newBudgets(), kept: newKeeping(), connected: newConnections(c.MaxConnections, c.MaxConnectionsPerAddress), stopping: make(chan struct{}),
+		http:      client, behind: http.CanonicalHeaderKey(c.ClientAddressHeader),
+		notify: newNotifier(), limit: newBudgets(), kept: newKeeping(), connected: newConnections(c.MaxConnections, c.MaxConnectionsPerAddress), stopping: make(chan struct{}),
 	}
 	s.hub, s.mirror = hub.New(st.Hub, k.hub, headers, c.Now, s.askPeer), hub.NewMirror(st.Mirror, s.keyOfHub)
 	s.mirror.Room = s.mayMirror
@@ -163,9 +167,9 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 	}
 	s.abrupt, s.kill = context.WithCancel(ctx)
 	s.remote = federation.NewRemote(s.http, federation.Signer{Actor: s.discovery.Actor, Key: k.service, Ed25519: k.serviceEd25519}, st.Schemes, c.Now)
-	s.remote.Seen = s.seen
+	s.remote.Seen, s.remote.Signed = s.seen, s.signedBy
 	s.inbox = &federation.Inbox{Origin: instance, Store: arrivals{s}, Keys: s.remote.Key, Services: s.remote, Classify: classify, Now: c.Now, Heard: s.heard,
-		Budget: func(actor string) error { return s.limit.spend(actor, s.now()) }}
+		Signed: s.spend, Budget: func(actor string) error { return s.limit.actors.take(actor, 1, s.now()) }}
 	s.deliverer = federation.NewDeliverer(observed{outbox{st.Outbox, s.notify}, c.Observer}, s.remote, s.signerOf, c.Now, c.Log)
 	return s, nil
 }

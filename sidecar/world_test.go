@@ -119,7 +119,8 @@ type box struct {
 	policy   *transparency.Policy
 	observer sidecar.Observer
 
-	connections int // that it takes at once; 0: as many as usual
+	connections int    // that it takes at once; 0: as many as usual
+	behind      string // the header by which a proxy says who calls
 }
 
 func (w *world) box(host string) *box {
@@ -141,7 +142,7 @@ func (b *box) restart(pace func(*sidecar.Sidecar)) *box {
 		require.NoError(t, err)
 	}
 	s, err := sidecar.Open(sidecar.Config{
-		Instance: b.instance, DataDir: b.dir, Hosts: b.w.hosts, Now: b.w.now, WrapTransport: b.wrap, Witnesses: b.policy, Observer: b.observer, MaxConnections: b.connections,
+		Instance: b.instance, DataDir: b.dir, Hosts: b.w.hosts, Now: b.w.now, WrapTransport: b.wrap, Witnesses: b.policy, Observer: b.observer, MaxConnections: b.connections, ClientAddressHeader: b.behind,
 		Log: slog.New(slog.NewTextHandler(b.w, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)

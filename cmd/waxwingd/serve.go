@@ -66,7 +66,8 @@ func serve(ctx context.Context, in settings.Settings, logTo io.Writer) (err erro
 	defer func() { err = errors.Join(err, stopAdmin()) }()
 	s, err := sidecar.Open(sidecar.Config{
 		Instance: in.Instance, DataDir: in.Data, Witnesses: policy, WitnessFor: in.WitnessFor, Hosts: hosts,
-		MaxConnections: in.MaxConnections, MaxConnectionsPerAddress: in.MaxConnectionsPerAddress, Observer: a, Log: log,
+		MaxConnections: in.MaxConnections, MaxConnectionsPerAddress: in.MaxConnectionsPerAddress, ClientAddressHeader: in.ClientAddressHeader,
+		Observer: a, Log: log,
 	})
 	if err != nil {
 		return err

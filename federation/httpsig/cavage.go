@@ -1,7 +1,6 @@
 package httpsig
 
 import (
-	"context"
 	"crypto"
 	"crypto/rsa"
 	"encoding/base64"
@@ -122,9 +121,14 @@ func verifyCavage(r Request, p map[string]string, public crypto.PublicKey) bool 
 	if !ok || !fits(key) {
 		return false
 	}
-	clean := asSent(r.Request.Clone(context.Background()))
+	clean := asSent(&http.Request{Method: r.Method, RequestURI: r.RequestURI, URL: r.URL, Header: http.Header{}})
+	for name := range strings.SplitSeq(p["headers"], " ") {
+		if values := r.Header.Values(name); values != nil {
+			clean.Header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
 	clean.Header.Set("Host", r.Request.Host)
-	clean.Header.Set("Signature", fmt.Sprintf("keyId=%q,algorithm=%q,headers=%q,signature=%q", "key", "hs2019", p["headers"], p["signature"]))
+	clean.Header.Set("Signature", `keyId="key",algorithm="hs2019",headers="`+p["headers"]+`",signature="`+p["signature"]+`"`)
 	v, err := fed.NewVerifier(clean)
 	if err != nil {
 		return false

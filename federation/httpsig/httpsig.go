@@ -68,16 +68,40 @@ func Verify(ctx context.Context, r Request, keys Keys) (owner string, err error)
 	if err != nil {
 		return "", err
 	}
+	var before Key
 	for _, fresh := range []bool{false, true} {
 		key, err := keys(ctx, s.keyID, fresh)
 		if err != nil {
 			return "", err
 		}
+		if fresh && same(before.Public, key.Public) {
+			break // nor would it verify a second time, and that is what costs most here
+		}
 		if s.verifies(key.Public) {
 			return key.Owner, nil
 		}
+		before = key
 	}
 	return "", problem.New(http.StatusUnauthorized, "signature_invalid", "the signature does not verify with the key %s", s.keyID)
+}
+
+// Claimed is the key that a request says it is signed with, "" if it says none that could be read. Anybody can say anything there: it is for
+// turning away who has lost their turn already, not for counting.
+func Claimed(h http.Header) (keyID string) {
+	if SchemeOf(h) == RFC9421 {
+		if in, _, err := parseRFC9421(h); err == nil {
+			p, _ := in.parameters()
+			return p.keyID
+		}
+		return ""
+	}
+	p, _ := parseCavage(h.Values("Signature"))
+	return p["keyId"]
+}
+
+func same(a, b crypto.PublicKey) bool {
+	key, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(b)
 }
 
 // checked is a signature that is right as far as can be said without its key (H1 to H5).

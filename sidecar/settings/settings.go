@@ -35,6 +35,7 @@ type Settings struct {
 
 	MaxConnections           int
 	MaxConnectionsPerAddress int
+	ClientAddressHeader      string
 }
 
 // A key is one thing to set.
@@ -73,6 +74,8 @@ var keys = []key{
 		func(s *Settings) any { return &s.MaxConnections }, func(s Settings) error { return checkPositive(s.MaxConnections) }},
 	{"max_connections_per_address", "How many of them one public address may have, or one network of IPv6 (64 bits). From loopback and private addresses comes what the reverse proxy passes on: there is its own limit, such as limit_conn of nginx, the one that counts.",
 		func(s *Settings) any { return &s.MaxConnectionsPerAddress }, func(s Settings) error { return checkPositive(s.MaxConnectionsPerAddress) }},
+	{"client_address_header", "Header in which your reverse proxy says what address a call comes from, such as X-Real-IP, or X-Forwarded-For, of which the last address counts. Then an address from which too much comes that is signed badly, or not at all, is turned away before anything is computed; without it only instances are, for what they have signed. It is believed from loopback and private addresses only. The proxy must write it itself: in one that it only passes on, everybody writes what they like.",
+		func(s *Settings) any { return &s.ClientAddressHeader }, func(s Settings) error { return checkHeader(s.ClientAddressHeader) }},
 	{"log_level", "The least that is logged: debug, info, warn or error. At info there is a line for each call, with its route and status; of refusals of one kind some lines in ten seconds, and then how many more there were.",
 		func(s *Settings) any { return &s.LogLevel }, func(s Settings) error { return checkOneOf(s.LogLevel, levels...) }},
 	{"log_format", "How it is logged, to standard error: text or json. No line names a person or a conversation, only instances.",
@@ -141,6 +144,15 @@ func checkFilled(v string) error {
 func checkPositive(n int) error {
 	if n < 1 {
 		return fmt.Errorf("%d is not a number from 1 on", n)
+	}
+	return nil
+}
+
+func checkHeader(v string) error {
+	for _, c := range v {
+		if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return fmt.Errorf("%q is not the name of a header", v)
+		}
 	}
 	return nil
 }

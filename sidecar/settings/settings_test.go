@@ -84,6 +84,7 @@ func TestMistakes(t *testing.T) {
 		"listen = 8480":                            "line 1: listen is not a text in quotes",
 		"max_connections = '5'":                    "max_connections is not a number",
 		"max_connections = 0.5":                    "max_connections is not a number",
+		"client_address_header = 'X Real'":         "not the name of a header",
 		"max_connections = 0":                      "0 is not a number from 1 on",
 		"max_connections_per_address = -1":         "-1 is not a number from 1 on",
 		"standalone = 'yes'":                       "standalone is neither true nor false",
