@@ -29,7 +29,7 @@ func (s *Sidecar) fromServers(h handler) handler {
 	h = s.forStrangers(h)
 	return func(w http.ResponseWriter, r *http.Request) error {
 		v := &visit{from: s.callerOf(r)}
-		if err := s.limit.admit(v.from, httpsig.Claimed(r.Header), s.now()); err != nil {
+		if err := s.limit.admit(v.from, r.Header, s.now()); err != nil {
 			return err
 		}
 		if err := h(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, v))); err != nil {
@@ -42,13 +42,13 @@ func (s *Sidecar) fromServers(h handler) handler {
 }
 
 // admit answers 429 to whom nothing is left.
-func (b budgets) admit(from, keyID string, now time.Time) error {
+func (b budgets) admit(from string, h http.Header, now time.Time) error {
 	if from != "" {
 		if err := b.addresses.look(from, now); err != nil {
 			return err
 		}
 	}
-	actor, _, _ := strings.Cut(keyID, "#")
+	actor, _, _ := strings.Cut(httpsig.Claimed(h), "#")
 	if actor == "" {
 		return nil
 	}

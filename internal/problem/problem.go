@@ -62,8 +62,8 @@ func (p *Problem) Error() string { return fmt.Sprintf("%s: %s (%d)", p.Code, p.D
 
 // MarshalJSON gives the members of RFC 9457 and ours.
 func (p *Problem) MarshalJSON() ([]byte, error) {
-	if len(p.Extra) == 0 { // as the map would say it, for a fraction of the work
-		return json.Marshal(plain{p.Code, p.Detail, p.Retry, p.Status, http.StatusText(p.Status), "about:blank"})
+	if len(p.Extra) == 0 && isPlain(p.Code) && isPlain(p.Detail) {
+		return p.plain(), nil
 	}
 	m := map[string]any{}
 	for name, value := range p.Extra {
@@ -76,13 +76,25 @@ func (p *Problem) MarshalJSON() ([]byte, error) {
 	return json.Marshal(m)
 }
 
-type plain struct {
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-	Retry  bool   `json:"retry"`
-	Status int    `json:"status"`
-	Title  string `json:"title"`
-	Type   string `json:"type"`
+// plain is what the map would become, for a tenth of the work: whoever floods us is answered with these.
+func (p *Problem) plain() []byte {
+	b := make([]byte, 0, 256)
+	b = append(append(b, `{"code":"`...), p.Code...)
+	b = append(append(b, `","detail":"`...), p.Detail...)
+	b = strconv.AppendBool(append(b, `","retry":`...), p.Retry)
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(p.Status), 10)
+	b = append(append(b, `,"title":"`...), http.StatusText(p.Status)...)
+	return append(b, `","type":"about:blank"}`...)
+}
+
+// isPlain says that nothing in a text is written in another way in JSON.
+func isPlain(s string) bool {
+	for _, c := range []byte(s) {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
 }
 
 // Write answers with the problem.

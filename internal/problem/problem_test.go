@@ -162,3 +162,19 @@ func FuzzRead(f *testing.F) {
 		require.Equal(t, []any{p.Code, p.Detail, p.Retry}, []any{again.Code, again.Detail, again.Retry})
 	})
 }
+
+// TestWrittenAlike: the short way of writing one and the long one come to the same bytes.
+func TestWrittenAlike(t *testing.T) {
+	for _, detail := range []string{"", "one sentence; with (marks), 100 of them!", `"x"`, `\`, "<&>", "\x00\n", "é", "\u2028", "\xff", "\x7f"} {
+		for _, status := range []int{http.StatusTeapot, http.StatusTooManyRequests, 599} {
+			p := problem.New(status, "some_code", "%s", detail)
+			got, err := json.Marshal(p)
+			require.NoError(t, err)
+			want, err := json.Marshal(map[string]any{
+				"type": "about:blank", "title": http.StatusText(status), "status": status, "code": "some_code", "detail": detail, "retry": p.Retry,
+			})
+			require.NoError(t, err)
+			require.Equal(t, string(want), string(got))
+		}
+	}
+}
