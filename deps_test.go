@@ -64,17 +64,21 @@ var rooms = map[string][]string{
 	"device":           {"mls", "keydir", "transparency", "internal/receipt", "internal/strictjson"},
 	"device/histories": nil, // tests only: devices and hubs in random histories
 
-	"sidecar/store":      {"federation", "federation/hub", "transparency/sequencer", "internal/sqlite", "internal/receipt"},
-	"sidecar/admin":      {"sidecar"},
-	"sidecar/settings":   {"federation"},
-	"sidecar/witnessing": {"transparency", "transparency/witness", "internal/problem", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
-	"sidecar": {"sidecar/store", "sidecar/witnessing", "federation", "federation/httpsig", "federation/hub", "transparency", "transparency/sequencer", "transparency/vrf",
+	"sidecar/store":           {"federation", "federation/hub", "transparency/sequencer", "internal/sqlite", "internal/receipt"},
+	"sidecar/admin":           {"sidecar"},
+	"sidecar/internal/rsakey": nil,
+	"sidecar/sidecartest":     {"sidecar/internal/rsakey"}, // tests only: RSA keys from a stock
+	"sidecar/settings":        {"federation"},
+	"sidecar/witnessing":      {"transparency", "transparency/witness", "internal/problem", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
+	"sidecar": {"sidecar/internal/rsakey", "sidecar/store", "sidecar/witnessing", "federation", "federation/httpsig", "federation/hub", "transparency", "transparency/sequencer", "transparency/vrf",
 		"transparency/witness",
 		"keydir", "mls", "internal/clientapi", "internal/problem", "internal/receipt", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
-	"agent/store":    {"device", "internal/sqlite"},
-	"agent/client":   {"internal/problem"},
-	"agent":          {"agent/store", "device", "transparency", "internal/clientapi", "internal/problem", "internal/safehttp", "internal/strictjson"},
-	"agent/localapi": {"agent", "agent/client", "device", "internal/problem", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
+	"agent/store":                     {"agent/store/internal/passphrase", "device", "internal/sqlite"},
+	"agent/store/internal/passphrase": nil,
+	"agent/store/storetest":           {"agent/store/internal/passphrase"}, // tests only: makes passphrases cheap
+	"agent/client":                    {"internal/problem"},
+	"agent":                           {"agent/store", "device", "transparency", "internal/clientapi", "internal/problem", "internal/safehttp", "internal/strictjson"},
+	"agent/localapi":                  {"agent", "agent/client", "device", "internal/problem", "internal/safehttp", "internal/sqlite", "internal/strictjson"},
 
 	"threatmodel": nil, // words, and a test that holds them to what there is
 
@@ -145,10 +149,10 @@ func TestImports(t *testing.T) {
 // speaks with other servers as one, and a witness knows of logs and of nothing that is said.
 func TestWingsApart(t *testing.T) {
 	for start, never := range map[string][]string{
-		"./cmd/waxwingd":       {"device", "agent", "agent/store", "agent/client", "agent/localapi", "sandbox"},
-		"./agent/localapi":     {"federation", "federation/httpsig", "federation/hub", "sidecar", "sidecar/store", "sandbox"},
+		"./cmd/waxwingd":       {"sidecar/sidecartest", "device", "agent", "agent/store", "agent/client", "agent/localapi", "sandbox"},
+		"./agent/localapi":     {"agent/store/storetest", "federation", "federation/httpsig", "federation/hub", "sidecar", "sidecar/store", "sandbox"},
 		"./sidecar/witnessing": {"mls", "device", "federation", "federation/httpsig", "federation/hub", "keydir", "sidecar", "sidecar/store", "transparency/sequencer"},
-		"./cmd/waxwing":        {"sidecar/admin"}, // it has a sandbox in it, and nobody to read metrics
+		"./cmd/waxwing":        {"agent/store/storetest", "sidecar/sidecartest", "sidecar/admin"}, // it has a sandbox in it, and nobody to read metrics
 		"./device":             {"federation", "federation/httpsig", "federation/hub", "sidecar", "sidecar/store", "agent"},
 	} {
 		for _, p := range list(t, "-deps", start) {

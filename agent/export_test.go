@@ -3,7 +3,16 @@ package agent
 import (
 	"context"
 	"time"
+
+	"github.com/waxwing-dm/waxwing/agent/store/storetest"
+	"github.com/waxwing-dm/waxwing/sidecar/sidecartest"
 )
+
+// What only costs time here: passphrases, and the sidecars' RSA keys.
+func init() {
+	storetest.Cheapen()
+	sidecartest.StockKeys()
+}
 
 // Patience is how long a login waits for the directory.
 func (a *Agent) Patience(d time.Duration) { a.patience = d }

@@ -36,6 +36,7 @@ func TestPersonIsToldWhatWasNotDelivered(t *testing.T) {
 		_, _ = rw.Write(note)
 		return true
 	})
+	bob.say(m.Conversation, "two") // ends the call that is held: the next is answered with the note
 	failed := func() (list []device.Event) {
 		events, err := alice.Events(0, 1000)
 		require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/internal/problem"
+	"github.com/waxwing-dm/waxwing/sidecar/internal/rsakey"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
 )
 
@@ -59,7 +60,7 @@ func (s *Sidecar) actor(w http.ResponseWriter, r *http.Request) error {
 	} else if err != nil {
 		return err
 	}
-	key, err := parseRSA(account.RSAKey)
+	key, err := rsakey.Parse(account.RSAKey)
 	if err != nil {
 		return err
 	}

@@ -7,9 +7,12 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/waxwing-dm/waxwing/sidecar/sidecartest"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
 	"github.com/waxwing-dm/waxwing/transparency/sequencer"
 )
+
+func init() { sidecartest.StockKeys() }
 
 // Hurry makes a sidecar ask its witnesses more often than real ones would like.
 func (s *Sidecar) Hurry() {

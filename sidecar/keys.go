@@ -5,9 +5,9 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"fmt"
 
+	"github.com/waxwing-dm/waxwing/sidecar/internal/rsakey"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
 	"github.com/waxwing-dm/waxwing/transparency/vrf"
 )
@@ -22,8 +22,6 @@ type keys struct {
 	serviceEd25519 ed25519.PrivateKey // signs what it sends to other sidecars, its users' activities too
 }
 
-const rsaBits = 2048
-
 func loadKeys(ctx context.Context, s *store.Store) (k keys, err error) {
 	if k.log, err = loadEd25519(ctx, s, "log key"); err != nil {
 		return keys{}, err
@@ -37,11 +35,11 @@ func loadKeys(ctx context.Context, s *store.Store) (k keys, err error) {
 	if k.serviceEd25519, err = loadEd25519(ctx, s, "service ed25519 key"); err != nil {
 		return keys{}, err
 	}
-	der, err := s.Setting(ctx, "service key", newRSA)
+	der, err := s.Setting(ctx, "service key", rsakey.Make)
 	if err != nil {
 		return keys{}, err
 	}
-	k.service, err = parseRSA(der)
+	k.service, err = rsakey.Parse(der)
 	return k, err
 }
 
@@ -72,25 +70,4 @@ func loadVRF(ctx context.Context, s *store.Store) (*vrf.PrivateKey, error) {
 		return nil, err
 	}
 	return vrf.NewPrivateKey(seed)
-}
-
-// newRSA makes an RSA key in PKCS #8.
-func newRSA() ([]byte, error) {
-	key, err := rsa.GenerateKey(rand.Reader, rsaBits)
-	if err != nil {
-		return nil, fmt.Errorf("sidecar: making an RSA key: %w", err)
-	}
-	return x509.MarshalPKCS8PrivateKey(key)
-}
-
-func parseRSA(der []byte) (*rsa.PrivateKey, error) {
-	key, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return nil, fmt.Errorf("sidecar: reading an RSA key: %w", err)
-	}
-	private, ok := key.(*rsa.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("sidecar: reading an RSA key: it is of another kind")
-	}
-	return private, nil
 }

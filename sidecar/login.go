@@ -18,6 +18,7 @@ import (
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
 	"github.com/waxwing-dm/waxwing/internal/problem"
 	"github.com/waxwing-dm/waxwing/keydir"
+	"github.com/waxwing-dm/waxwing/sidecar/internal/rsakey"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
 )
 
@@ -29,7 +30,7 @@ func (s *Sidecar) AddAccount(name string) (code string, err error) {
 	if !federation.ValidName(name) {
 		return "", fmt.Errorf("sidecar: adding account %.40q: a name has lower-case letters, digits and _, at most 30", name)
 	}
-	key, err := newRSA()
+	key, err := rsakey.Make()
 	if err != nil {
 		return "", err
 	}

@@ -35,6 +35,7 @@ import (
 	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/federation/hub"
 	"github.com/waxwing-dm/waxwing/internal/safehttp"
+	"github.com/waxwing-dm/waxwing/sidecar/internal/rsakey"
 	"github.com/waxwing-dm/waxwing/sidecar/store"
 	"github.com/waxwing-dm/waxwing/sidecar/witnessing"
 	"github.com/waxwing-dm/waxwing/transparency"
@@ -269,7 +270,7 @@ func (k *signers) parse(der []byte) (*rsa.PrivateKey, error) {
 	if key, ok := k.keys[hash]; ok {
 		return key, nil
 	}
-	key, err := parseRSA(der)
+	key, err := rsakey.Parse(der)
 	if err != nil {
 		return nil, err
 	}

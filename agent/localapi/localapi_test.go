@@ -18,8 +18,10 @@ import (
 	"github.com/waxwing-dm/waxwing/agent"
 	"github.com/waxwing-dm/waxwing/agent/client"
 	"github.com/waxwing-dm/waxwing/agent/localapi"
+	"github.com/waxwing-dm/waxwing/agent/store/storetest"
 	"github.com/waxwing-dm/waxwing/internal/problem"
 	"github.com/waxwing-dm/waxwing/sandbox"
+	"github.com/waxwing-dm/waxwing/sidecar/sidecartest"
 )
 
 var ctx = context.Background()
@@ -28,6 +30,8 @@ var ctx = context.Background()
 var world *sandbox.Sandbox
 
 func TestMain(m *testing.M) {
+	storetest.Cheapen()
+	sidecartest.StockKeys()
 	dir, err := os.MkdirTemp("", "waxwing-localapi-")
 	if err == nil {
 		world, err = sandbox.Start(ctx, dir)

@@ -1,15 +1,19 @@
 package store
 
-import "testing"
+import (
+	"testing"
 
-var realCost = cost
+	"github.com/waxwing-dm/waxwing/agent/store/internal/passphrase"
+	"github.com/waxwing-dm/waxwing/agent/store/storetest"
+)
 
-// Tests open many stores: for them a guess is cheap.
-func init() { cost = params{time: 1, memory: 64, threads: 1} }
+var realCost = passphrase.Least
+
+func init() { storetest.Cheapen() }
 
 // UseRealCost makes passphrases cost what they do outside tests.
 func UseRealCost(t *testing.T) {
-	quick := cost
-	cost = realCost
-	t.Cleanup(func() { cost = quick })
+	quick := passphrase.Least
+	passphrase.Least = realCost
+	t.Cleanup(func() { passphrase.Least = quick })
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/waxwing-dm/waxwing/agent/store/internal/passphrase"
 )
 
 func FuzzHeader(f *testing.F) {
@@ -29,9 +31,9 @@ func FuzzHeader(f *testing.F) {
 			return
 		}
 		require.True(t, bytes.Equal(b, h.encode()), "two headers say the same")
-		require.True(t, h.time >= cost.time && h.time <= most.time, "time %d", h.time)
-		require.True(t, h.memory >= cost.memory && h.memory <= 512<<10, "memory %d", h.memory)
-		require.True(t, h.threads >= 1 && h.threads <= most.threads, "threads %d", h.threads)
+		require.True(t, h.cost.Time >= passphrase.Least.Time && h.cost.Time <= most.Time, "time %d", h.cost.Time)
+		require.True(t, h.cost.Memory >= passphrase.Least.Memory && h.cost.Memory <= 512<<10, "memory %d", h.cost.Memory)
+		require.True(t, h.cost.Threads >= 1 && h.cost.Threads <= most.Threads, "threads %d", h.cost.Threads)
 	})
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/waxwing-dm/waxwing/agent/store/internal/passphrase"
 )
 
 // The header of a store stands in the clear; numbers are big-endian:
@@ -25,26 +27,17 @@ const (
 	headerSize    = clearSize + chacha20poly1305.NonceSizeX + masterSize + chacha20poly1305.Overhead
 )
 
-// params of Argon2id (RFC 9106).
-type params struct {
-	time, memory uint32 // passes, KiB
-	threads      uint8
-}
+// most keeps a changed file from asking for the memory of the machine or for its whole day.
+var most = passphrase.Cost{Time: 16, Memory: 512 << 10, Threads: 16}
 
-// cost is what a new store takes and the least that is accepted of one: RFC 9106's second recommended option. most keeps a
-// changed file from asking for the memory of the machine or for its whole day.
-var (
-	cost = params{time: 3, memory: 64 << 10, threads: 4}
-	most = params{time: 16, memory: 512 << 10, threads: 16}
-)
-
-func (p params) within(least, most params) bool {
-	return p.time >= least.time && p.time <= most.time && p.memory >= least.memory && p.memory <= most.memory &&
-		p.threads >= 1 && p.threads <= most.threads // fewer threads are not a weaker key
+func affordable(c passphrase.Cost) bool {
+	least := passphrase.Least
+	return c.Time >= least.Time && c.Time <= most.Time && c.Memory >= least.Memory && c.Memory <= most.Memory &&
+		c.Threads >= 1 && c.Threads <= most.Threads // fewer threads are not a weaker key
 }
 
 type header struct {
-	params
+	cost   passphrase.Cost
 	salt   [saltSize]byte
 	nonce  [chacha20poly1305.NonceSizeX]byte
 	master [masterSize + chacha20poly1305.Overhead]byte // sealed
@@ -52,9 +45,9 @@ type header struct {
 
 func (h *header) clearPart() []byte {
 	b := append(make([]byte, 0, headerSize), headerVersion)
-	b = binary.BigEndian.AppendUint32(b, h.time)
-	b = binary.BigEndian.AppendUint32(b, h.memory)
-	return append(append(b, h.threads), h.salt[:]...)
+	b = binary.BigEndian.AppendUint32(b, h.cost.Time)
+	b = binary.BigEndian.AppendUint32(b, h.cost.Memory)
+	return append(append(b, h.cost.Threads), h.salt[:]...)
 }
 
 func (h *header) encode() []byte {
@@ -68,8 +61,8 @@ func parseHeader(b []byte) (*header, error) {
 	if b[0] < headerVersion {
 		return nil, fmt.Errorf("reading the header: version %d: %w", b[0], ErrOlder)
 	}
-	h := &header{params: params{binary.BigEndian.Uint32(b[1:]), binary.BigEndian.Uint32(b[5:]), b[9]}}
-	if !h.within(cost, most) {
+	h := &header{cost: passphrase.Cost{Time: binary.BigEndian.Uint32(b[1:]), Memory: binary.BigEndian.Uint32(b[5:]), Threads: b[9]}}
+	if !affordable(h.cost) {
 		return nil, fmt.Errorf("reading the header: the cost of the passphrase is out of bounds: %w", ErrTampered)
 	}
 	rest := bytes.NewBuffer(b[clearSize-saltSize:])
@@ -80,14 +73,14 @@ func parseHeader(b []byte) (*header, error) {
 }
 
 // newHeader makes a master key and seals it.
-func newHeader(passphrase []byte) (*header, keys, error) {
-	h := &header{params: cost}
+func newHeader(phrase []byte) (*header, keys, error) {
+	h := &header{cost: passphrase.Least}
 	var master [masterSize]byte
 	defer clear(master[:])
 	for _, b := range [][]byte{h.salt[:], h.nonce[:], master[:]} {
 		_, _ = rand.Read(b) // does not fail: crypto/rand ends the program instead
 	}
-	aead, err := h.wrapping(passphrase)
+	aead, err := h.wrapping(phrase)
 	if err != nil {
 		return nil, keys{}, err
 	}
@@ -97,8 +90,8 @@ func newHeader(passphrase []byte) (*header, keys, error) {
 }
 
 // unlock opens the master key. A header whose figures were changed within the bounds looks like a wrong passphrase.
-func (h *header) unlock(passphrase []byte) (keys, error) {
-	aead, err := h.wrapping(passphrase)
+func (h *header) unlock(phrase []byte) (keys, error) {
+	aead, err := h.wrapping(phrase)
 	if err != nil {
 		return keys{}, err
 	}
@@ -111,8 +104,8 @@ func (h *header) unlock(passphrase []byte) (keys, error) {
 }
 
 // wrapping makes the cipher that holds the master key.
-func (h *header) wrapping(passphrase []byte) (cipher.AEAD, error) {
-	key := argon2.IDKey(passphrase, h.salt[:], h.time, h.memory, h.threads, chacha20poly1305.KeySize)
+func (h *header) wrapping(phrase []byte) (cipher.AEAD, error) {
+	key := argon2.IDKey(phrase, h.salt[:], h.cost.Time, h.cost.Memory, h.cost.Threads, chacha20poly1305.KeySize)
 	defer clear(key)
 	return chacha20poly1305.NewX(key)
 }

@@ -17,14 +17,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/waxwing-dm/waxwing/agent/client"
+	"github.com/waxwing-dm/waxwing/agent/store/storetest"
 	"github.com/waxwing-dm/waxwing/internal/problem"
 	"github.com/waxwing-dm/waxwing/sidecar"
+	"github.com/waxwing-dm/waxwing/sidecar/sidecartest"
 )
 
 const hostsVariable = "WAXWING_TEST_HOSTS"
 
 // TestMain makes the test binary the command when a script runs it.
 func TestMain(m *testing.M) {
+	storetest.Cheapen()
+	sidecartest.StockKeys()
 	testscript.Main(m, map[string]func(){"waxwing": func() {
 		var hosts map[string]string
 		if text := os.Getenv(hostsVariable); text != "" {
