@@ -1,6 +1,7 @@
 package device
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -10,9 +11,11 @@ import (
 
 // A lifeline is what is kept of a conversation apart from its MLS state: enough to come back without it.
 type lifeline struct {
-	Keys [][]byte  `json:"keys"`          // private keys of our leaf: of this epoch, and of the one that a commit of ours would open
-	Old  []leafKey `json:"old,omitempty"` // those that they have replaced: under another hub, the others may go on with one
-	Room []byte    `json:"room"`
+	Keys   [][]byte  `json:"keys"`             // private keys of our leaf: of this epoch, and of the one that a commit of ours would open
+	Old    []leafKey `json:"old,omitempty"`    // those that they have replaced: under another hub, the others may go on with one
+	Leaf   []byte    `json:"leaf,omitempty"`   // the key that was there when the leaf was made: the MLS state's may be damaged since
+	Public []byte    `json:"public,omitempty"` // of the leaf
+	Room   []byte    `json:"room"`
 }
 
 type leafKey struct {
@@ -23,16 +26,29 @@ type leafKey struct {
 // all are the keys that may open something, the likeliest first.
 func (l lifeline) all() (keys [][]byte) {
 	keys = slices.Clone(l.Keys)
+	if len(l.Leaf) > 0 && !l.has(l.Leaf) {
+		keys = append(keys, l.Leaf)
+	}
 	for _, old := range l.Old {
 		keys = append(keys, old.Key)
 	}
 	return keys
 }
 
+func (l lifeline) has(key []byte) bool {
+	return slices.ContainsFunc(l.Keys, func(k []byte) bool { return bytes.Equal(k, key) })
+}
+
 // replaces takes over what is to be kept of the lifeline before.
 func (l *lifeline) replaces(was lifeline, now time.Time) {
-	for _, key := range was.Keys {
-		if !slices.ContainsFunc(l.Keys, func(k []byte) bool { return string(k) == string(key) }) {
+	replaced := was.Keys
+	if bytes.Equal(l.Public, was.Public) {
+		l.Leaf = was.Leaf
+	} else if len(was.Leaf) > 0 && !was.has(was.Leaf) {
+		replaced = append(slices.Clone(replaced), was.Leaf)
+	}
+	for _, key := range replaced {
+		if !l.has(key) {
 			l.Old = append(l.Old, leafKey{key, now.Add(oldLeafKeys)})
 		}
 	}
@@ -62,7 +78,8 @@ func (c *conversation) lifeline() (life lifeline, err error) {
 	if err != nil {
 		return life, err
 	}
-	life = lifeline{Keys: [][]byte{c.group.LeafKey()}, Room: rm.marshal()}
+	own, _ := c.group.Member(c.group.OwnLeaf())
+	life = lifeline{Keys: [][]byte{c.group.LeafKey()}, Leaf: c.group.LeafKey(), Public: own.Node.EncryptionKey, Room: rm.marshal()}
 	if p := c.group.Pending(); p != nil {
 		life.Keys = append(life.Keys, p.Next().LeafKey())
 	}
