@@ -201,6 +201,13 @@ func (s *Sidecar) openTerm(w http.ResponseWriter, r *http.Request, d store.Devic
 	if err != nil {
 		return err
 	}
+	if len(in.After) == 0 { // the new hub may not have what the claim goes on from
+		chain, err := s.mirror.Chain(r.Context(), groupID, c.Claim)
+		if err != nil {
+			return err
+		}
+		in.After = eventsOf(chain)
+	}
 	if instance == s.instance {
 		return s.answerTerm(w, r, groupID, d.Actor, in)
 	}
@@ -258,10 +265,10 @@ func (s *Sidecar) mirrorOf(ctx context.Context, instance string, groupID []byte,
 // mirrorArrival keeps a commit that came with its receipt.
 func (s *Sidecar) mirrorArrival(ctx context.Context, in federation.Inbound) {
 	instance, groupID, err := receipt.ParseConversationURL(in.Conversation)
-	if err != nil || len(in.Receipt) == 0 || instance == s.instance {
+	if err != nil || len(in.Receipt) == 0 {
 		return
 	}
-	if r, err := receipt.Parse(in.Receipt); err == nil && r.MessageHash == receipt.BodyHash(in.Message) {
+	if r, err := receipt.Parse(in.Receipt); err == nil && r.MessageHash == receipt.BodyHash(in.Message) && !r.Verify(s.hub.Key()) {
 		s.mirrorOf(ctx, instance, groupID, hub.Event{Receipt: in.Receipt, Commit: in.Message})
 	}
 }

@@ -126,12 +126,15 @@ func (m *machine) checkTold(id string) {
 	for _, on := range ways {
 		for _, a := range on {
 			r, _ := a.row(id)
-			told := slices.ContainsFunc(m.told(a, id), func(code string) bool {
-				return slices.Contains([]string{device.CodeForkDetected, device.CodeOtherBranch, device.CodeCannotDecrypt}, code)
-			})
-			require.True(m.t, told || len(on) == most || r.State == device.StatePaused, "%s was not told that others are elsewhere", a)
+			require.True(m.t, m.toldOfFork(a, id) || len(on) == most || r.State == device.StatePaused, "%s was not told that others are elsewhere", a)
 		}
 	}
+}
+
+func (m *machine) toldOfFork(a *agent, id string) bool {
+	return slices.ContainsFunc(m.told(a, id), func(code string) bool {
+		return slices.Contains([]string{device.CodeForkDetected, device.CodeOtherBranch, device.CodeCannotDecrypt}, code)
+	})
 }
 
 // paused tells whether somebody waits who has not been able to come back.

@@ -195,9 +195,6 @@ func (m *machine) waiting() bool {
 
 // checkTexts holds that nothing that was acknowledged is lost.
 func (m *machine) checkTexts() {
-	if m.lied {
-		return
-	}
 	for _, id := range m.ids {
 		in := m.mainline(id)
 		for _, body := range slices.Sorted(maps.Keys(m.texts)) {
@@ -233,6 +230,8 @@ func (m *machine) unread(a *agent, t *text) string {
 		return "its reader was told, and asked for it in vain"
 	case !a.path[last.auth] && slices.Contains(m.told(a, t.conversation), device.CodeRemoved):
 		return "its reader was added and removed before they could join, and then added again"
+	case m.lied && !a.path[last.auth] && m.toldOfFork(a, t.conversation):
+		return "the hub has signed two orders, and its reader was told that others are elsewhere"
 	}
 	return ""
 }

@@ -330,11 +330,12 @@ func (n *node) openTerm(j *device.TermJob) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	after, err := n.mirror.Chain(ctx, groupID, c.Claim)
+	require.NoError(n.w.t, err)
 	for _, e := range j.After {
-		if err := at.mirror.Keep(ctx, first, groupID, hub.Event{Receipt: e.Receipt, Commit: e.Commit}); err != nil {
-			break
-		}
+		after = append(after, hub.Event{Receipt: e.Receipt, Commit: e.Commit})
 	}
+	_ = at.mirror.Keep(ctx, first, groupID, after...)
 	old, err := at.oldHubs(first, groupID, c.Seq)
 	if err != nil {
 		return nil, err
@@ -436,7 +437,7 @@ func (n *node) deliver(i int, answered bool) bool {
 	if r, err := receipt.Parse(d.item.Receipt); err == nil && r.MessageHash == sha256.Sum256(d.item.Message) {
 		hubAt, groupID, err := receipt.ParseConversationURL(d.item.Conversation)
 		require.NoError(n.w.t, err)
-		if hubAt != to.origin {
+		if !r.Verify(to.hub.Key()) {
 			require.NoError(n.w.t, to.mirror.Keep(ctx, hubAt, groupID, hub.Event{Receipt: d.item.Receipt, Commit: d.item.Message}))
 		}
 	}
