@@ -22,6 +22,9 @@ func (t *txn) sendAstray(c *conversation, lost resync) error {
 				return err
 			}
 			o.Instead = inPlaceOf(append(o.Instead, astray[o.Seq].Instead...), raw)
+			if lost.Common != nil { // the others have counted on from there: whoever joined them since was not meant, whatever we had come to
+				o.Epoch = min(o.Epoch, *lost.Common)
+			}
 			astray[o.Seq], hashes = o, append(hashes, hash)
 		}
 		return nil

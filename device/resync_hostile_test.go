@@ -373,3 +373,36 @@ func TestSentAgainIsShownOnce(t *testing.T) {
 		require.Equal(t, 1, count(p.texts(id), "sent astray"), p.actor)
 	}
 }
+
+// TestAstrayTextIsNotForNewcomers: bob has gone further with the old hub than the others under the new one, who have let dave in meanwhile. Epochs of the
+// two ways do not compare: what bob wrote on his was not for dave.
+func TestAstrayTextIsNotForNewcomers(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	d := w.enrol(dave)
+	require.NoError(t, a.NameHubs(id))
+	w.quiet()
+	for range 3 {
+		require.NoError(t, b.Resync(id))
+		b.work()
+		a.mail, c.mail = nil, nil // nobody else has it
+	}
+	b.say(id, "not for dave")
+	b.work()
+	a.mail, c.mail = nil, nil
+	was := b.conversation(id).Epoch
+
+	w.away = map[string]bool{bob: true}
+	w.overtake()
+	require.NoError(t, a.AddMembers(id, []string{dave}))
+	w.quiet()
+	require.Less(t, a.conversation(id).Epoch, was)
+	w.away = nil
+	w.overtake() // he finds out, too
+	for range 30 {
+		w.later()
+	}
+	requireAgreement(t, id, a, b, c, d)
+	require.Empty(t, d.texts(id))
+	require.Contains(t, b.codes(device.EventMessageState), device.CodeTooLate)
+}
