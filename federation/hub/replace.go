@@ -13,9 +13,13 @@ import (
 // A term that is opened takes the place of what stands here from its claim on. Whoever was removed knows tickets of old epochs, and can bring a hub
 // of their own; so a hub that has the conversation does not give its place to a claim that it cannot judge.
 
-// abandoned is how long nothing was granted by a hub that was told of another's term, before that counts as the truth (T6). It is how long a hub
-// is away before its members hand over.
-const abandoned = 24 * time.Hour
+const (
+	// abandoned is how long nothing was granted by a hub that was told of another's term, before that counts as the truth (T6). It is how long a
+	// hub is away before its members hand over.
+	abandoned = 24 * time.Hour
+	// undisputed is how long its members have to say that a move is none.
+	undisputed = 10 * time.Minute
+)
 
 // replaceable is the register in whose place a claim's may come, the zero State if there is none; a *StaleError (T3, T6) if it may not.
 func (h *Hub) replaceable(ctx context.Context, groupID []byte, c receipt.Claim) (State, error) {
@@ -54,21 +58,29 @@ func (h *Hub) gone(ctx context.Context, groupID []byte, old State, c receipt.Cla
 	if err != nil {
 		return false, fmt.Errorf("hub: reading where %x is: %w", groupID, err)
 	}
-	if r.Kind == receipt.KindMove {
-		return c.Seq > old.Seq || c.Seq == old.Seq && c.Head == old.Head, nil
+	since, err := h.sinceGrant(ctx, groupID, old)
+	switch {
+	case err != nil:
+		return false, err
+	case r.Kind == receipt.KindMove && c.Seq > old.Seq:
+		return since >= undisputed, nil
+	case r.Kind == receipt.KindMove:
+		return since >= abandoned && c.Seq == old.Seq && c.Head == old.Head, nil
 	}
 	other, err := receipt.ParseClaim(e.Commit)
-	if err != nil || c.Seq <= old.Seq || other.Seq != old.Seq || other.Head != old.Head {
-		return false, err
-	}
-	newest, ok, err := h.store.Granted(ctx, groupID, old.Seq)
-	if err != nil || !ok {
-		return false, err
-	}
-	last, err := receipt.Parse(newest.Receipt)
-	if err != nil {
-		return false, err
-	}
 	current := slices.ContainsFunc(old.branches(), func(b Branch) bool { return b.Ticket == other.Ticket })
-	return current && h.now().Sub(time.UnixMilli(int64(last.Time))) >= abandoned, nil
+	return err == nil && since >= abandoned && c.Seq > old.Seq && other.Seq == old.Seq && other.Head == old.Head && current, nil
+}
+
+// sinceGrant is how long nothing was granted here.
+func (h *Hub) sinceGrant(ctx context.Context, groupID []byte, s State) (time.Duration, error) {
+	newest, ok, err := h.store.Granted(ctx, groupID, s.Seq)
+	if err != nil || !ok {
+		return 0, err
+	}
+	r, err := receipt.Parse(newest.Receipt)
+	if err != nil {
+		return 0, fmt.Errorf("hub: reading receipt %d of %x: %w", s.Seq, groupID, err)
+	}
+	return h.now().Sub(time.UnixMilli(int64(r.Time))), nil
 }
