@@ -314,3 +314,55 @@ func TestOvertakenAfterAWeek(t *testing.T) {
 	w.quiet()
 	require.Contains(t, rest[0].texts(id), "where were you")
 }
+
+// TestAdminsLastWord: what the admin did last reached nobody, and is void. They come back all the same, if it has given somebody something; whom it took
+// away they do not meet again, whether that one has signed the claim or not.
+func TestAdminsLastWord(t *testing.T) {
+	last := "https://e.example/users/e"
+	for name, c := range map[string]struct {
+		word  func(a *person, id string) error
+		away  bool
+		works bool
+	}{
+		"made an admin":              {func(a *person, id string) error { return a.SetAdmin(id, last, true) }, false, true},
+		"removed who is away":        {func(a *person, id string) error { return a.RemoveMembers(id, []string{last}) }, true, false},
+		"removed who signs with all": {func(a *person, id string) error { return a.RemoveMembers(id, []string{last}) }, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, id, others := council(t, 0, 4)
+			a := w.people[alice]
+			require.NoError(t, c.word(a, id))
+			a.work()
+			require.Greater(t, a.conversation(id).Epoch, others[0].conversation(id).Epoch)
+			here := others
+			if c.away {
+				w.absent(others[3])
+				here = others[:3]
+			}
+			for _, p := range others {
+				p.mail = nil
+				require.NoError(t, p.Sync())
+			}
+			w.absent(a)
+			w.down["https://a.example"] = true
+			w.quiet()
+			w.hours(7*24+1, 30*time.Minute, handedOver(here...))
+			require.True(t, handedOver(here...)())
+			w.returns(a, id)
+			if c.works {
+				require.Empty(t, a.codes(device.EventConversationPaused), "at once")
+				requireAgreement(t, id, append(slices.Clone(others), a)...)
+				require.NoError(t, a.SetAdmin(id, last, true))
+				w.quiet()
+				requireAgreement(t, id, append(slices.Clone(others), a)...)
+				return
+			}
+			w.hours(2, time.Minute, never)
+			a.say(id, "not for everybody")
+			w.quiet()
+			require.NotContains(t, a.conversation(id).Expected, last)
+			require.NotContains(t, w.sent["not for everybody"], last)
+			require.NotEmpty(t, append(a.codes(device.EventMessageRefused), a.codes(device.EventConversationPaused)...), "the person is told")
+		})
+	}
+}

@@ -138,3 +138,26 @@ func TestSignaturesThatFit(t *testing.T) {
 	}.Marshal())
 	require.NoError(t, err)
 }
+
+// TestRoomThatGivesNobodyMore is the room that who was overtaken may be shown by somebody who is no admin (G3).
+func TestRoomThatGivesNobodyMore(t *testing.T) {
+	hub := func(name string) receipt.NextHub { return receipt.NextHub{Hub: "https://" + name, Key: [32]byte{1}} }
+	known := room{hub: "https://a", hubKey: [32]byte{1}, grants: []grant{{"ann", roleAdmin}, {"ben", roleAdmin}}, fallbacks: []receipt.NextHub{hub("b"), hub("c")}}
+	for name, c := range map[string]struct {
+		change func(*room)
+		within bool
+	}{
+		"the same":              {func(*room) {}, true},
+		"an admin less":         {func(r *room) { r.grants = r.grants[:1] }, true},
+		"another admin":         {func(r *room) { r.grants = []grant{{"ann", roleAdmin}, {"eve", roleAdmin}} }, false},
+		"no fallbacks":          {func(r *room) { r.fallbacks = nil }, true},
+		"another fallback":      {func(r *room) { r.fallbacks = []receipt.NextHub{hub("d")} }, false},
+		"a fallback's key":      {func(r *room) { r.fallbacks = []receipt.NextHub{{Hub: "https://b"}} }, false},
+		"another hub":           {func(r *room) { r.hub = "https://d" }, false},
+		"a fallback is the hub": {func(r *room) { r.hub = "https://b" }, true},
+	} {
+		r := known
+		c.change(&r)
+		require.Equal(t, c.within, r.within(known), name)
+	}
+}

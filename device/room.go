@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 
@@ -64,6 +65,13 @@ func (r room) admin(actor string) bool {
 		}
 	}
 	return false
+}
+
+// within tells whether a room gives nobody more than another one does.
+func (r room) within(known room) bool {
+	hubs := known.hubs()
+	return !slices.ContainsFunc(r.grants, func(g grant) bool { return !known.admin(g.actor) }) &&
+		!slices.ContainsFunc(r.hubs(), func(h receipt.NextHub) bool { return !slices.Contains(hubs, h) })
 }
 
 func (r room) marshal() []byte {

@@ -52,7 +52,7 @@ func (t *txn) choose(c *conversation, account Account, list []SealedGroup) (best
 			now = *k
 		}
 		if bad == nil {
-			bad = v.credible(now)
+			bad = v.credible(now, c.Resync.Common != nil)
 		}
 		if bad == nil && c.Resync.Misled && bytes.Equal(v.signer.key, account.SignatureKey) {
 			bad = fmt.Errorf("device: looking for the others: this device made that itself, where it was alone")
@@ -163,8 +163,9 @@ type known struct {
 	Actors []string `json:"actors"`
 }
 
-// credible is G3: who has not been an admin, as far as we know, cannot show us people whom we do not know, other admins or other hubs.
-func (v *view) credible(k known) error {
+// credible is G3: who has not been an admin, as far as we know, cannot show us people whom we do not know, other admins or other hubs. After
+// a claim that has made void what we had followed, there may be fewer of them.
+func (v *view) credible(k known, overtaken bool) error {
 	was, err := parseRoom(k.Room)
 	if err != nil {
 		return err
@@ -178,7 +179,7 @@ func (v *view) credible(k known) error {
 	if was.admin(v.signer.actor) {
 		return nil
 	}
-	if !bytes.Equal(v.room.marshal(), k.Room) {
+	if !bytes.Equal(v.room.marshal(), k.Room) && !(overtaken && v.room.within(was)) {
 		return failed("G3", "%.200q is no admin and shows another room", v.signer.actor)
 	}
 	for _, l := range v.members {
