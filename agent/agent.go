@@ -61,6 +61,7 @@ type Agent struct {
 	claims  map[string]claiming // by conversation
 	watcher watcher
 	loginMu sync.Mutex
+	silent  time.Time // since when the own instance has not answered; zero: it has
 	called  time.Time // when a program called last
 	streams int       // programs that follow the events
 
@@ -179,6 +180,25 @@ func (a *Agent) isCurrent() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.current
+}
+
+// Away tells since when the own instance has not answered; zero if it does. current is whether the mailbox was read to its end: before that
+// nothing is sent.
+func (a *Agent) Away() (since time.Time, current bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.silent, a.current
+}
+
+func (a *Agent) setAway(away bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case !away:
+		a.silent = time.Time{}
+	case a.silent.IsZero():
+		a.silent = a.now()
+	}
 }
 
 func (a *Agent) setCurrent(current bool) {

@@ -23,6 +23,7 @@ func (a *Agent) readMailbox(ctx context.Context) {
 		switch {
 		case err != nil:
 			a.setCurrent(false)
+			a.setAway(true)
 			if a.noteRefusal(err) {
 				a.askWhy(ctx)
 			}
@@ -67,6 +68,7 @@ func (a *Agent) readOnce(ctx context.Context, acknowledged *uint64, wait bool) (
 	if err != nil {
 		return false, err
 	}
+	a.setAway(false)
 	if a.shop.heard("") {
 		a.touch()
 	}

@@ -179,6 +179,11 @@ func (a *Agent) Messages(id string, after uint64, limit int) ([]device.Message, 
 	return a.device.Messages(id, after, limit)
 }
 
+// Undelivered lists at most limit messages, written after a time, that did not reach everybody.
+func (a *Agent) Undelivered(after time.Time, limit int) ([]device.Message, error) {
+	return a.device.Undelivered(after, limit)
+}
+
 // Events lists at most limit events after a cursor.
 func (a *Agent) Events(after uint64, limit int) ([]device.Event, error) {
 	return a.device.Events(after, limit)

@@ -346,6 +346,9 @@ func (t *txn) describe(id string, row conversationRow) (Conversation, error) {
 		}
 		c.Members[i].Unlisted = known.unlistedIn(&row, m.Actor, c.Members)
 	}
+	if c.Hubless, err = t.hubless(id, row); err != nil {
+		return Conversation{}, err
+	}
 	if c.State == StateActive || c.State == StateLeaving {
 		c.Reason, err = t.waitsFor(c)
 		if err == nil && c.Reason == "" {
@@ -387,6 +390,9 @@ func (t *txn) outline(id string, row conversationRow) (Conversation, error) {
 			return fmt.Errorf("device: decoding a step of %s: %w", id, err)
 		}
 		c.Waiting++
+		if s.Kind == stepSend {
+			c.Unsent++
+		}
 		for _, actor := range s.Actors {
 			switch s.Kind {
 			case stepAdd:
@@ -401,7 +407,29 @@ func (t *txn) outline(id string, row conversationRow) (Conversation, error) {
 		return nil
 	})
 	c.Expected = slices.Sorted(maps.Keys(expected))
+	if jobs, err := t.index(); err == nil {
+		c.Unsent += jobs.written(id)
+	}
 	return c, err
+}
+
+// hubless says whether and since when a conversation has no hub, and what will become of that.
+func (t *txn) hubless(id string, row conversationRow) (*Hubless, error) {
+	if row.Plain != nil || !row.goesOn() || row.AwaySince.IsZero() && !row.Moved {
+		return nil, nil
+	}
+	h := &Hubless{Since: row.AwaySince, Moving: row.Moved}
+	c, err := t.open(id)
+	if errors.Is(err, ErrStateLost) || row.AwaySince.IsZero() {
+		return h, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if rm, err := c.room(); err == nil && len(rm.fallbacks) > 0 && row.State == StateActive {
+		h.GivenUp = row.AwaySince.Add(hubGivenUp)
+	}
+	return h, nil
 }
 
 // conversationOf is the id of the conversation that a URL names.

@@ -46,6 +46,7 @@ type lanes struct {
 type laneJob struct {
 	Task
 	lane, conversation string
+	written            bool // it carries a message that a person wrote
 	turn, front        uint64
 	place              *list.Element // in first; nil if another is before it
 }
@@ -87,7 +88,8 @@ func (l *lanes) put(j Job, row jobRow) {
 		return
 	}
 	l.turns++
-	x := &laneJob{Task: task, lane: row.Lane, conversation: conversationOfJob(j), turn: l.turns}
+	send, sends := j.(*SendJob)
+	x := &laneJob{Task: task, lane: row.Lane, conversation: conversationOfJob(j), written: sends && send.Seq != 0, turn: l.turns}
 	l.jobs[x.ID] = x
 	l.of[x.conversation] = append(l.of[x.conversation], x)
 	l.lane[x.lane] = append(l.lane[x.lane], x)
@@ -230,6 +232,16 @@ func (t *txn) hasJobOf(conversation string, kinds ...string) (bool, error) {
 
 func (l *lanes) has(conversation string, kinds ...string) bool {
 	return slices.ContainsFunc(l.of[conversation], func(x *laneJob) bool { return slices.Contains(kinds, x.Kind) })
+}
+
+// written counts the messages of a conversation that the sidecar does not have yet.
+func (l *lanes) written(conversation string) (n int) {
+	for _, x := range l.of[conversation] {
+		if x.written {
+			n++
+		}
+	}
+	return n
 }
 
 // dropJobsOf removes a conversation's jobs of these kinds.

@@ -92,9 +92,18 @@ type Conversation struct {
 	Members            []Member
 	Expected           []string // actors, ascending: the members once all that waits is done
 	Waiting            int      // steps (members to add or remove, messages to encrypt) not yet worked off
+	Hubless            *Hubless // nil while the hub answers
+	Unsent             int      // messages of ours that the sidecar does not have yet
 	Unreadable         int      // messages of which the person was told that they cannot be read, and that have not come since
 	// Plain is a conversation without a hub, with somebody for whose keys nobody vouches. It stays one.
 	Plain bool
+}
+
+// Hubless says that nobody keeps the order of changes in a conversation now.
+type Hubless struct {
+	Since   time.Time // when the hub was first found to be away; of a move, it may be zero
+	GivenUp time.Time // when another hub takes its place by itself; zero: none can
+	Moving  bool      // the next hub was named and has not begun yet
 }
 
 // Member is one actor of a conversation.

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 )
 
 // What the sidecar has taken it may yet fail to deliver: another instance refuses it, or is away for too long. It says so by a mailbox item of
@@ -67,6 +70,36 @@ func (t *txn) undelivered(item Incoming) error {
 		return t.messageFailed(of.Conversation, of.Seq, last.Code, last.Detail)
 	}
 	return nil
+}
+
+// Undelivered lists at most limit messages of ours, the newest that somebody missed first, that were written after a time and did not reach everybody.
+func (d *Device) Undelivered(after time.Time, limit int) (list []Message, err error) {
+	err = d.view(func(t *txn) error {
+		list = nil
+		var keys []string
+		if err := t.Each(bucketMissed, func(key string, _ []byte) error {
+			keys = append(keys, key)
+			return nil
+		}); err != nil {
+			return err
+		}
+		for _, key := range slices.Backward(keys) {
+			id, number, _ := strings.Cut(key, "/")
+			seq, err := strconv.ParseUint(number, 10, 64)
+			if err != nil {
+				return fmt.Errorf("device: reading what was not delivered: %w", err)
+			}
+			m, err := t.message(id, seq)
+			if err != nil {
+				return err
+			}
+			if m.Time.After(after) && len(list) < limit {
+				list = append(list, m.Message)
+			}
+		}
+		return nil
+	})
+	return list, err
 }
 
 func (t *txn) tellMissed(conversation string, seq uint64, m Missed) error {

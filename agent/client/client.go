@@ -48,6 +48,12 @@ func (c *Client) Account(ctx context.Context) (a Account, err error) {
 	return a, err
 }
 
+// Status is how things stand.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	err = c.call(ctx, http.MethodGet, "/status", "", nil, &s)
+	return s, err
+}
+
 // Login of this device.
 func (c *Client) Login(ctx context.Context, handle, code string) (a Account, err error) {
 	err = c.call(ctx, http.MethodPost, "/login", "", Login{Handle: handle, Code: code}, &a)

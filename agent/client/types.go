@@ -91,17 +91,41 @@ type Member struct {
 
 // Conversation is a group of people who read the same.
 type Conversation struct {
-	ID      string    `json:"id"`
-	State   string    `json:"state" enum:"opening,active,paused,leaving,left"`
-	Reason  string    `json:"reason,omitempty" doc:"Why it is paused or left, or why what waits in it does"`
-	Created time.Time `json:"created"`
-	Hub     string    `json:"hub" doc:"Host of the instance that keeps the order of changes"`
-	Members []Member  `json:"members"`
-	Waiting int       `json:"waiting" doc:"Steps that are not done yet: people to add or remove, messages to encrypt"`
-	Epoch   uint64    `json:"epoch"`
-	Plain   bool      `json:"plain,omitempty" doc:"Without a hub, with somebody for whose keys nobody vouches. It stays so"`
-	Note    string    `json:"note,omitempty" doc:"With plain: what is missing, for people"`
-	Safety  string    `json:"safety" doc:"Hex of the epoch authenticator (RFC 9420 section 8.7): the same for all members in one epoch"`
+	ID         string    `json:"id"`
+	State      string    `json:"state" enum:"opening,active,paused,leaving,left"`
+	Reason     string    `json:"reason,omitempty" doc:"Why it is paused or left, or why what waits in it does"`
+	Created    time.Time `json:"created"`
+	Hub        string    `json:"hub" doc:"Host of the instance that keeps the order of changes"`
+	Members    []Member  `json:"members"`
+	Waiting    int       `json:"waiting" doc:"Steps that are not done yet: people to add or remove, messages to encrypt"`
+	Epoch      uint64    `json:"epoch"`
+	Plain      bool      `json:"plain,omitempty" doc:"Without a hub, with somebody for whose keys nobody vouches. It stays so"`
+	Note       string    `json:"note,omitempty" doc:"With plain: what is missing, for people"`
+	Unsent     int       `json:"unsent" doc:"Own messages that the own instance does not have yet"`
+	Unreadable int       `json:"unreadable,omitempty" doc:"Messages that cannot be read here, of which an event message.refused has told, and that have not come anew since"`
+	Troubles   []Trouble `json:"troubles" doc:"What keeps it from working as it should, for people; empty if nothing does"`
+	Safety     string    `json:"safety" doc:"Hex of the epoch authenticator (RFC 9420 section 8.7): the same for all members in one epoch"`
+}
+
+// Trouble is something that does not work as it should.
+type Trouble struct {
+	Code     string     `json:"code" doc:"Stable, for programs"`
+	Since    *time.Time `json:"since,omitempty"`
+	Sentence string     `json:"sentence" doc:"What has happened, and to whom"`
+	Next     string     `json:"next" doc:"What will happen by itself"`
+	Help     string     `json:"help,omitempty" doc:"What the person can do, if there is something"`
+}
+
+// Status is how things stand.
+type Status struct {
+	Account       *Account       `json:"account,omitempty" doc:"Missing before the login"`
+	Connected     bool           `json:"connected" doc:"The own instance answers, and its mailbox was read to its end"`
+	AwaySince     *time.Time     `json:"away_since,omitempty" doc:"Since when the own instance has not answered"`
+	Unsent        int            `json:"unsent" doc:"Own messages that it does not have yet"`
+	Troubles      []Trouble      `json:"troubles" doc:"Those that are of no conversation"`
+	Conversations []Conversation `json:"conversations" doc:"Those that have troubles or something unsent"`
+	Undelivered   []Message      `json:"undelivered" doc:"Messages of the last 14 days that did not reach everybody, the newest first, at most 20"`
+	Requests      int            `json:"requests" doc:"Who waits to be accepted"`
 }
 
 // Start is the body that starts a conversation.
@@ -245,6 +269,8 @@ type Event struct {
 	Message      *Message  `json:"message,omitempty"`
 	Code         string    `json:"code,omitempty" doc:"Stable, for programs"`
 	Detail       string    `json:"detail,omitempty"`
+	Refused      uint64    `json:"refused,omitempty" doc:"Of message.recovered: cursor of the message.refused that it ends"`
+	Recovered    bool      `json:"recovered,omitempty" doc:"Of message.refused: what could not be read has come since. An event that was read before does not change by itself; message.recovered tells"`
 }
 
 // DistrustedLog is a log of an instance in which nothing new is believed.

@@ -45,7 +45,7 @@ func contactOf(c device.Contact, problem string) client.Contact {
 func conversationOf(c device.Conversation, me string) client.Conversation {
 	out := client.Conversation{
 		ID: c.ID, State: string(c.State), Reason: c.Reason, Created: c.Created, Waiting: c.Waiting, Epoch: c.Epoch, Hub: agent.HostOf(c.Hub),
-		Safety: hex.EncodeToString(c.EpochAuthenticator), Members: []client.Member{},
+		Safety: hex.EncodeToString(c.EpochAuthenticator), Members: []client.Member{}, Unsent: c.Unsent, Unreadable: c.Unreadable, Troubles: troublesOf(c),
 	}
 	if out.Plain = c.Plain; c.Plain {
 		out.Note = plainConversation
@@ -75,6 +75,7 @@ func messageOf(m device.Message) client.Message {
 func eventOf(e device.Event) client.Event {
 	out := client.Event{
 		Cursor: e.Seq, Type: string(e.Type), Time: e.Time, Conversation: e.Conversation, Actor: e.Actor, Log: e.Log, Code: e.Code, Detail: e.Detail,
+		Refused: e.Refused, Recovered: e.Recovered,
 	}
 	if e.Actor != "" {
 		out.Handle = agent.HandleOf(e.Actor)

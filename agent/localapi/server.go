@@ -103,6 +103,7 @@ func handler(ctx context.Context, a *agent.Agent) http.Handler {
 	config.Formats = map[string]huma.Format{"application/json": strict, "json": strict}
 	api := humago.New(mux, config)
 	s := &service{agent: a, ending: ctx}
+	s.status(api)
 	s.people(api)
 	s.conversations(api)
 	s.requests(api)

@@ -23,7 +23,7 @@ func TestCodesAreWrittenDown(t *testing.T) {
 		codes = append(codes, a.code)
 	}
 	for _, e := range []device.EventType{
-		device.EventMessageReceived, device.EventMessageState, device.EventMessageWaiting, device.EventMessageRefused, device.EventConversationCreated,
+		device.EventMessageReceived, device.EventMessageState, device.EventMessageWaiting, device.EventMessageRefused, device.EventMessageRecovered, device.EventConversationCreated,
 		device.EventConversationUpdated, device.EventConversationPaused, device.EventMemberAdded, device.EventMemberRemoved, device.EventMemberFailed,
 		device.EventContactReset, device.EventContactPlain, device.EventContactWaiting, device.EventKeyPackagesRefused, device.EventAccountAlarm,
 		device.EventLogDiffers, device.EventLogUnproven, device.EventLogProven, device.EventLogSplit, device.EventHubSplit,

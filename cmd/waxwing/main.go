@@ -75,7 +75,8 @@ three people: waxwing sandbox --demo`,
 	}
 	root.PersistentFlags().StringVar(&c.home, "home", defaultHome(), "folder of keys and messages; also WAXWING_HOME")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "write JSON, one object a line, for programs")
-	root.AddCommand(c.agent(), c.login(), c.send(), c.read(), c.save(), c.conversations(), c.members(), c.admin(), c.leave(), c.resync(), c.moveHub(), c.requests(), c.devices(), c.device(), c.contact(), c.newLog(),
+	root.AddCommand(c.agent(), c.login(), c.status(), c.send(), c.read(), c.save(), c.conversations(), c.members(), c.admin(),
+		c.leave(), c.resync(), c.moveHub(), c.requests(), c.devices(), c.device(), c.contact(), c.newLog(),
 		newSandbox(), c.version())
 	return root
 }

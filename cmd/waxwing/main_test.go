@@ -71,33 +71,71 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TZ", "UTC")
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"await": await},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"await": await, "sink": sink, "rise": rise},
 	})
+}
+
+// An island is the sidecar of an instance, through several lives.
+type island struct {
+	*sidecar.Sidecar
+	config  sidecar.Config
+	address string
+	done    chan struct{}
+}
+
+func (i *island) rise(l net.Listener) (err error) {
+	for range 50 {
+		if l == nil {
+			if l, err = net.Listen("tcp", i.address); err != nil { // the port has just been left
+				time.Sleep(100 * time.Millisecond)
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if i.Sidecar, err = sidecar.Open(i.config); err != nil {
+		return err
+	}
+	i.done = make(chan struct{})
+	go func(s *sidecar.Sidecar) {
+		_ = s.Serve(context.Background(), l)
+		close(i.done)
+	}(i.Sidecar)
+	return nil
+}
+
+func (i *island) sink() {
+	if i.Sidecar != nil {
+		i.Kill()
+		<-i.done
+		i.Sidecar = nil
+	}
 }
 
 // serve runs a sidecar and puts the login codes of its people into the environment.
 func serve(env *testscript.Env, host string, l net.Listener, hosts map[string]string) error {
-	s, err := sidecar.Open(sidecar.Config{Instance: "http://" + host, DataDir: env.WorkDir + "/" + host, Hosts: hosts})
-	if err != nil {
+	i := &island{config: sidecar.Config{Instance: "http://" + host, DataDir: env.WorkDir + "/" + host, Hosts: hosts}, address: hosts[host]}
+	if err := i.rise(l); err != nil {
 		return err
 	}
-	done := make(chan struct{})
-	go func() {
-		_ = s.Serve(context.Background(), l)
-		close(done)
-	}()
-	env.Defer(func() {
-		_ = s.Close()
-		<-done
-	})
+	env.Values[host] = i
+	env.Defer(i.sink)
 	for _, name := range map[string][]string{"a.test": {"alice", "carol"}, "b.test": {"bob"}}[host] {
-		code, err := s.AddAccount(name)
+		code, err := i.AddAccount(name)
 		if err != nil {
 			return err
 		}
 		env.Setenv(strings.ToUpper(name)+"_CODE", code)
 	}
 	return nil
+}
+
+// sink and rise end the sidecar of an instance as a crash does, and start it again: sink HOST, rise HOST.
+func sink(ts *testscript.TestScript, _ bool, args []string) { ts.Value(args[0]).(*island).sink() }
+
+func rise(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(ts.Value(args[0]).(*island).rise(nil))
 }
 
 // await runs a command until its output has a text, and then once for the script to look at: await TEXT waxwing args...
@@ -151,7 +189,7 @@ func TestFileNameStaysInTheFolder(t *testing.T) {
 
 func TestEveryCommandHasAnExample(t *testing.T) {
 	commands := newCommand(nil).Commands()
-	require.Len(t, commands, 17)
+	require.Len(t, commands, 18)
 	for i := 0; i < len(commands); i++ {
 		commands = append(commands, commands[i].Commands()...)
 		require.NotEmpty(t, commands[i].Example, commands[i].Name())

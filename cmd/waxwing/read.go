@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,13 @@ func (c *cli) read() *cobra.Command {
 			r := &reader{cli: c, out: cmd.OutOrStdout(), warnings: cmd.ErrOrStderr(), agent: agent, id: x.ID, after: after, began: time.Now()}
 			if err := r.warn(cmd.Context()); err != nil {
 				return err
+			}
+			if !c.json {
+				var troubles strings.Builder
+				writeTroubles(&troubles, "", x.Troubles)
+				if _, err := io.WriteString(r.warnings, troubles.String()); err != nil {
+					return err
+				}
 			}
 			if follow {
 				return r.follow(cmd.Context())
@@ -194,6 +202,10 @@ func (r *reader) show(m client.Message) error {
 
 // plainNews tells what a person in a plain conversation has to know: other keys, and what could not be read.
 func (r *reader) plainNews(e client.Event) error {
+	if e.Type == "message.refused" && e.Code == "cannot_decrypt" && e.Conversation == r.id && e.Time.After(r.began) && !e.Recovered {
+		_, err := fmt.Fprintf(r.warnings, "! a message from %s could not be read: %s; it was asked for again\n", plain(e.Handle), plain(e.Detail))
+		return err
+	}
 	news := e.Type == "contact.plain" || e.Type == "contact.reset" || e.Conversation == r.id && (e.Type == "conversation.paused" || e.Code == "begun_anew")
 	if !news || !e.Time.After(r.began) {
 		return nil

@@ -112,7 +112,7 @@ func (c *cli) sendFile(ctx context.Context, to, key, path string) (client.Messag
 
 // awaitSent waits until the instance has the message, and says on what it waits.
 func (c *cli) awaitSent(cmd *cobra.Command, m client.Message) (client.Message, error) {
-	agent, shown, told := c.dial(), "", ""
+	agent, shown, told, look := c.dial(), "", "", time.Now().Add(tellAfter)
 	for {
 		page, err := agent.Messages(cmd.Context(), m.Conversation, m.Seq-1, 1)
 		if err != nil {
@@ -136,8 +136,11 @@ func (c *cli) awaitSent(cmd *cobra.Command, m client.Message) (client.Message, e
 			}
 			shown = m.State
 		}
-		if told, err = c.tellReason(cmd, m, told); err != nil {
-			return m, err
+		if now := time.Now(); now.After(look) {
+			look = now.Add(tellAfter)
+			if told, err = c.tellReason(cmd, m, told); err != nil {
+				return m, err
+			}
 		}
 		if err := pause(cmd.Context(), "not sent yet; the agent goes on trying"); err != nil {
 			return m, err
@@ -145,17 +148,19 @@ func (c *cli) awaitSent(cmd *cobra.Command, m client.Message) (client.Message, e
 	}
 }
 
-// tellReason says what keeps a message in the queue, once for each reason.
+const tellAfter = 2 * time.Second // that is how long a message may take
+
+// tellReason says what keeps a message from being sent, once for each reason.
 func (c *cli) tellReason(cmd *cobra.Command, m client.Message, told string) (string, error) {
-	if m.State != "queued" || c.json {
+	if c.json {
 		return told, nil
 	}
-	x, err := c.dial().Conversation(cmd.Context(), m.Conversation)
-	if err != nil || x.Reason == "" || x.Reason == told {
+	what, err := whatHolds(cmd.Context(), c.dial(), m)
+	if err != nil || what == "" || what == told {
 		return told, err
 	}
-	_, err = fmt.Fprintln(cmd.ErrOrStderr(), "it waits:", plain(x.Reason))
-	return x.Reason, err
+	_, err = fmt.Fprintln(cmd.ErrOrStderr(), "it waits:", plain(what))
+	return what, err
 }
 
 // checkReached says who of those that a message was for could not be added to its conversation.
@@ -307,29 +312,39 @@ func plainly(is bool) string {
 }
 
 func printConversation(w io.Writer, c client.Conversation) error {
-	var who []string
-	for _, m := range c.Members {
-		switch {
-		case m.Me && m.Admin:
-			who = append(who, "you (admin)")
-		case m.Me:
-			who = append(who, "you")
-		case m.Admin:
-			who = append(who, plain(m.Handle)+" (admin)")
-		default:
-			who = append(who, plain(m.Handle))
-		}
-	}
 	state := ""
-	switch {
-	case c.State != "active":
-		state = "  [" + strings.TrimSpace(c.State+" "+plain(c.Reason)) + "]"
-	case c.Reason != "":
-		state = "  [" + plain(c.Reason) + "]"
+	if c.State != "active" {
+		state = "  [" + strings.TrimSpace(c.State+" "+plain(leftBecause(c))) + "]"
 	}
 	if c.Plain {
 		state = "  [plain: nobody vouches for all keys]" + state
 	}
-	_, err := fmt.Fprintf(w, "%.8s  %s%s\n", plain(c.ID), strings.Join(who, ", "), state)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%.8s  %s%s%s\n", plain(c.ID), whoIsIn(c), state, unsent(c.Unsent))
+	writeTroubles(&b, "  ", c.Troubles)
+	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// leftBecause is the reason of what has ended. Other reasons are told with the troubles.
+func leftBecause(c client.Conversation) string {
+	if c.State == "left" {
+		return c.Reason
+	}
+	return ""
+}
+
+func whoIsIn(c client.Conversation) string {
+	var who []string
+	for _, m := range c.Members {
+		name := plain(m.Handle)
+		if m.Me {
+			name = "you"
+		}
+		if m.Admin {
+			name += " (admin)"
+		}
+		who = append(who, name)
+	}
+	return strings.Join(who, ", ")
 }
