@@ -45,7 +45,7 @@ func contactOf(c device.Contact, problem string) client.Contact {
 func conversationOf(c device.Conversation, me string) client.Conversation {
 	out := client.Conversation{
 		ID: c.ID, State: string(c.State), Reason: c.Reason, Created: c.Created, Waiting: c.Waiting, Epoch: c.Epoch, Hub: agent.HostOf(c.Hub),
-		Safety: hex.EncodeToString(c.EpochAuthenticator), Members: []client.Member{}, Unsent: c.Unsent, Unreadable: c.Unreadable, Troubles: troublesOf(c),
+		Safety: hex.EncodeToString(c.EpochAuthenticator), Members: []client.Member{}, Unsent: c.Unsent, Unreadable: c.Unreadable, Troubles: troublesOf(c, time.Now()),
 	}
 	if out.Plain = c.Plain; c.Plain {
 		out.Note = plainConversation

@@ -12,8 +12,11 @@ import (
 
 // What does not work as it should is told in the same order each time: what has happened, what will happen by itself, what to do.
 
+// alarming is when a host that is away is more than being started anew.
+const alarming = time.Hour
+
 // troublesOf lists those of a conversation.
-func troublesOf(c device.Conversation) []client.Trouble {
+func troublesOf(c device.Conversation, now time.Time) []client.Trouble {
 	out := []client.Trouble{}
 	if c.State == device.StateLeft {
 		return out
@@ -30,7 +33,7 @@ func troublesOf(c device.Conversation) []client.Trouble {
 		out = append(out, held(c))
 	}
 	if c.Hubless != nil {
-		out = append(out, hubless(c, *c.Hubless))
+		out = append(out, hubless(c, *c.Hubless, now))
 	}
 	if c.Unreadable > 0 {
 		out = append(out, unreadable(c.Unreadable))
@@ -72,7 +75,7 @@ func held(c device.Conversation) client.Trouble {
 	return x
 }
 
-func hubless(c device.Conversation, h device.Hubless) client.Trouble {
+func hubless(c device.Conversation, h device.Hubless, now time.Time) client.Trouble {
 	host := agent.HostOf(c.Hub)
 	x := client.Trouble{Code: device.CodeHubAway, Since: timeOf(h.Since)}
 	if h.Moving {
@@ -83,11 +86,13 @@ func hubless(c device.Conversation, h device.Hubless) client.Trouble {
 	}
 	x.Sentence = fmt.Sprintf("%s, which keeps the order of changes here, has not answered since %s.", host, when(h.Since))
 	x.Next = "Messages reach everybody whose own instance is there; people are added and removed once it answers, and it is asked again and again. "
-	if h.GivenUp.IsZero() {
-		x.Next += "No other instance can take its place."
-		x.Help = "If it is gone for good, begin a new conversation with the same people."
-	} else {
+	if !h.GivenUp.IsZero() {
 		x.Next += fmt.Sprintf("If it is still away at %s, the members' programs agree on another instance.", when(h.GivenUp))
+		return x
+	}
+	x.Next += "No other instance can take its place."
+	if now.Sub(h.Since) >= alarming {
+		x.Help = "If it is gone for good, begin a new conversation with the same people."
 	}
 	return x
 }

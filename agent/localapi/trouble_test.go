@@ -50,7 +50,7 @@ func TestTroublesSayWhatToDo(t *testing.T) {
 		"unreadable": {device.Conversation{State: device.StateActive, Unreadable: 1}, []want{{"cannot_decrypt", "A message that", "asked to send it again", "ask the others"}}},
 		"several":    {device.Conversation{State: device.StateActive, Unreadable: 2}, []want{{"cannot_decrypt", "2 messages", "", ""}}},
 	} {
-		got := troublesOf(c.in)
+		got := troublesOf(c.in, since.Add(2*time.Hour))
 		require.Len(t, got, len(c.want), name)
 		for i, w := range c.want {
 			require.Equal(t, w.code, got[i].Code, name)
@@ -60,6 +60,8 @@ func TestTroublesSayWhatToDo(t *testing.T) {
 			require.NotEmpty(t, got[i].Next, name)
 		}
 	}
+	soon := troublesOf(device.Conversation{State: device.StateActive, Hubless: &device.Hubless{Since: since}}, since.Add(time.Minute))
+	require.Empty(t, soon[0].Help, "nobody has to do anything yet")
 	for state, help := range map[string]string{"removed": "--reset", "login_required": "waxwing login @a@a.example"} {
 		list := accountTroubles(client.Account{Handle: "@a@a.example", Instance: "https://a.example", State: state}, since, 0)
 		require.Len(t, list, 1)
