@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"github.com/waxwing-dm/waxwing/transparency"
@@ -33,7 +34,7 @@ func FuzzParseFence(f *testing.F) {
 }
 
 func FuzzParseContent(f *testing.F) {
-	c := content{id: "uri:uuid:1", actor: "https://a.example/a", text: "hi <b>", salt: make([]byte, saltSize), attachments: []attachment{{
+	c := content{id: "uri:uuid:1", actor: "https://a.example/a", text: "hi <b>", salt: make([]byte, saltSize), instead: [][]byte{make([]byte, 32)}, attachments: []attachment{{
 		Type: "Document", Digest: make([]byte, 32), Key: make([]byte, 32), URL: "https://a.example/waxwing/blobs/00",
 	}}}
 	b, err := c.marshal("uri:uuid:2")
@@ -62,6 +63,9 @@ func FuzzParseContent(f *testing.F) {
 		}
 		if s := c.shown; s != nil && (len(s.Note) > maxShownNote || len(s.Evidence) > maxShownEvidence || s.AttributedTo != c.actor) {
 			t.Fatal("a checkpoint beyond the limits")
+		}
+		if len(c.instead) > maxInstead || slices.ContainsFunc(c.instead, func(h []byte) bool { return len(h) != 32 }) {
+			t.Fatal("it takes the place of too many messages, or of none")
 		}
 		for _, a := range c.attachments {
 			if a.check() != nil {

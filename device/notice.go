@@ -23,7 +23,7 @@ const (
 
 func noticeBucket(id string) string { return "notice:" + id } // by hash of the message
 
-// insteadBucket has who has sent something in place of a message that was not seen here, by its hash.
+// insteadBucket has, by the hash of a message that was not seen here and its author, that they have sent something in its place.
 func insteadBucket(id string) string { return "instead:" + id }
 
 // A notice is of a message that could not be read.
@@ -146,7 +146,7 @@ func (t *txn) recovered(c *conversation, author string, instead [][]byte, m *Mes
 			return err
 		}
 		if !ok { // it may come yet
-			if err := t.putRow(insteadBucket(c.id), n.key, author); err != nil {
+			if err := t.putRow(insteadBucket(c.id), n.key+" "+author, true); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,9 @@
 package device_test
 
 import (
+	"crypto/sha256"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -171,4 +174,47 @@ func TestNoticesAreFew(t *testing.T) {
 	w.quiet()
 	require.Len(t, a.texts(id), many, "all of them come")
 	require.Zero(t, a.conversation(id).Unreadable)
+}
+
+// TestNobodySpeaksForAnother: what somebody says they have sent anew is believed of their own messages alone, whether it comes before or after them.
+func TestNobodySpeaksForAnother(t *testing.T) {
+	for name, first := range map[string]bool{"before": true, "after": false} {
+		t.Run(name, func(t *testing.T) {
+			w, id := talk(t, bob, carol)
+			a, b, c := w.people[alice], w.people[bob], w.people[carol]
+			b.say(id, "held up")
+			b.work()
+			late := a.mail[len(a.mail)-1]
+			a.mail = a.mail[:len(a.mail)-1]
+			a.changes(id, 4)
+			w.quiet()
+			hash := sha256.Sum256(late.Message)
+			claims := func() device.Incoming {
+				return c.speak(id, func(m map[string]any) { m["waxwing:insteadOf"] = [][]byte{hash[:]} }, nil)
+			}
+			if first {
+				a.receive(claims())
+			}
+			a.receive(late)
+			if !first {
+				a.receive(claims())
+			}
+			require.Empty(t, a.codes(device.EventMessageRefused))
+			require.Len(t, a.texts(id), 1)
+			a.work()
+			require.NotEmpty(t, b.mail, "its author is asked")
+			b.mail = nil
+			a.ReadToEnd()
+			w.now = w.now.Add(time.Hour)
+			a.wakes()
+			require.Len(t, a.refusals(id), 1)
+			require.False(t, a.refusals(id)[0].Recovered)
+		})
+	}
+	w, id := talk(t, bob)
+	a, b := w.people[alice], w.people[bob]
+	for _, wrong := range []any{"x", []string{"x"}, []string{strings.Repeat("A", 44)}, slices.Repeat([][]byte{make([]byte, 32)}, 9), 1} {
+		a.receive(b.speak(id, func(m map[string]any) { m["waxwing:insteadOf"] = wrong }, nil))
+	}
+	require.Equal(t, slices.Repeat([]string{device.CodeRejectedForged}, 5), a.codes(device.EventMessageRefused))
 }

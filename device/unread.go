@@ -28,8 +28,8 @@ func (t *txn) askUnread(c *conversation, author string, why error, hash [sha256.
 	if !errors.As(why, &epoch) || !c.has(author) {
 		return v, nil
 	}
-	var came string
-	if _, err := t.row(insteadBucket(c.id), hex.EncodeToString(hash[:]), &came); err != nil || came == author {
+	var came bool
+	if _, err := t.row(insteadBucket(c.id), hex.EncodeToString(hash[:])+" "+author, &came); err != nil || came {
 		return verdict{status: ignored}, err
 	}
 	if ok, err := t.count("unread "+c.id+" "+author, maxUnread); err != nil || !ok {
