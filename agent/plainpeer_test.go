@@ -23,6 +23,7 @@ import (
 	"github.com/waxwing-dm/waxwing/federation"
 	"github.com/waxwing-dm/waxwing/federation/httpsig"
 	"github.com/waxwing-dm/waxwing/mls"
+	"github.com/waxwing-dm/waxwing/sidecar/sidecartest"
 )
 
 // A plainServer is an instance with one person and no directory, and her program, of the kind that runs today: real documents and signed requests.
@@ -60,7 +61,7 @@ const erinActor = "http://e.test/@erin"
 func (w *world) plainServer() *plainServer {
 	p := &plainServer{w: w, actor: erinActor, with: new(safeLog), groups: map[string]*mls.Group{}}
 	var err error
-	p.key, err = rsa.GenerateKey(rand.Reader, 2048)
+	p.key, err = sidecartest.Key()
 	require.NoError(w.t, err)
 	p.cycle()
 	mux := http.NewServeMux()

@@ -49,6 +49,7 @@ func TestLoginRefused(t *testing.T) {
 	_, err = a.AddAccount("bob")
 	require.NoError(t, err)
 	key := newKey(t)
+	require.Eventually(t, func() bool { return a.rows()["log_entry"] == 1 }, 10*time.Second, 5*time.Millisecond, "the log begins with padding")
 	before := a.rows()
 	for name, spoil := range map[string]func(*clientapi.Login){
 		"wrong code":      func(l *clientapi.Login) { l.Code = "aaaaa-aaaaa-aaaaa-aaaaa" },

@@ -2,7 +2,6 @@ package sidecar_test
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
@@ -21,6 +20,7 @@ import (
 	"github.com/waxwing-dm/waxwing/internal/clientapi"
 	"github.com/waxwing-dm/waxwing/internal/receipt"
 	"github.com/waxwing-dm/waxwing/mls"
+	"github.com/waxwing-dm/waxwing/sidecar/sidecartest"
 )
 
 // A peer is an instance that does what it likes: real keys and documents, and any request it can think of.
@@ -54,7 +54,7 @@ func (w *world) peer(host string) *peer {
 }
 
 func (p *peer) actor(path string) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := sidecartest.Key()
 	require.NoError(p.w.t, err)
 	id := p.instance + path
 	doc, err := federation.LocalActor{ID: id, Name: "x", Inbox: id + "/inbox", Shared: p.instance + "/inbox", Key: &key.PublicKey}.Document()
@@ -290,7 +290,7 @@ func replaceBody(r *http.Request) { setBody(r, changed(r)) }
 func replaceBodyAndDigest(r *http.Request) {
 	body := changed(r)
 	other, _ := http.NewRequest(http.MethodPost, "http://a.test/", nil)
-	key, _ := rsa.GenerateKey(rand.Reader, 2048)
+	key, _ := sidecartest.Key()
 	_ = httpsig.Sign(other, body, "x", key, time.Now())
 	setBody(r, body)
 	r.Header.Set("Digest", other.Header.Get("Digest"))

@@ -10,15 +10,21 @@ import (
 )
 
 // stocked is how many keys there are: enough that those of one test differ.
-const stocked = 16
+const stocked = 32
 
-// StockKeys has sidecars of this process take their RSA keys, whose making is slow, from a stock, again and again in the same order. Call it
-// before the first is opened.
-func StockKeys() {
-	var stock [stocked]func() (*rsa.PrivateKey, error)
+var (
+	stock [stocked]func() (*rsa.PrivateKey, error)
+	taken atomic.Uint64
+)
+
+func init() {
 	for i := range stock {
 		stock[i] = sync.OnceValues(rsakey.Fresh)
 	}
-	var taken atomic.Uint64
-	rsakey.New = func() (*rsa.PrivateKey, error) { return stock[taken.Add(1)%stocked]() }
 }
+
+// Key is one of a stock of RSA keys, whose making is slow. They are handed out again and again, in the same order.
+func Key() (*rsa.PrivateKey, error) { return stock[taken.Add(1)%stocked]() }
+
+// StockKeys has the sidecars of this process take theirs from the stock, too. Call it before the first is opened.
+func StockKeys() { rsakey.New = Key }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,9 +39,17 @@ func must[T any](v T, err error) T {
 	return v
 }
 
+// keysOf has the keys of all histories, since making them says nothing about them.
+var keysOf sync.Map
+
 func keyOf(purpose string, n uint64) ed25519.PrivateKey {
 	seed := sha256.Sum256(binary.BigEndian.AppendUint64([]byte(purpose), n))
-	return ed25519.NewKeyFromSeed(seed[:])
+	if key, ok := keysOf.Load(seed); ok {
+		return key.(ed25519.PrivateKey)
+	}
+	key := ed25519.NewKeyFromSeed(seed[:])
+	keysOf.Store(seed, key)
+	return key
 }
 
 func public(key ed25519.PrivateKey) [32]byte { return [32]byte(key.Public().(ed25519.PublicKey)) }
@@ -88,7 +97,7 @@ var actors = func() (all []string) {
 	return all
 }()
 
-// One operator with a decoy beside it: the keys are the same in all histories, since making them says nothing about them.
+// One operator with a decoy beside it, the same in all histories.
 var honest, decoy = newOperator(1), newOperator(2)
 
 // Said is a statement with what it commits to.
