@@ -66,7 +66,7 @@ func (s *Sidecar) commits(w http.ResponseWriter, r *http.Request, d store.Device
 	}
 	var granted []byte
 	if err := s.keep(d.Actor, len(c.Commit)+len(c.GroupInfo), func() (err error) {
-		granted, err = s.submit(r.Context(), target, groupID, c)
+		granted, err = s.submit(r.Context(), target, groupID, c, d.Actor)
 		return err
 	}); err != nil {
 		return err

@@ -48,15 +48,15 @@ func atHub(conversation, named string) (instance string, groupID []byte, err err
 	return instance, groupID, err
 }
 
-// submit asks the hub of the conversation.
-func (s *Sidecar) submit(ctx context.Context, instance string, groupID []byte, c clientapi.Commit) ([]byte, error) {
+// submit asks the hub of the conversation, for an account here.
+func (s *Sidecar) submit(ctx context.Context, instance string, groupID []byte, c clientapi.Commit, actor string) ([]byte, error) {
 	in := clientapi.Submission{Term: c.Term, Epoch: c.Epoch, Commit: c.Commit, Ticket: c.Ticket, Signature: c.Signature, HubPart: c.HubPart}
 	submission, err := submissionOf(in, s.instance)
 	if err != nil {
 		return nil, err
 	}
 	if instance == s.instance {
-		submission.Others = s.otherInstances(c.To)
+		submission.Others, submission.Who = s.otherInstances(c.To), actor
 		return s.hub.Submit(ctx, groupID, submission)
 	}
 	var granted clientapi.Committed

@@ -22,7 +22,7 @@ var (
 	errDispute  = errors.New("not one of this conversation")
 )
 
-// Dispute takes a member's word that a commit is invalid (P1 to P4). seq is that of the reopen; 0 while more disputes are awaited.
+// Dispute takes a member's word that a commit is invalid (P1 to P6). seq is that of the reopen; 0 while more disputes are awaited.
 func (h *Hub) Dispute(ctx context.Context, groupID []byte, from string, raw []byte) (seq uint64, err error) {
 	d, err := receipt.ParseDispute(raw)
 	if err != nil || !bytes.Equal(d.GroupID, groupID) {
@@ -89,16 +89,17 @@ func (h *Hub) reopen(ctx context.Context, groupID []byte, state State, epoch, se
 	if elsewhere {
 		here.Moved = [32]byte{}
 	}
-	next, ok := here.follow(r, e.Receipt, body, 0)
-	if !ok {
-		return 0, fmt.Errorf("hub: dispute in %x: %w", groupID, ErrBranches)
+	next, aside, _ := here.follow(r, e.Receipt, body, Branch{})
+	if err := h.mayPutAside(ctx, groupID, aside); err != nil {
+		return 0, fmt.Errorf("hub: dispute in %x: %w", groupID, err)
 	}
 	if elsewhere {
 		next.Moved = state.Moved // a dispute takes back a move of this hub's, and not what another has opened
 	}
-	if err := h.store.Swap(ctx, groupID, state, Change{Next: next, Steps: []Step{{Event: e}}, Disputed: seq}); err != nil {
+	if err := h.store.Swap(ctx, groupID, state, Change{Next: next, Steps: []Step{{Event: e}}, Disputed: seq, Aside: aside}); err != nil {
 		return 0, fmt.Errorf("hub: dispute in %x: %w", groupID, err)
 	}
+	h.turns.reopened(groupID, seq, h.now())
 	return r.Seq, nil
 }
 

@@ -133,21 +133,95 @@ func (b *bench) branches() (n int) {
 	return n
 }
 
-func TestP4AtMostFourBranches(t *testing.T) {
+// TestP4BranchesAreSetAside: however many invalid commits there were, the epoch is opened again, and whoever goes on from an older branch is
+// found, also by a hub that was started again.
+func TestP4BranchesAreSetAside(t *testing.T) {
 	b := newBench(t)
 	b.grant(1)
-	for i := uint64(0); i < 3; i++ {
-		seq := b.state().Seq
-		_, err := b.Dispute(ctx, group, here, b.dispute(seq, 0))
+	for i := range uint64(20) {
+		_, err := b.Dispute(ctx, group, here, b.dispute(b.state().Seq, 0))
 		require.NoError(t, err)
 		s := submission(0, fmt.Sprint("another", i))
 		s.Ticket = branchTicket(i)
 		b.submit(sign(s))
 	}
 	require.Equal(t, 4, b.branches())
-	_, err := b.Dispute(ctx, group, here, b.dispute(b.state().Seq, 0))
-	require.ErrorIs(t, err, hub.ErrBranches)
+	b.restart()
+	_, _, err := b.ask(1, 0)
+	require.NoError(t, err, "of the first branch")
+	b.clock += time.Minute
 	b.submit(submission(1, "the first branch still goes on"))
+	b.submit(submission(2, "and on"))
+	seventh := hub.Submission{Term: 1, Epoch: 1, Commit: commit(1, "of the seventh"), Ticket: branchTicket(100)}
+	seventh.Signature = receipt.SignSubmit(ticket(5007), group, 1, 1, seventh.Commit, seventh.Ticket)
+	b.submit(seventh)
+	again := seventh
+	again.Commit = commit(1, "of the seventh again")
+	again.Signature = receipt.SignSubmit(ticket(5007), group, 1, 1, again.Commit, again.Ticket)
+	_, err = b.Submit(ctx, group, again)
+	var stale *hub.StaleError
+	require.ErrorAs(t, err, &stale, "it is one commit for each branch")
+	_, err = b.Dispute(ctx, group, here, b.dispute(3, 0))
+	require.NoError(t, err)
+	requireChain(t, b)
+}
+
+// TestP4BranchesHaveABound, so that a submission costs what it may.
+func TestP4BranchesHaveABound(t *testing.T) {
+	b := newBench(t)
+	b.grant(1)
+	n := 0
+	for i := uint64(0); ; i++ {
+		if _, err := b.Dispute(ctx, group, here, b.dispute(b.state().Seq, 0)); err != nil {
+			require.ErrorIs(t, err, hub.ErrBranches)
+			break
+		}
+		n++
+		s := submission(0, fmt.Sprint("another", i))
+		s.Ticket = branchTicket(i)
+		b.submit(sign(s))
+	}
+	require.Equal(t, 3+256, n)
+	b.submit(submission(1, "the first branch still goes on"))
+}
+
+// TestP6OthersGoFirst: whose commits are disputed cannot take an epoch each time it is opened again.
+func TestP6OthersGoFirst(t *testing.T) {
+	b := newBench(t)
+	n := uint64(0)
+	bad := func(instance string) (hub.Submission, error) {
+		n++
+		s := from(submission(0, fmt.Sprint("invalid", n)), instance)
+		s.Ticket = branchTicket(n)
+		_, err := b.Submit(ctx, group, sign(s))
+		return s, err
+	}
+	reopen := func() {
+		_, err := b.Dispute(ctx, group, here, b.dispute(b.state().Seq, 0))
+		require.NoError(t, err)
+	}
+	for _, wait := range []time.Duration{30 * time.Second, 2 * time.Minute, 8 * time.Minute, 32 * time.Minute, time.Hour, time.Hour} {
+		_, err := bad(far)
+		require.NoError(t, err)
+		reopen()
+		var leased *hub.LeasedError
+		_, err = bad(far)
+		require.ErrorAs(t, err, &leased)
+		require.Equal(t, wait, leased.Wait)
+		b.clock += wait - time.Second
+		_, err = bad(far)
+		require.ErrorAs(t, err, &leased)
+		b.clock += time.Second
+	}
+	s := submission(0, "invalid, of an account of this instance")
+	s.From, s.Who, s.Ticket = here, "its actor", branchTicket(n+1)
+	b.submit(sign(s))
+	reopen()
+	_, err := b.Submit(ctx, group, sign(s))
+	require.NoError(t, err, "the same again is answered as before")
+	b.submit(from(submission(0, "valid"), here))
+	b.submit(from(submission(1, "in the next epoch nobody waits"), far))
+	requireChain(t, b)
 }
 
 func TestDisputesRefused(t *testing.T) {

@@ -3,7 +3,8 @@
 // names, no message keys. It does no HTTP; the sidecar puts routes in front and gives it a [Store].
 //
 // It cannot know whether a commit is valid or who is an admin. So what one member says never takes anything from the others: a dispute
-// adds a branch (dispute.go), a claim that the conversation went elsewhere can be gone past (term.go), a lease ends (lease.go).
+// adds a branch (dispute.go, aside.go), a claim that the conversation went elsewhere can be gone past (term.go), a lease ends (lease.go).
+// Whose commits are disputed gives way to the others for a while (turn.go).
 // Because a backup forgets what was signed, a hub asks before it grants anything after a start (restored.go).
 //
 // A [Mirror] keeps the chains of other hubs.
@@ -11,6 +12,7 @@ package hub
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -77,6 +79,7 @@ type Hub struct {
 	now     func() time.Time
 	ask     Ask
 	leases  leases
+	turns   turns
 	checked checks
 	told    tellings
 }
@@ -124,6 +127,7 @@ type Submission struct {
 	Move      *Move
 	Despite   [32]byte // hash of a claim that the submitter found wrong
 	From      string   // origin of the instance that brings it
+	Who       string   // brings it, if that is known better than by the instance; in memory only
 	Others    []string // instances that may have the chain, too, where who brings it says so
 }
 
@@ -131,6 +135,9 @@ type Submission struct {
 func (s Submission) mirrors() []string {
 	return append([]string{s.From}, s.Others[:min(len(s.Others), askWriters)]...)
 }
+
+// who brings it, as well as it is known.
+func (s Submission) who() string { return cmp.Or(s.Who, s.From) }
 
 // Place is a receipt in a chain.
 type Place struct {
@@ -177,16 +184,21 @@ func (h *Hub) try(ctx context.Context, groupID []byte, s Submission) ([]byte, er
 	if state, err = h.place(ctx, groupID, state, s); err != nil {
 		return nil, err
 	}
-	i, current, ok := state.find(s.Epoch, func(ticket [32]byte) bool {
+	from, err := h.branch(ctx, groupID, state, s.Epoch, func(ticket [32]byte) bool {
 		return receipt.VerifySubmit(ticket, groupID, s.Term, s.Epoch, s.Commit, s.Ticket, s.Signature)
 	})
 	switch {
-	case s.Term > state.Term || s.Term == state.Term && s.Epoch > state.newest():
+	case err != nil:
+		return nil, err
+	case s.Term > state.Term || s.Term == state.Term && !from.ok && s.Epoch > state.newest():
 		return nil, fmt.Errorf("hub: commit for %x: %w", groupID, ErrEpochUnknown)
-	case s.Term < state.Term || !current:
+	case s.Term < state.Term || !from.ok && s.Epoch < state.newest(): // whoever lost an epoch of which others have left a branch open is no stranger
 		return nil, h.stale(ctx, groupID, s, state)
-	case !ok:
+	case !from.ok:
 		return nil, fmt.Errorf("hub: commit for %x: %w", groupID, ErrNotMember)
+	}
+	if wait := h.turns.wait(groupID, from.Ticket, s.who(), h.now()); wait > 0 {
+		return nil, &LeasedError{wait}
 	}
 	if !s.Lease.holds(s.Signature) {
 		s.Lease = nil
@@ -194,7 +206,7 @@ func (h *Hub) try(ctx context.Context, groupID []byte, s Submission) ([]byte, er
 	if wait := h.leases.blocked(groupID, s.Lease, h.now()); wait > 0 {
 		return nil, &LeasedError{wait}
 	}
-	return h.grant(ctx, groupID, state, i, s)
+	return h.grant(ctx, groupID, state, from, s)
 }
 
 // again is S3.
@@ -260,8 +272,8 @@ func (h *Hub) mismatch(ctx context.Context, groupID []byte, state State, seq uin
 }
 
 // grant is S6.
-func (h *Hub) grant(ctx context.Context, groupID []byte, state State, i int, s Submission) ([]byte, error) {
-	by := state.branches()[i].Ticket
+func (h *Hub) grant(ctx context.Context, groupID []byte, state State, from found, s Submission) ([]byte, error) {
+	by := from.Ticket
 	r := receipt.Receipt{
 		Kind: receipt.KindCommit, GroupID: groupID, Term: state.Term, Seq: state.Seq + 1, Epoch: s.Epoch,
 		MessageHash: sha256.Sum256(s.Commit), Previous: state.Head, Ticket: s.Ticket, Time: uint64(h.now().UnixMilli()),
@@ -274,8 +286,11 @@ func (h *Hub) grant(ctx context.Context, groupID []byte, state State, i int, s S
 	}
 	r.Sign(h.key)
 	e := Event{r.Marshal(), s.Commit}
-	next, _ := state.follow(r, e.Receipt, e.Commit, i)
-	c := Change{Next: next, Steps: []Step{{e, by, s.GroupInfo}}, Writer: s.From}
+	next, aside, _ := state.follow(r, e.Receipt, e.Commit, from.Branch)
+	c := Change{Next: next, Steps: []Step{{e, by, s.GroupInfo}}, Writer: s.From, Aside: aside}
+	if from.aside {
+		c.Back = from.Branch
+	}
 	if s.Move != nil {
 		c.Elsewhere = &Elsewhere{e, s.Move.Hub}
 	} else {
@@ -285,6 +300,7 @@ func (h *Hub) grant(ctx context.Context, groupID []byte, state State, i int, s S
 		return nil, fmt.Errorf("hub: commit for %x: %w", groupID, err)
 	}
 	h.leases.granted(groupID, s.Lease, h.now())
+	h.turns.granted(groupID, r.Seq, by, s.who(), h.now())
 	return e.Receipt, nil
 }
 

@@ -46,15 +46,17 @@ func (h *Hub) Lease(ctx context.Context, groupID []byte, l LeaseRequest) (wait, 
 	if err != nil {
 		return 0, 0, err
 	}
-	_, current, ok := state.find(l.Epoch, func(ticket [32]byte) bool {
+	from, err := h.branch(ctx, groupID, state, l.Epoch, func(ticket [32]byte) bool {
 		return receipt.VerifyLease(ticket, groupID, l.Term, l.Epoch, l.Key, l.Signature)
 	})
 	switch {
-	case l.Term > state.Term || l.Term == state.Term && l.Epoch > state.newest():
+	case err != nil:
+		return 0, 0, err
+	case l.Term > state.Term || l.Term == state.Term && !from.ok && l.Epoch > state.newest():
 		return 0, 0, fmt.Errorf("hub: lease for %x: %w", groupID, ErrEpochUnknown)
-	case l.Term < state.Term || !current:
+	case l.Term < state.Term || !from.ok && l.Epoch < state.newest():
 		return 0, 0, h.stale(ctx, groupID, Submission{Term: l.Term, Epoch: l.Epoch}, state)
-	case !ok:
+	case !from.ok:
 		return 0, 0, fmt.Errorf("hub: lease for %x: %w", groupID, ErrNotMember)
 	}
 	if wait, runs, err = h.leases.ask(groupID, l.Key, h.now()); err != nil {

@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -126,17 +127,19 @@ func (h *Hub) take(ctx context.Context, groupID []byte, e Event) error {
 	if sha256.Sum256(e.Commit) != r.MessageHash {
 		return fmt.Errorf("hub: taking over receipt %d of %x: %w", r.Seq, groupID, ErrMalformed)
 	}
-	i, current, _ := state.find(r.Epoch, func([32]byte) bool { return true })
-	if !current && r.Kind != receipt.KindReopen {
-		return fmt.Errorf("hub: taking over receipt %d of %x: %w", r.Seq, groupID, ErrEpochUnknown)
-	}
-	next, ok := state.follow(r, e.Receipt, e.Commit, i)
-	if !ok {
-		return fmt.Errorf("hub: taking over receipt %d of %x: %w", r.Seq, groupID, ErrBranches)
-	}
-	c := Change{Next: next, Steps: []Step{{Event: e}}}
+	var from found
 	if r.Kind != receipt.KindReopen {
-		c.Steps[0].By = state.branches()[i].Ticket
+		if from, err = h.branch(ctx, groupID, state, r.Epoch, func([32]byte) bool { return true }); err != nil || !from.ok {
+			return fmt.Errorf("hub: taking over receipt %d of %x: %w", r.Seq, groupID, errors.Join(ErrEpochUnknown, err))
+		}
+	}
+	next, aside, ok := state.follow(r, e.Receipt, e.Commit, from.Branch)
+	if !ok {
+		return fmt.Errorf("hub: taking over receipt %d of %x: %w", r.Seq, groupID, ErrMalformed)
+	}
+	c := Change{Next: next, Steps: []Step{{Event: e, By: from.Ticket}}, Aside: aside}
+	if from.aside {
+		c.Back = from.Branch
 	}
 	if r.Kind == receipt.KindMove {
 		c.Elsewhere = &Elsewhere{Event: e} // where to, its members know

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"crypto/sha256"
+	"slices"
 
 	"github.com/waxwing-dm/waxwing/internal/receipt"
 )
@@ -46,42 +47,40 @@ func (s State) withBranches(all []Branch) State {
 	return s
 }
 
-// find the branch of an epoch that a ticket signature is for. current says whether there is any of that epoch.
-func (s State) find(epoch uint64, verify func(ticket [32]byte) bool) (i int, current, ok bool) {
-	for i, b := range s.branches() {
-		if b.Epoch == epoch {
-			if current = true; verify(b.Ticket) {
-				return i, true, true
-			}
+// find the branch of an epoch that a ticket signature is for.
+func (s State) find(epoch uint64, verify func(ticket [32]byte) bool) (from Branch, ok bool) {
+	for _, b := range s.branches() {
+		if b.Epoch == epoch && verify(b.Ticket) {
+			return b, true
 		}
 	}
-	return 0, current, false
+	return Branch{}, false
 }
 
-// follow is the state after a receipt in its chain. i is the branch that a commit goes on from. A reopen takes no place from
-// another branch; it is not ok if there is none left.
-func (s State) follow(r receipt.Receipt, raw, body []byte, i int) (next State, ok bool) {
+// follow is the state after a receipt in its chain. from is the branch that a commit goes on from. The branches that were opened the longest time
+// ago and have no place any more are set aside. It is not ok if a hub of this kind does not sign such receipts.
+func (s State) follow(r receipt.Receipt, raw, body []byte, from Branch) (next State, aside []Branch, ok bool) {
 	all := s.branches()
 	opened := Branch{r.Epoch, r.Ticket}
 	switch r.Kind {
 	case receipt.KindCommit, receipt.KindMove:
 		opened.Epoch++
-		all = append(append([]Branch{opened}, all[:i]...), all[i+1:]...)
+		all = slices.DeleteFunc(all, func(b Branch) bool { return b == from })
 	case receipt.KindReopen:
 		if s.Moved != ([32]byte{}) {
 			all = all[1:] // whoever believes the move has gone with it
 		}
-		if len(all) > len(s.Others) {
-			return s, false
-		}
-		all = append([]Branch{opened}, all...)
 	default:
-		return s, false
+		return s, nil, false
+	}
+	all = append([]Branch{opened}, all...)
+	if most := 1 + len(s.Others); len(all) > most {
+		all, aside = all[:most], all[most:]
 	}
 	next = s.withBranches(all)
 	next.Seq, next.Head, next.Moved = r.Seq, receipt.Head(raw), [32]byte{}
 	if r.Kind == receipt.KindMove {
 		next.Moved = sha256.Sum256(body)
 	}
-	return next, true
+	return next, aside, true
 }

@@ -18,6 +18,8 @@ type Change struct {
 	Steps     []Step     // up to Next.Seq; what stood at their seqs and beyond goes
 	Writer    string     // the instance that brought it
 	Disputed  uint64     // seq of the commit whose epoch is open again
+	Aside     []Branch   // that had no place in Next
+	Back      Branch     // that was set aside, and is gone on from; zero if none is
 	Elsewhere *Elsewhere // where the conversation is from now on, if a hub there says so
 }
 
@@ -50,6 +52,9 @@ type Store interface {
 	Group(ctx context.Context, groupID []byte) (s State, ok bool, err error)
 	// Swap makes the change, or returns ErrMoved if the state is not old any more. If old is zero there must be no register.
 	Swap(ctx context.Context, groupID []byte, old State, c Change) error
+	// Aside are the branches of an epoch that Changes have set aside and none has taken back, the newest first, at most limit. A change of term
+	// forgets them all.
+	Aside(ctx context.Context, groupID []byte, epoch uint64, limit int) ([]Branch, error)
 	// Events with seq > after, ascending, at most limit.
 	Events(ctx context.Context, groupID []byte, after uint64, limit int) ([]Event, error)
 	// Find returns the receipt of an event whose body has this hash, or nil.

@@ -86,6 +86,9 @@ func (h Hub) Swap(ctx context.Context, groupID []byte, old hub.State, c hub.Chan
 				return err
 			}
 		}
+		if err := setAside(tx, groupID, old, c); err != nil {
+			return err
+		}
 		return insertRest(tx, groupID, c)
 	})
 	if err != nil {
@@ -179,6 +182,49 @@ func insertRest(tx *sql.Tx, groupID []byte, c hub.Change) error {
 		ON CONFLICT (group_id) DO UPDATE SET hub = excluded.hub, receipt = excluded.receipt, message = excluded.message`,
 		groupID, c.Elsewhere.Hub, c.Elsewhere.Receipt, c.Elsewhere.Commit)
 	return err
+}
+
+func setAside(tx *sql.Tx, groupID []byte, old hub.State, c hub.Change) error {
+	if old.Term != c.Next.Term {
+		if _, err := tx.Exec("DELETE FROM hub_aside WHERE group_id = ?", groupID); err != nil {
+			return err
+		}
+	}
+	if c.Back != (hub.Branch{}) {
+		if _, err := tx.Exec("DELETE FROM hub_aside WHERE group_id = ? AND epoch = ? AND ticket = ?", groupID, c.Back.Epoch, c.Back.Ticket[:]); err != nil {
+			return err
+		}
+	}
+	for _, b := range c.Aside {
+		if _, err := tx.Exec("INSERT OR REPLACE INTO hub_aside (group_id, epoch, ticket, seq) VALUES (?, ?, ?, ?)", groupID, b.Epoch, b.Ticket[:], c.Next.Seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Aside are the branches of an epoch that were set aside, the newest first.
+func (h Hub) Aside(ctx context.Context, groupID []byte, epoch uint64, limit int) (branches []hub.Branch, err error) {
+	if int64(epoch) < 0 {
+		return nil, nil
+	}
+	err = h.db.View(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.Query("SELECT ticket FROM hub_aside WHERE group_id = ? AND epoch = ? ORDER BY seq DESC LIMIT ?", groupID, epoch, limit)
+		return sqlite.Each(rows, err, func(rows *sql.Rows) error {
+			var ticket []byte
+			if err := rows.Scan(&ticket); err != nil {
+				return err
+			}
+			b := hub.Branch{Epoch: epoch}
+			copy(b.Ticket[:], ticket)
+			branches = append(branches, b)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store: reading the branches of group %x: %w", groupID, err)
+	}
+	return branches, nil
 }
 
 // Events after a seq, ascending.

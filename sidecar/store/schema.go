@@ -288,4 +288,12 @@ CREATE TABLE blocked (
 ) STRICT, WITHOUT ROWID;
 -- What was set aside, by who has sent it and where to.
 CREATE INDEX outbox_aside ON outbox (sender, host, lane) WHERE lane <> host AND dead IS NULL;
+-- Branches of registers that have no place there. Seq is that of the receipt that has set them aside.
+CREATE TABLE hub_aside (
+	group_id BLOB NOT NULL REFERENCES hub_group,
+	epoch    INTEGER NOT NULL,
+	ticket   BLOB NOT NULL,
+	seq      INTEGER NOT NULL,
+	PRIMARY KEY (group_id, epoch, seq, ticket)
+) STRICT, WITHOUT ROWID;
 `}

@@ -29,6 +29,7 @@ type group struct {
 	writers   []string
 	disputes  map[uint64]map[string][]byte
 	elsewhere hub.Elsewhere
+	aside     []hub.Branch // the newest first
 }
 
 type step struct {
@@ -44,6 +45,7 @@ func (m *Memory) Clone() *Memory {
 	c := &Memory{groups: map[string]*group{}}
 	for id, g := range m.groups {
 		same := *g
+		same.aside = slices.Clone(g.aside)
 		same.steps, same.writers, same.disputes = slices.Clone(g.steps), slices.Clone(g.writers), map[uint64]map[string][]byte{}
 		for seq, of := range g.disputes {
 			same.disputes[seq] = maps.Clone(of)
@@ -92,6 +94,10 @@ func (m *Memory) Swap(_ context.Context, id []byte, old hub.State, c hub.Change)
 		g = new(group)
 		m.put(id, g)
 	}
+	if g.state.Term != c.Next.Term {
+		g.aside = nil
+	}
+	g.aside = append(slices.Clone(c.Aside), slices.DeleteFunc(g.aside, func(b hub.Branch) bool { return b == c.Back })...)
 	g.state = c.Next
 	for i, s := range c.Steps {
 		r, err := receipt.Parse(s.Receipt)
@@ -115,6 +121,19 @@ func (m *Memory) Swap(_ context.Context, id []byte, old hub.State, c hub.Change)
 		g.elsewhere = *c.Elsewhere
 	}
 	return nil
+}
+
+func (m *Memory) Aside(_ context.Context, id []byte, epoch uint64, limit int) (branches []hub.Branch, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if g, ok := m.groups[string(id)]; ok {
+		for _, b := range g.aside {
+			if b.Epoch == epoch && len(branches) < limit {
+				branches = append(branches, b)
+			}
+		}
+	}
+	return branches, nil
 }
 
 func (m *Memory) Events(_ context.Context, id []byte, after uint64, limit int) (events []hub.Event, err error) {
@@ -233,6 +252,7 @@ func Run(t *testing.T, open func(t *testing.T) hub.Store) {
 	t.Run("disputes are counted by instance", func(t *testing.T) { disputes(t, open(t)) })
 	t.Run("a term takes the place of what came after its claim", func(t *testing.T) { terms(t, open(t)) })
 	t.Run("a register without a beginning", func(t *testing.T) { adopted(t, open(t)) })
+	t.Run("branches are set aside and taken back", func(t *testing.T) { asides(t, open(t)) })
 	t.Run("the newest group infos stay", func(t *testing.T) { groupInfos(t, open(t)) })
 }
 
@@ -407,6 +427,39 @@ func adopted(t *testing.T, s hub.Store) {
 	events, err := s.Events(ctx, id, 0, 10)
 	require.NoError(t, err)
 	require.Equal(t, []hub.Event{steps[0].Event, steps[1].Event}, events)
+}
+
+func asides(t *testing.T, s hub.Store) {
+	opened(t, s)
+	branch := func(epoch uint64, tag byte) hub.Branch { return hub.Branch{Epoch: epoch, Ticket: [32]byte{tag}} }
+	state := first
+	swap := func(c hub.Change) {
+		c.Next.Seq, c.Next.Head = state.Seq+1, [32]byte{byte(state.Seq + 1)}
+		c.Steps = []hub.Step{{Event: sample(receipt.KindCommit, c.Next.Term, c.Next.Seq, 1, []byte{byte(c.Next.Seq)}, 1)}}
+		require.NoError(t, s.Swap(ctx, id, state, c))
+		state = c.Next
+	}
+	aside := func(epoch uint64, limit int) []hub.Branch {
+		got, err := s.Aside(ctx, id, epoch, limit)
+		require.NoError(t, err)
+		return got
+	}
+	require.Empty(t, aside(4, 9))
+	swap(hub.Change{Next: state, Aside: []hub.Branch{branch(4, 1)}})
+	swap(hub.Change{Next: state, Aside: []hub.Branch{branch(4, 2)}})
+	swap(hub.Change{Next: state, Aside: []hub.Branch{branch(5, 3)}})
+	require.Equal(t, []hub.Branch{branch(4, 2), branch(4, 1)}, aside(4, 9))
+	require.Equal(t, []hub.Branch{branch(4, 2)}, aside(4, 1))
+	require.Equal(t, []hub.Branch{branch(5, 3)}, aside(5, 9))
+	swap(hub.Change{Next: state, Back: branch(4, 2)})
+	require.Equal(t, []hub.Branch{branch(4, 1)}, aside(4, 9))
+	require.ErrorIs(t, s.Swap(ctx, id, first, hub.Change{Next: state, Aside: []hub.Branch{branch(4, 7)}}), hub.ErrMoved)
+	require.Equal(t, []hub.Branch{branch(4, 1)}, aside(4, 9))
+	next := state
+	next.Term, next.Base = 2, state.Seq+1
+	swap(hub.Change{Next: next})
+	require.Empty(t, aside(4, 9))
+	require.Empty(t, aside(5, 9))
 }
 
 func groupInfos(t *testing.T, s hub.Store) {
