@@ -49,6 +49,8 @@ type conversationRow struct {
 	Disputed      uint64    `json:"disputed,omitempty"`
 	DisputedSince time.Time `json:"disputed_since,omitzero"`
 	AskAt         time.Time `json:"ask_at,omitzero"`
+	// CloseAt is when to end an epoch that was opened again, if nobody has.
+	CloseAt time.Time `json:"close_at,omitzero"`
 	// Renewed is when our keys in the group were last renewed for their age, and Sent counts the messages since.
 	Renewed time.Time `json:"renewed,omitzero"`
 	Sent    int       `json:"sent,omitempty"`
@@ -207,7 +209,7 @@ func ticketOf(e interface {
 func (t *txn) adopt(c *conversation, next *mls.Group, r receipt.Receipt, raw []byte, by string) error {
 	before := c.Members
 	c.Leaving, c.PartAt = nil, time.Time{} // proposals are of one epoch
-	c.Disputed = 0
+	c.Disputed, c.CloseAt = 0, time.Time{}
 	c.group = next
 	if err := t.step(c, r, raw); err != nil {
 		return err

@@ -98,7 +98,17 @@ func (t *txn) reopened(c *conversation, r receipt.Receipt, e HubEvent) error {
 	if !slices.ContainsFunc(disputes, func(d receipt.Dispute) bool { return d.Seq == c.Disputed }) {
 		return nil
 	}
+	c.CloseAt = t.now.Add(closeAfter + c.spread(c.Head[:], closeSpread))
 	return t.goOn(c)
+}
+
+// closeEpoch ends an epoch that was opened again, with new keys for ourselves: as long as it is open, whoever had it disputed can do so again.
+func (t *txn) closeEpoch(c *conversation) error {
+	c.CloseAt = time.Time{}
+	if c.group.Pending() != nil {
+		return nil // it is about to end
+	}
+	return t.renewKeys(c)
 }
 
 // goOn ends a dispute.

@@ -98,3 +98,31 @@ func TestLeaseAfterTwoLosses(t *testing.T) {
 	require.Len(t, a.conversation(id).Members, 4)
 	requireAgreement(t, id, a, b, w.people[carol], w.people[dave])
 }
+
+// TestOpenedAgainIsEnded: nobody has anything to change in an epoch that was opened again. One of the members ends it, so that the insider cannot
+// have it disputed on and on.
+func TestOpenedAgainIsEnded(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	bad, _ := b.rogue(id).commits(mls.CommitParams{Proposals: []mls.Proposal{mls.RemoveProposal(2)}})
+	w.deliver([]string{alice, carol}, bad)
+	w.quiet()
+	require.NoError(t, c.Sync())
+	w.quiet()
+	for _, p := range []*person{a, c} {
+		require.Equal(t, device.StateActive, p.conversation(id).State)
+		require.EqualValues(t, 1, p.conversation(id).Epoch)
+		next, did, err := p.Wake()
+		require.NoError(t, err)
+		require.False(t, did)
+		require.LessOrEqual(t, next.Sub(w.now), 22*time.Second)
+	}
+	for range 22 {
+		w.now = w.now.Add(time.Second)
+		w.wake()
+	}
+	for _, p := range []*person{a, c} {
+		require.EqualValues(t, 2, p.conversation(id).Epoch, "once")
+	}
+	requireAgreement(t, id, a, c)
+}

@@ -80,5 +80,7 @@ const (
 	maxMirrors      = 8                // instances that are asked in turn while the hub is away
 	partAfter       = 5 * time.Second  // who leaves is let go with the next change or message, or after this and a share of
 	partSpread      = time.Minute      // this that differs from member to member, so that one of them does it
-	listRebuild     = 5 * time.Minute  // a first entry the log has not shown back by then is signed anew (check L4)
+	closeAfter      = 2 * time.Second  // an epoch that was opened again is ended with the next change, or after this and a share of
+	closeSpread     = 20 * time.Second
+	listRebuild     = 5 * time.Minute // a first entry the log has not shown back by then is signed anew (check L4)
 )

@@ -102,10 +102,13 @@ func (c *conversation) mayGo(wish leaving) bool {
 }
 
 // turn is how long to wait before letting somebody go by ourselves.
-func (c *conversation) turn(wish []byte) time.Duration {
+func (c *conversation) turn(wish []byte) time.Duration { return partAfter + c.spread(wish, partSpread) }
+
+// spread is a part of a time that differs from member to member, so that one of them comes first.
+func (c *conversation) spread(of []byte, over time.Duration) time.Duration {
 	own, _ := c.group.Member(c.group.OwnLeaf())
-	hash := sha256.Sum256(append(bytes.Clone(leafOf(own).key), wish...))
-	return partAfter + time.Duration(binary.BigEndian.Uint64(hash[:])%uint64(partSpread))
+	hash := sha256.Sum256(append(bytes.Clone(leafOf(own).key), of...))
+	return time.Duration(binary.BigEndian.Uint64(hash[:]) % uint64(over))
 }
 
 // removeOnRequest is for members whose programs know no self-removes: an admin removes who asks for it.

@@ -124,7 +124,7 @@ func (t *txn) loseThread(c *conversation, code, detail string) error {
 	if err := t.changeFirst(c.id, func(s *step) { s.InFlight, s.HasLease, s.LeaseKey = false, false, nil }); err != nil {
 		return err
 	}
-	c.Disputed, c.AskAt, c.PassAt = 0, time.Time{}, t.now.Add(hubPatience)
+	c.Disputed, c.AskAt, c.CloseAt, c.PassAt = 0, time.Time{}, time.Time{}, t.now.Add(hubPatience)
 	c.State, c.Reason = StatePaused, code+": "+detail
 	c.Resync = &resync{Code: code, Detail: detail, Since: t.now}
 	return t.fetch(c)

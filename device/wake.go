@@ -83,6 +83,11 @@ func (t *txn) wake(id string) error {
 			return err
 		}
 	}
+	if !c.CloseAt.IsZero() && !c.CloseAt.After(t.now) {
+		if err := t.closeEpoch(c); err != nil {
+			return err
+		}
+	}
 	if at := c.renewAt(); !at.IsZero() && !at.After(t.now) {
 		if err := t.renewKeys(c); err != nil {
 			return err
@@ -135,6 +140,7 @@ func (t *txn) due() (agenda, error) {
 			a.add(id, row.AskAt)
 			a.add(id, row.PassAt)
 			a.add(id, row.TakeOverAt)
+			a.add(id, row.CloseAt)
 			a.add(id, row.renewAt())
 		}
 		return nil

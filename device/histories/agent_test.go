@@ -164,7 +164,7 @@ func (a *agent) try(j device.Job) (over bool) {
 		}
 	case errors.As(err, &final):
 		over = true
-		a.w.full = a.w.full || final.code == "too_many_branches"
+		require.NotEqual(a.w.t, "too_many_branches", final.code)
 		if err = a.Failed(j.ID(), final.code, "because"); err != nil {
 			a.start()
 		}
@@ -281,7 +281,7 @@ func (a *agent) commit(j *device.CommitJob) error {
 		}
 		s := hub.Submission{
 			Term: j.Term, Epoch: j.Epoch, Commit: j.Commit, Ticket: [32]byte(j.Ticket), Signature: j.Signature, Place: &hub.Place{Seq: j.Seq, Head: [32]byte(j.Head)},
-			GroupInfo: j.GroupInfo,
+			GroupInfo: j.GroupInfo, Who: a.actor,
 		}
 		if len(j.Despite) > 0 {
 			s.Despite = [32]byte(j.Despite)

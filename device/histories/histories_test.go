@@ -89,9 +89,6 @@ func (m *machine) count() {
 			m.sum["not read: "+why]++
 		}
 	}
-	if m.full {
-		m.sum["hubs with too many branches"]++
-	}
 	if m.forgot {
 		m.sum["hubs that forgot"]++
 	}

@@ -2,7 +2,11 @@ package histories_test
 
 import (
 	"encoding/binary"
+	"flag"
+	"fmt"
 	"slices"
+	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -47,6 +51,7 @@ func (s *machine) forge(m *agent, id string, g *mls.Group, params mls.CommitPara
 	}
 	sub.Signature = receipt.SignSubmit(ticketKey(s.t, g), g.GroupID(), sub.Term, sub.Epoch, sub.Commit, sub.Ticket)
 	origin, groupID := m.at(r.URL, r.Hub)
+	sub.Who = m.actor
 	raw, err := m.home.submit(origin, groupID, sub)
 	if err != nil {
 		return false
@@ -77,7 +82,7 @@ func (s *machine) misbehave(rt *rapid.T) {
 	}
 	m.honest = false
 	g := m.group(id)
-	deeds := []string{"remove", "add", "crown", "fence", "ticket", "garbage", "old", "dispute", "fork", "lease", "silence", "unlisted", "wish", "revoke"}
+	deeds := []string{"remove", "add", "crown", "fence", "ticket", "garbage", "old", "dispute", "fork", "lease", "silence", "unlisted", "wish", "revoke", "spoil"}
 	switch deed := rapid.SampledFrom(deeds).Draw(rt, "deed"); deed {
 	case "remove":
 		leaf := rapid.SampledFrom(g.Members()).Draw(rt, "whom").Leaf
@@ -109,6 +114,14 @@ func (s *machine) misbehave(rt *rapid.T) {
 		s.hog(m, id, g)
 	case "unlisted":
 		s.unlisted(rt, m, id, g)
+	case "spoil": // as many invalid commits of one epoch as there is a way to
+		for range 6 {
+			leaf := rapid.SampledFrom(g.Members()).Draw(rt, "whom").Leaf
+			if !s.forge(m, id, g, mls.CommitParams{Proposals: []mls.Proposal{mls.RemoveProposal(leaf)}}, nil) {
+				break
+			}
+			s.falseDispute(rt, m, id)
+		}
 	case "revoke": // and goes on as before
 		m.skew = 0 // or its log does not believe it
 		if !s.off && rapid.IntRange(0, 3).Draw(rt, "really") == 0 && m.look(m.actor) == nil {
@@ -250,4 +263,36 @@ func (s *machine) listHidden() {
 	}
 	s.listed = true
 	s.insider().list(s.hidden)
+}
+
+// TestSpoilerWithoutEnd: an insider has an invalid commit ordered whenever the hub takes one. The others go on, and do what they are asked to.
+func TestSpoilerWithoutEnd(t *testing.T) {
+	checks := flag.Lookup("rapid.checks")
+	all := checks.Value.String()
+	require.NoError(t, checks.Value.Set("2"))
+	defer func() { require.NoError(t, checks.Value.Set(all)) }()
+	rapid.Check(t, func(rt *rapid.T) {
+		s := newMachine(rt)
+		id, spoiler := s.ids[0], s.insider()
+		spoiler.honest = false
+		before, _ := s.agents[0].row(id)
+		require.NoError(rt, s.agents[1].AddMembers(id, []string{dave}))
+		for range 40 {
+			g := spoiler.group(id)
+			s.forge(spoiler, id, g, mls.CommitParams{Proposals: []mls.Proposal{mls.RemoveProposal(0)}}, nil)
+			for _, a := range s.agents[:3] {
+				s.mind(a.Sync())
+			}
+			s.run()
+			s.pass(5 * time.Second)
+			s.run()
+		}
+		for _, a := range s.agents[:3] {
+			c, err := a.Conversation(id)
+			require.NoError(rt, err)
+			r, _ := a.row(id)
+			require.Greater(rt, r.Places[0].Epoch, before.Places[0].Epoch, "%s", a)
+			require.Contains(rt, fmt.Sprint(c.Members), dave, "%s", a)
+		}
+	})
 }

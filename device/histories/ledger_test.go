@@ -38,7 +38,6 @@ type ledger struct {
 	messages map[[32]byte]*sending
 	alone    map[string]bool // device ids: they came back, and had not heard an admin yet
 	tries    int             // to read what is for others
-	full     bool            // an insider has had so many epochs opened again that changes have to wait for a claim (P4)
 	forgot   bool            // a hub was restored from a backup, and not everything it forgot was to be had
 	lied     bool            // after which it has signed two receipts for one place
 }

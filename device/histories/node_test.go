@@ -246,6 +246,7 @@ func (n *node) submit(origin string, groupID []byte, s hub.Submission, to ...str
 		if at, err = n.peer(origin); err != nil {
 			return nil, err
 		}
+		s.Who = ""
 	} else {
 		s.Others = n.others(to)
 	}
