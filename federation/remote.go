@@ -55,6 +55,8 @@ type Remote struct {
 	Seen func(ctx context.Context, instance string) []transparency.Sighting
 	// Signed, if set before anything is asked, is told whose signature holds of each call of an instance, whatever else may be wrong with it.
 	Signed func(ctx context.Context, owner string)
+	// Aside, if set before anything is asked, is called before something is asked because of a call, and what it returns when that has been answered.
+	Aside func(ctx context.Context) (back func())
 
 	http    *safehttp.Client
 	service Signer
@@ -174,9 +176,19 @@ func (r *Remote) forStranger(ctx context.Context, origin string, ask func(contex
 		return errTooMany
 	}
 	defer done()
+	if r.Aside != nil {
+		defer r.Aside(ctx)()
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	return ask(ctx)
+}
+
+// Met says whether a host has answered with an actor's document before, as far as is remembered.
+func (r *Remote) Met(origin string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.met[hostOf(origin)].value
 }
 
 // hostOf spells a host in one way.

@@ -108,6 +108,9 @@ func (s *Sidecar) reader(r *http.Request) (who, origin string, err error) {
 	if r.Method != http.MethodGet || r.Header.Get("Signature") == "" && r.Header.Get("Signature-Input") == "" {
 		return "", "", nil
 	}
+	if err := s.compute(r.Context()); err != nil {
+		return "", "", err
+	}
 	owner, err := httpsig.Verify(r.Context(), httpsig.Request{Request: r, Origin: s.instance, Now: s.now()}, s.remote.Key)
 	if err != nil {
 		return "", "", err

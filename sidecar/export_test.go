@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"context"
 	"log/slog"
 	"math"
 	"net"
@@ -110,4 +111,21 @@ func Tellings() (n int) {
 		}
 	}
 	return n
+}
+
+// Turns are so many.
+func Turns(n int) (take func(ctx context.Context, who string) error, giveBack func()) {
+	t := newTurns()
+	t.free = n
+	return t.take, t.giveBack
+}
+
+// FewTurns makes it have no more than these.
+func (s *Sidecar) FewTurns(n int) { s.turns.free = n }
+
+// FreeTurns are those that nobody has.
+func (s *Sidecar) FreeTurns() int {
+	s.turns.mu.Lock()
+	defer s.turns.mu.Unlock()
+	return s.turns.free
 }

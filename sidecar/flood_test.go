@@ -36,7 +36,11 @@ func (p *peer) wire(d *delivery) []byte {
 	require.NoError(p.w.t, err)
 	req.Header.Set("Content-Type", d.contentType)
 	if d.signer != "" {
-		require.NoError(p.w.t, httpsig.Sign(req, body, federation.KeyID(d.signer), p.keys[d.signer], d.at))
+		keyID := federation.KeyID(d.signer)
+		if d.keyID != "" {
+			keyID = d.keyID
+		}
+		require.NoError(p.w.t, httpsig.Sign(req, body, keyID, p.keys[d.signer], d.at))
 	}
 	if d.after != nil {
 		d.after(req)

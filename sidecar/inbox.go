@@ -25,6 +25,9 @@ func (s *Sidecar) receive(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.compute(r.Context()); err != nil {
+		return err
+	}
 	outcome, err := s.inbox.Receive(r, body)
 	if err != nil {
 		return err
@@ -155,6 +158,9 @@ func (s *Sidecar) readPeer(w http.ResponseWriter, r *http.Request, limit int64, 
 		if body, err = readBody(w, r, limit); err != nil {
 			return "", err
 		}
+	}
+	if err = s.compute(r.Context()); err != nil {
+		return "", err
 	}
 	if caller, err = s.remote.Caller(r, body, s.instance); err != nil {
 		return "", err

@@ -89,6 +89,7 @@ type Sidecar struct {
 	limit     budgets
 	kept      keeping
 	behind    string // the header by which a proxy says who calls; "" if none does
+	turns     *turns
 	signers   signers
 	sighted   atomic.Pointer[sighted]
 	connected *connections
@@ -159,7 +160,7 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 		log: log, collector: collector, patience: witnessWait, bodyTime: bodyTime,
 		discovery: federation.NewDiscovery(instance, logKey, log.VRFKey(), k.hub.Public().(ed25519.PublicKey)),
 		http:      client, behind: http.CanonicalHeaderKey(c.ClientAddressHeader),
-		notify: newNotifier(), limit: newBudgets(), kept: newKeeping(), connected: newConnections(c.MaxConnections, c.MaxConnectionsPerAddress), stopping: make(chan struct{}),
+		notify: newNotifier(), limit: newBudgets(), turns: newTurns(), kept: newKeeping(), connected: newConnections(c.MaxConnections, c.MaxConnectionsPerAddress), stopping: make(chan struct{}),
 	}
 	s.hub, s.mirror = hub.New(st.Hub, k.hub, headers, c.Now, s.askPeer), hub.NewMirror(st.Mirror, s.keyOfHub)
 	s.mirror.Room = s.mayMirror
@@ -168,7 +169,7 @@ func assemble(c Config, st *store.Store) (*Sidecar, error) {
 	}
 	s.abrupt, s.kill = context.WithCancel(ctx)
 	s.remote = federation.NewRemote(s.http, federation.Signer{Actor: s.discovery.Actor, Key: k.service, Ed25519: k.serviceEd25519}, st.Schemes, c.Now)
-	s.remote.Seen, s.remote.Signed = s.seen, s.signedBy
+	s.remote.Seen, s.remote.Signed, s.remote.Aside = s.seen, s.signedBy, s.aside
 	s.inbox = &federation.Inbox{Origin: instance, Store: arrivals{s}, Keys: s.remote.Key, Services: s.remote, Classify: classify, Now: c.Now, Heard: s.heard,
 		Signed: s.spend, Budget: func(actor string) error { return s.limit.actors.take(actor, 1, s.now()) }}
 	s.deliverer = federation.NewDeliverer(observed{outbox{st.Outbox, s.notify}, c.Observer}, s.remote, s.signerOf, c.Now, c.Log)

@@ -17,9 +17,11 @@ import (
 
 // A visit is what is known of who makes a call.
 type visit struct {
-	from   string // the neighbourhood it comes from; "" if that is not known
-	signer string // the origin of who has signed it; "" before that is known
-	paid   bool   // out of the signer's budget
+	from     string // the neighbourhood it comes from; "" if that is not known
+	claims   string // the origin of the key that it says it is signed with
+	signer   string // the origin of who has signed it; "" before that is known
+	paid     bool   // out of the signer's budget
+	computes bool   // has one of the turns
 }
 
 type visitKey struct{}
@@ -29,9 +31,10 @@ func (s *Sidecar) fromServers(h handler) handler {
 	h = s.forStrangers(h)
 	return func(w http.ResponseWriter, r *http.Request) error {
 		v := &visit{from: s.callerOf(r)}
-		if err := s.limit.admit(v.from, r.Header, s.now()); err != nil {
+		if err := s.limit.admit(v, r.Header, s.now()); err != nil {
 			return err
 		}
+		defer s.computed(v)
 		if err := h(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, v))); err != nil {
 			p := s.problemFor(err)
 			s.limit.refused(v, p, s.now())
@@ -41,10 +44,10 @@ func (s *Sidecar) fromServers(h handler) handler {
 	}
 }
 
-// admit answers 429 to whom nothing is left.
-func (b budgets) admit(from string, h http.Header, now time.Time) error {
-	if from != "" {
-		if err := b.addresses.look(from, now); err != nil {
+// admit notes what a call claims, and answers 429 to whom nothing is left.
+func (b budgets) admit(v *visit, h http.Header, now time.Time) error {
+	if v.from != "" {
+		if err := b.addresses.look(v.from, now); err != nil {
 			return err
 		}
 	}
@@ -52,7 +55,8 @@ func (b budgets) admit(from string, h http.Header, now time.Time) error {
 	if actor == "" {
 		return nil
 	}
-	if err := b.instances.look(originOf(actor), now); err != nil {
+	v.claims = originOf(actor)
+	if err := b.instances.look(v.claims, now); err != nil {
 		return err
 	}
 	return b.actors.look(actor, now)
@@ -73,6 +77,7 @@ func (b budgets) refused(v *visit, p *problem.Problem, now time.Time) {
 func (s *Sidecar) signedBy(ctx context.Context, owner string) {
 	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
 		v.signer = originOf(owner)
+		s.computed(v)
 	}
 }
 

@@ -24,16 +24,22 @@ const (
 	floodRate    = 10_000 // bad requests a second, if this machine can make and answer as many
 	floodWires   = 16     // connections
 	floodAsking  = 32     // connections on which keys are named that have to be asked for: some answers take long
+	floodMany    = 256    // connections, of bad signatures: what one address may have
 	floodHeld    = 200    // connections on which a body comes a byte at a time
 	honestPause  = 50 * time.Millisecond
 	honestAtMost = 2 * time.Second // the 99th percentile of honest deliveries
 	floodMemory  = 256 << 20
 )
 
-// badKinds are what a peer may get wrong, each as a request that is right but for that.
-func (b *besieged) badKinds(p *peer) (requests [][]byte) {
-	add := func(_ string, spoil func(*delivery)) {
-		requests = append(requests, p.wire(spoilt(p.delivery(b.conversation, b.alice), spoil)))
+// A bad kind is something that a peer may get wrong, as a request that is right but for that.
+type badKind struct {
+	name string
+	wire []byte
+}
+
+func (b *besieged) badKinds(p *peer) (kinds []badKind) {
+	add := func(name string, spoil func(*delivery)) {
+		kinds = append(kinds, badKind{name, p.wire(spoilt(p.delivery(b.conversation, b.alice), spoil))})
 	}
 	date := func(r *http.Request) {
 		r.Header.Set("Date", time.Now().Add(2*time.Second).UTC().Format(http.TimeFormat))
@@ -42,13 +48,15 @@ func (b *besieged) badKinds(p *peer) (requests [][]byte) {
 	add("malformed signature", func(d *delivery) { d.after = func(r *http.Request) { r.Header.Set("Signature", "x") } })
 	add("other digest", func(d *delivery) { d.after = func(r *http.Request) { r.Header.Set("Digest", "SHA-256=AAAA") } })
 	add("old", func(d *delivery) { d.at = d.at.Add(-time.Hour) })
+	add("for another host", func(d *delivery) { d.after = func(r *http.Request) { r.Host = "b.example" } })
+	add("unknown key", func(d *delivery) { d.keyID = p.instance + "/users/nobody#main-key" })
 	add("not the key", func(d *delivery) { d.after = date })
 	add("not JSON", func(d *delivery) { d.raw = []byte("{") })
 	add("deep", func(d *delivery) { d.raw = []byte(strings.Repeat(`{"a":`, 5000)) })
 	add("another's actor", func(d *delivery) { d.activity["actor"] = p.instance + "/users/two" })
 	add("not MLS", func(d *delivery) { d.activity["object"].(map[string]any)["content"] = "AAAA" })
 	add("right, and over any budget when it is repeated", func(*delivery) {})
-	return requests
+	return kinds
 }
 
 // asking are requests whose keys have to be asked for, in vain.
@@ -64,6 +72,7 @@ func (b *besieged) asking(p *peer) (requests [][]byte) {
 // A flood counts what it was answered.
 type flood struct {
 	address  string
+	offered  atomic.Int64
 	answered [600]atomic.Int64
 	tooSlow  atomic.Int64 // bodies that the other side did not wait for
 }
@@ -81,15 +90,17 @@ func (f *flood) wire(ctx context.Context, requests [][]byte, rate int) {
 		stop := context.AfterFunc(ctx, func() { conn.Close() })
 		go f.count(conn)
 		pace := time.NewTicker(tick)
-		began, sent := time.Now(), 0
+		began, sent, burst := time.Now(), 0, make([]byte, 0, 128<<10)
 		for err == nil && ctx.Err() == nil {
 			<-pace.C
-			var burst []byte
+			burst, before := burst[:0], sent
 			for due := int(time.Since(began).Seconds() * float64(rate)); sent < due && len(burst) < 64<<10; sent++ {
 				burst = append(burst, requests[at%len(requests)]...)
 				at++
 			}
-			_, err = conn.Write(burst)
+			if _, err = conn.Write(burst); err == nil {
+				f.offered.Add(int64(sent - before))
+			}
 		}
 		pace.Stop()
 		stop()
@@ -176,7 +187,8 @@ func (f *flood) hold(ctx context.Context, head []byte) {
 }
 
 // TestFloodOfAPeer: one peer sends a process bad activities of all kinds, ten thousand in a second; another one's are answered within bounds,
-// and the process stays small. Seconds here; with WAXWING_FLOOD=1m, a minute.
+// and the process stays small; when the proxy in front says who calls, and when none does. It is of
+// everything that costs something, and of nothing but bad signatures. Seconds here; with WAXWING_FLOOD=1m, a minute.
 func TestFloodOfAPeer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: the flood takes seconds")
@@ -187,38 +199,70 @@ func TestFloodOfAPeer(t *testing.T) {
 		lasts, err = time.ParseDuration(text)
 		require.NoError(t, err)
 	}
-	good, bad := newPeer(t, "good.test"), newPeer(t, "bad.test")
-	b := besiege(t, good, bad)
-	requests, asking := b.badKinds(bad), b.asking(bad)
-	head := bad.wire(spoilt(bad.delivery(b.conversation, b.alice), func(d *delivery) { d.raw = []byte{} }))
-	before, computed, logged := b.memory("VmRSS"), b.computed(), len(b.log.String())
+	t.Run("of no address", func(t *testing.T) { besiegeFor(t, lasts, "", (*besieged).everything) })
+	t.Run("of an address", func(t *testing.T) { besiegeFor(t, lasts, "9.9.9.9", (*besieged).everything) })
+	t.Run("of signatures", func(t *testing.T) { besiegeFor(t, lasts, "", (*besieged).signatures) })
+}
 
-	flooding, cancel := context.WithTimeout(context.Background(), lasts)
-	defer cancel()
+// besiegeFor has a flood come for so long, from an address that a proxy tells or from none.
+func besiegeFor(t *testing.T, lasts time.Duration, from string, begin func(b *besieged, ctx context.Context, f *flood, bad *peer, all *sync.WaitGroup)) {
+	good, bad := newPeer(t, "good.test"), newPeer(t, "bad.test")
+	if bad.from = from; from != "" {
+		good.from = "1.1.1.1"
+	}
+	b := besiege(t, good, bad)
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	b.deliverUntil(ended, good) // whose key is known from now on, as are those of most who write
+	before, computed, logged := b.memory("VmRSS"), b.computed(), len(b.log.String())
+	flooding, stop := context.WithTimeout(context.Background(), lasts)
+	defer stop()
 	f := &flood{address: b.address}
 	var all sync.WaitGroup
-	for range floodWires {
-		all.Go(func() { f.wire(flooding, requests, floodRate/floodWires) })
-	}
-	for i := range floodAsking {
-		all.Go(func() { f.wire(flooding, asking[i*len(asking)/floodAsking:], 1000/floodAsking) })
-	}
-	for range floodHeld {
-		all.Go(func() { f.hold(flooding, head) })
-	}
-	all.Go(func() { f.tooLarge(flooding, head) })
+	begin(b, flooding, f, bad, &all)
 	took := b.deliverUntil(flooding, good)
 	all.Wait()
 	b.report(f, lasts, took, before, b.computed()-computed, len(b.log.String())-logged)
 }
 
-// deliverUntil times honest deliveries.
+// everything is of all kinds.
+func (b *besieged) everything(ctx context.Context, f *flood, bad *peer, all *sync.WaitGroup) {
+	var requests [][]byte
+	for _, kind := range b.badKinds(bad) {
+		requests = append(requests, kind.wire)
+	}
+	asking := b.asking(bad)
+	head := bad.wire(spoilt(bad.delivery(b.conversation, b.alice), func(d *delivery) { d.raw = []byte{} }))
+	for range floodWires {
+		all.Go(func() { f.wire(ctx, requests, floodRate/floodWires) })
+	}
+	for i := range floodAsking {
+		all.Go(func() { f.wire(ctx, asking[i*len(asking)/floodAsking:], 1000/floodAsking) })
+	}
+	for range floodHeld {
+		all.Go(func() { f.hold(ctx, head) })
+	}
+	all.Go(func() { f.tooLarge(ctx, head) })
+}
+
+// signatures are bad ones over a known key, which cost most and count for nobody, on many connections.
+func (b *besieged) signatures(ctx context.Context, f *flood, bad *peer, all *sync.WaitGroup) {
+	for _, kind := range b.badKinds(bad) {
+		if kind.name == "not the key" {
+			for range floodMany {
+				all.Go(func() { f.wire(ctx, [][]byte{kind.wire}, floodRate/floodMany) })
+			}
+		}
+	}
+}
+
+// deliverUntil times honest deliveries, and makes one at least.
 func (b *besieged) deliverUntil(ctx context.Context, good *peer) (took []time.Duration) {
 	conn, err := net.Dial("tcp", b.address)
 	require.NoError(b.t, err)
 	defer conn.Close()
 	answers := bufio.NewReader(conn)
-	for ctx.Err() == nil {
+	for len(took) == 0 || ctx.Err() == nil {
 		request := good.wire(good.delivery(b.conversation, b.alice))
 		began := time.Now()
 		_, err := conn.Write(request)
@@ -242,8 +286,8 @@ func (b *besieged) report(f *flood, lasts time.Duration, took []time.Duration, b
 	slices.Sort(took)
 	p99, most := took[len(took)*99/100], b.memory("VmHWM")
 	load, _ := os.ReadFile("/proc/loadavg")
-	b.t.Logf("%d bad activities answered in %s, %d a second, %d µs of computing each with all else: %v, %d bodies too slow; honest: %d, p50 %s, p99 %s, max %s; resident at the most %d MiB, before %d MiB; %d KiB logged; load %s",
-		n, lasts, int(float64(n)/lasts.Seconds()), computed.Microseconds()/max(n, 1), codes, f.tooSlow.Load(), len(took), took[len(took)/2], p99, took[len(took)-1], most>>20, before>>20,
+	b.t.Logf("%d bad activities a second offered, %d answered, %d µs of computing each with all else: %v, %d bodies too slow; honest: %d, p50 %s, p99 %s, max %s; resident at the most %d MiB, before %d MiB; %d KiB logged; load %s",
+		int(float64(f.offered.Load())/lasts.Seconds()), int(float64(n)/lasts.Seconds()), computed.Microseconds()/max(n, 1), codes, f.tooSlow.Load(), len(took), took[len(took)/2], p99, took[len(took)-1], most>>20, before>>20,
 		logged>>10, strings.TrimSpace(string(load)))
 	require.Less(b.t, p99, honestAtMost)
 	require.Less(b.t, most, int64(floodMemory))

@@ -32,6 +32,7 @@ type peer struct {
 	keys     map[string]*rsa.PrivateKey // by actor
 	docs     map[string][]byte          // by path
 	address  string
+	from     string // what a proxy would say that it calls from; "": none says it
 }
 
 func newPeer(t testing.TB, host string) *peer {
@@ -97,6 +98,9 @@ func (p *peer) wire(d *delivery) []byte {
 	req, err := http.NewRequest(http.MethodPost, drained+federation.PathInbox, bytes.NewReader(body))
 	require.NoError(p.t, err)
 	req.Header.Set("Content-Type", federation.ContentType)
+	if p.from != "" {
+		req.Header.Set(saysWhoCalls, p.from)
+	}
 	if d.signer != "" {
 		keyID := d.keyID
 		if keyID == "" {
@@ -117,6 +121,9 @@ func spoilt(d *delivery, spoil func(*delivery)) *delivery {
 	return d
 }
 
+// saysWhoCalls is what the proxy in front of the process would use.
+const saysWhoCalls = "X-Forwarded-For"
+
 // A besieged process has alice in it, who knows one peer and no other.
 type besieged struct {
 	*process
@@ -134,7 +141,7 @@ func besiege(t testing.TB, known *peer, peers ...*peer) *besieged {
 	text, err := json.Marshal(reach)
 	require.NoError(t, err)
 	data := filepath.Join(t.TempDir(), "data")
-	b := &besieged{process: startProcess(t, data, hostsOfProgram+"="+string(text)), alice: drained + federation.PathUsers + "alice"}
+	b := &besieged{process: startProcess(t, data, hostsOfProgram+"="+string(text), "WAXWINGD_CLIENT_ADDRESS_HEADER="+saysWhoCalls), alice: drained + federation.PathUsers + "alice"}
 	b.token = b.login(data)
 	group := bytes.Repeat([]byte{7}, 32)
 	_, err = b.client(b.token).OpenConversation(context.Background(), group, ticket(t))
