@@ -308,7 +308,8 @@ func (t *txn) announce(c *conversation, j *TermJob, raw []byte) error {
 	return t.tell(c, account, shown{Type: typeClaim, Claim: j.Claim, Receipt: raw})
 }
 
-// fetchAt asks another hub than the present one for the chain after our place.
+// fetchAt asks a hub for a chain that may have left ours before our place, be it the present one, which opens another term if others thought that
+// it was dead.
 func (t *txn) fetchAt(c *conversation, hub string) error {
 	if hub == hubOf(c.URL) {
 		hub = ""
@@ -326,7 +327,7 @@ func (t *txn) fetchAt(c *conversation, hub string) error {
 			return fmt.Errorf("device: asking another hub: %w", err)
 		}
 	}
-	return t.fetchFrom(c, hub)
+	return t.fetchFrom(c, hub, c.Seq-min(c.Seq, askedBack))
 }
 
 // askMirror asks one member's instance after the other what it has of the chain: the next hub, or what the old one delivered to others alone.

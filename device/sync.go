@@ -14,17 +14,13 @@ func (t *txn) fetch(c *conversation) error {
 		c.elsewhere = ""
 		return t.fetchAt(c, hub)
 	}
-	return t.fetchFrom(c, c.Hub)
+	return t.fetchFrom(c, c.Hub, c.Seq)
 }
 
-func (t *txn) fetchFrom(c *conversation, hub string) error {
+func (t *txn) fetchFrom(c *conversation, hub string, after uint64) error {
 	pending, err := t.hasJobOf(c.id, TaskEvents)
 	if err != nil || pending || !c.hasHub() {
 		return err
-	}
-	after := c.Seq
-	if hub != c.Hub {
-		after -= min(after, askedBack)
 	}
 	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: hub, After: after})
 }
@@ -70,7 +66,7 @@ func (d *Device) eventsFetched(job string, events []HubEvent, mirror bool) error
 		if err := t.follow(c, events); err != nil {
 			return err
 		}
-		if c.Seq > seq {
+		if c.Seq > seq || c.elsewhere != "" && j.After == seq { // a later term may have begun before our place
 			if err := t.fetch(c); err != nil {
 				return err
 			}

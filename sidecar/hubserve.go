@@ -294,11 +294,11 @@ func (s *Sidecar) newer(ctx context.Context, groupID []byte, old []oldHub, c rec
 		}
 	}
 	events, _, _, err := s.mirror.Events(ctx, groupID, c.Seq)
-	if errors.Is(err, hub.ErrNoConversation) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, hub.ErrNoConversation) {
 		return err
+	}
+	if own, _, err := s.hub.Events(ctx, groupID, c.Seq); err == nil && len(own) > 0 { // the old hub may be this one
+		events = own
 	}
 	for _, e := range events {
 		if r, err := receipt.Parse(e.Receipt); err == nil && r.Seq == c.Seq+1 && r.Previous == c.Head && r.Term < c.Term && r.Kind != receipt.KindTerm {

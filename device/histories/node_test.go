@@ -346,7 +346,11 @@ func (n *node) openTerm(j *device.TermJob) ([]byte, error) {
 			_ = at.mirror.Keep(ctx, last.origin, groupID, events...)
 		}
 	}
-	if newer, _, _, err := at.mirror.Events(ctx, groupID, c.Seq); err == nil {
+	newer, _, err := at.hub.Events(ctx, groupID, c.Seq)
+	if err != nil || len(newer) == 0 {
+		newer, _, _, err = at.mirror.Events(ctx, groupID, c.Seq)
+	}
+	if err == nil {
 		for _, e := range newer {
 			r, err := receipt.Parse(e.Receipt)
 			if err == nil && r.Seq == c.Seq+1 && r.Previous == c.Head && r.Term < c.Term && r.Kind != receipt.KindTerm {
