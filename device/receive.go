@@ -139,10 +139,8 @@ func (t *txn) receiveLost(id string, m *mls.Message, item Incoming) error {
 	if err := t.stateLost(c); err != nil {
 		return err
 	}
-	if r, err := parseReceipt(item.Receipt); err == nil && c.Resync != nil && r.Seq > c.Seq && r.Verify(c.HubKey) {
-		if err := t.fetch(c); err != nil { // who made it has left something for us at the hub
-			return err
-		}
+	if err := t.heardOf(c, item.Receipt); err != nil {
+		return err
 	}
 	since, err := t.lookups()
 	if err != nil {
@@ -150,6 +148,32 @@ func (t *txn) receiveLost(id string, m *mls.Message, item Incoming) error {
 	}
 	_, err = t.park(nil, id, m, item, since, verdict{status: waiting})
 	return err
+}
+
+// heardOf asks the hub whose receipt has come, if it is of the present one or of one that had the room's word: who made the commit has left something
+// for us there.
+func (t *txn) heardOf(c *conversation, raw []byte) error {
+	r, err := parseReceipt(raw)
+	if err != nil || c.Resync == nil || r.Seq <= c.Seq && r.Term == c.term() {
+		return nil
+	}
+	if r.Term == c.term() && r.Verify(c.HubKey) {
+		return t.fetch(c)
+	}
+	life, err := t.lifeline(c.id)
+	if err != nil {
+		return err
+	}
+	rm, err := parseRoom(life.Room)
+	if err != nil {
+		return err
+	}
+	for _, h := range rm.hubs() {
+		if r.Term > c.term() && r.Verify(h.Key[:]) {
+			return t.fetchAt(c, h.Hub)
+		}
+	}
+	return nil
 }
 
 // address finds out which conversation an item is for, without believing anything else of it. The id is empty if it has to do with no hub.
