@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"sync"
 	"time"
 
@@ -25,7 +26,7 @@ var (
 // receipt, as a mirror keeps them; older ones than the last [ticketDepth] are not needed.
 func (h *Hub) OpenTerm(ctx context.Context, groupID, claim []byte, chain []Event) ([]byte, error) {
 	c, err := receipt.ParseClaim(claim)
-	if err != nil || string(c.GroupID) != string(groupID) || string(c.Next.Key[:]) != string(h.Key()) {
+	if err != nil || string(c.GroupID) != string(groupID) || string(c.Next.Key[:]) != string(h.Key()) || c.Term > math.MaxInt64 { // no store holds it
 		return nil, fmt.Errorf("hub: claim of %x: %w", groupID, ErrClaim)
 	}
 	if opened, err := h.store.Find(ctx, groupID, sha256.Sum256(claim)); err != nil || opened != nil {

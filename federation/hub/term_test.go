@@ -131,6 +131,7 @@ func TestOpenTermRefuses(t *testing.T) {
 		want   error
 	}{
 		"T1 of another hub":        {func(c *receipt.SignedClaim) { c.Next.Key = public(hubKey) }, hub.ErrClaim},
+		"T1 of no term":            {func(c *receipt.SignedClaim) { c.Term = 1 << 63 }, hub.ErrClaim},
 		"T1 of another group":      {func(c *receipt.SignedClaim) { c.GroupID = []byte("other") }, hub.ErrClaim},
 		"T1 on another receipt":    {func(c *receipt.SignedClaim) { c.Head[0]++ }, hub.ErrBehind},
 		"T1 on a receipt to come":  {func(c *receipt.SignedClaim) { c.Seq++ }, hub.ErrBehind},
