@@ -203,3 +203,63 @@ func TestMoveHubOverHTTP(t *testing.T) {
 	agree(id, 3, three...)
 	everybody(id, want, three...)
 }
+
+// TestOnlyAdminIsGoneOverHTTP: the instance of the only admin, which is the hub, dies. After a week the others go on at another, over real
+// sidecars, and one of them leaves; when the dead one is back, so is its admin.
+func TestOnlyAdminIsGoneOverHTTP(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a week of four instances takes twenty seconds, and minutes under the race detector")
+	}
+	sea, all := islands(t, 4)
+	a, b, c, d := all[0], all[1], all[2], all[3]
+	alice, bob, carol, dave := a.person("alice").login(), b.person("bob").login(), c.person("carol").login(), d.person("dave").login()
+	everyone := []*person{alice, bob, carol, dave}
+	m, err := alice.SendTo(ctx, []string{bob.actor(), carol.actor(), dave.actor()}, "hello", nil, "")
+	require.NoError(t, err)
+	id, want := m.Conversation, []string{"hello"}
+	everybody(id, want, everyone...)
+	require.NoError(t, alice.LookAfter(ctx))
+	agree(id, 4, everyone...)
+	bob.await("the fallbacks are named", func() bool {
+		c, err := bob.Conversation(id)
+		return err == nil && c.Epoch == 2
+	})
+	agree(id, 4, everyone...)
+	defer func() {
+		if t.Failed() {
+			for _, p := range everyone {
+				p.dump(id)
+			}
+		}
+	}()
+	a.sink()
+	rest := []*person{bob, carol, dave}
+	sea.pass(time.Second, time.Second, rest, nil) // they find it away
+	time.Sleep(time.Second)
+	const week = 7 * 24 * time.Hour
+	began := sea.now()
+	sea.pass(week-3*time.Minute, 12*time.Hour, rest, nil)
+	require.Zero(t, bob.moves()+carol.moves()+dave.moves())
+	for sea.now().Sub(began) < week+5*time.Minute && bob.moves()+carol.moves()+dave.moves() < 3 {
+		sea.pass(10*time.Second, 10*time.Second, rest, nil)
+		time.Sleep(time.Second)
+	}
+	took := sea.now().Sub(began.Add(week))
+	t.Logf("handed over %v after the limit", took)
+	require.Equal(t, []int{1, 1, 1}, []int{bob.moves(), carol.moves(), dave.moves()})
+	require.Less(t, took, 2*time.Minute)
+
+	want = append(want, bob.say(id, "without alice"))
+	everybody(id, want, rest...)
+	require.NoError(t, dave.Leave(id, ""))
+	sea.pass(3*time.Minute, 10*time.Second, rest, nil)
+	agree(id, 3, bob, carol)
+	a.rise()
+	require.NoError(t, alice.LookAfter(ctx))
+	sea.pass(2*time.Hour, 30*time.Minute, []*person{alice, bob, carol}, nil)
+	agree(id, 3, alice, bob, carol)
+	alice.say(id, "back again")
+	carol.await("she is heard", func() bool { return slices.Contains(carol.texts(id), "back again") })
+	require.NoError(t, alice.SetAdmin(id, bob.actor(), true))
+	agree(id, 3, alice, bob, carol)
+}
