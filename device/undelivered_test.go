@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -56,6 +57,22 @@ func TestUndelivered(t *testing.T) {
 	last := events[len(events)-1]
 	require.Equal(t, []any{device.EventMessageState, "refused", "one"}, []any{last.Type, last.Code, last.Message.Text})
 	require.Equal(t, []any{device.EventDeliveryFailed, carol, "one"}, []any{events[len(events)-2].Type, events[len(events)-2].Actor, events[len(events)-2].Message.Text})
+
+	a.say(id, "two")
+	note.Undelivered = &device.Undelivered{Message: a.sending(), To: []device.Missed{missed}}
+	w.quiet()
+	a.receive(note)
+	list, err := a.Undelivered(w.now.Add(-time.Hour), 10)
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	require.Equal(t, []string{"two", "one"}, []string{list[0].Text, list[1].Text}, "the newest first")
+	require.Equal(t, []device.Missed{missed}, list[0].Undelivered)
+	list, err = a.Undelivered(w.now.Add(-time.Hour), 1)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	list, err = a.Undelivered(w.now, 10)
+	require.NoError(t, err)
+	require.Empty(t, list)
 }
 
 // A note of something that no person wrote: a change of members, or nothing of ours at all.

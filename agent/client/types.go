@@ -124,7 +124,7 @@ type Status struct {
 	Unsent        int            `json:"unsent" doc:"Own messages that it does not have yet"`
 	Troubles      []Trouble      `json:"troubles" doc:"Those that are of no conversation"`
 	Conversations []Conversation `json:"conversations" doc:"Those that have troubles or something unsent"`
-	Undelivered   []Message      `json:"undelivered" doc:"Messages of the last 14 days that did not reach everybody, the newest first, at most 20"`
+	Undelivered   []Message      `json:"undelivered" doc:"Messages written in the last 28 days that did not reach everybody, the newest first, at most 20"`
 	Requests      int            `json:"requests" doc:"Who waits to be accepted"`
 }
 

@@ -13,7 +13,7 @@ import (
 
 const (
 	maxUndelivered  = 20
-	undeliveredKept = 14 * 24 * time.Hour // in the status; with the message it stays for good
+	undeliveredKept = 28 * 24 * time.Hour // after it was written, which can be 14 days before it is given up; with the message it stays for good
 )
 
 func (s *service) status(api huma.API) {
