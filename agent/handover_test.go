@@ -21,10 +21,7 @@ func TestHubIsAwayForAWeekOverHTTP(t *testing.T) {
 	a, b, c, d := all[0], all[1], all[2], all[3]
 	alice, bob, carol, dave := a.person("alice").login(), b.person("bob").login(), c.person("carol").login(), d.person("dave").login()
 	three := []*person{alice, bob, carol}
-	m, err := alice.SendTo(ctx, []string{bob.actor(), carol.actor()}, "hello", nil, "")
-	require.NoError(t, err)
-	id, want := m.Conversation, []string{"hello"}
-	everybody(id, want, three...)
+	id, want := greet(three...), []string{"hello"}
 	require.NoError(t, alice.SetAdmin(id, bob.actor(), true))
 	require.NoError(t, alice.SetAdmin(id, carol.actor(), true)) // two of three have to agree
 	agree(id, 3, three...)
@@ -35,13 +32,7 @@ func TestHubIsAwayForAWeekOverHTTP(t *testing.T) {
 	})
 	agree(id, 3, three...)
 
-	defer func() {
-		if t.Failed() {
-			for _, p := range []*person{alice, bob, carol, dave} {
-				p.dump(id)
-			}
-		}
-	}()
+	defer dumpFailed(id, alice, bob, carol, dave)
 	carol.stop() // so that something of alice's is still to be delivered when her instance dies
 	want = append(want, alice.say(id, "just before"))
 	bob.await("it comes", func() bool { return len(bob.texts(id)) == len(want) })
@@ -107,17 +98,8 @@ func TestHubFromABackup(t *testing.T) {
 	a, b, c := all[0], all[1], all[2]
 	alice, bob, carol := a.person("alice").login(), b.person("bob").login(), c.person("carol").login()
 	three := []*person{alice, bob, carol}
-	m, err := alice.SendTo(ctx, []string{bob.actor(), carol.actor()}, "hello", nil, "")
-	require.NoError(t, err)
-	id, want := m.Conversation, []string{"hello"}
-	everybody(id, want, three...)
-	defer func() {
-		if t.Failed() {
-			for _, p := range three {
-				p.dump(id)
-			}
-		}
-	}()
+	id, want := greet(three...), []string{"hello"}
+	defer dumpFailed(id, three...)
 	require.NoError(t, alice.SetAdmin(id, bob.actor(), true))
 	agree(id, 3, three...)
 	alice.stop()
@@ -157,17 +139,8 @@ func TestMoveHubOverHTTP(t *testing.T) {
 	a, b, c := all[0], all[1], all[2]
 	alice, bob, carol := a.person("alice").login(), b.person("bob").login(), c.person("carol").login()
 	three := []*person{alice, bob, carol}
-	m, err := alice.SendTo(ctx, []string{bob.actor(), carol.actor()}, "hello", nil, "")
-	require.NoError(t, err)
-	id, want := m.Conversation, []string{"hello"}
-	everybody(id, want, three...)
-	defer func() {
-		if t.Failed() {
-			for _, p := range three {
-				p.dump(id)
-			}
-		}
-	}()
+	id, want := greet(three...), []string{"hello"}
+	defer dumpFailed(id, three...)
 	require.NoError(t, alice.SetAdmin(id, carol.actor(), true))
 	agree(id, 3, three...)
 	require.ErrorContains(t, bob.MoveHub(ctx, id, b.instance()), "C5")

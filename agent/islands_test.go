@@ -173,6 +173,27 @@ func (p *person) moves() (n int) {
 	return n
 }
 
+// greet has the first of them say hello to the others, who hear it.
+func greet(people ...*person) (id string) {
+	var to []string
+	for _, p := range people[1:] {
+		to = append(to, p.actor())
+	}
+	m, err := people[0].SendTo(ctx, to, "hello", nil, "")
+	require.NoError(people[0].w.t, err)
+	everybody(m.Conversation, []string{"hello"}, people...)
+	return m.Conversation
+}
+
+// dumpFailed is deferred: it shows what everybody had when a test failed.
+func dumpFailed(id string, people ...*person) {
+	for _, p := range people {
+		if p.w.t.Failed() {
+			p.dump(id)
+		}
+	}
+}
+
 // dump is for a test that has failed.
 func (p *person) dump(id string) {
 	if p.Agent == nil {
