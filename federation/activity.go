@@ -89,8 +89,8 @@ type incoming struct {
 // parseActivity reads an activity in any of the spellings that are in use: types and recipients as a string or an array, keys
 // with or without the mls: prefix (I3, I6).
 func parseActivity(body []byte) (in incoming, err error) {
-	var doc map[string]json.RawMessage
-	if err := strictjson.Unmarshal(body, &doc); err != nil {
+	doc, err := strictjson.Members(body)
+	if err != nil {
 		return incoming{}, err
 	}
 	var kind stringList
@@ -102,8 +102,11 @@ func parseActivity(body []byte) (in incoming, err error) {
 			return incoming{}, fmt.Errorf("federation: reading an activity: it has no usable %s", f.name)
 		}
 	}
-	var object map[string]json.RawMessage
-	if !isCreate(kind) || !read(doc, &object, "object") {
+	if !isCreate(kind) {
+		return in, nil
+	}
+	object, err := strictjson.Members(doc["object"])
+	if err != nil || object == nil {
 		return in, nil
 	}
 	var mediaType, encoding, content, receipt string

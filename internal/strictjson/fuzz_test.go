@@ -39,6 +39,8 @@ func FuzzCheck(f *testing.F) {
 			var syntax *strictjson.SyntaxError
 			require.ErrorAs(t, err, &syntax)
 			require.LessOrEqual(t, syntax.Offset, int64(len(data)))
+			_, same := strictjson.Members(data)
+			require.Equal(t, err, same)
 			if slices.Contains([]string{"malformed", "the text ends too early", "something follows the value"}, syntax.Reason) {
 				require.False(t, json.Valid(data))
 			}
@@ -55,10 +57,14 @@ func FuzzCheck(f *testing.F) {
 
 		var asMap map[string]json.RawMessage
 		var asStruct members
+		split, err := strictjson.Members(data)
 		if json.Unmarshal(data, &asMap) != nil {
+			require.Error(t, err)
 			require.Error(t, json.Unmarshal(data, &asStruct))
 			return
 		}
+		require.NoError(t, err)
+		require.Equal(t, asMap, split)
 		require.NoError(t, json.Unmarshal(data, &asStruct))
 		for _, name := range []string{"s", "k", "task", "å"} {
 			var found []json.RawMessage

@@ -35,6 +35,13 @@ func (s *scanner) wrong() error {
 	return &SyntaxError{int64(s.at), "malformed"}
 }
 
+func (s *scanner) end() error {
+	if s.space(); s.at < len(s.data) {
+		return &SyntaxError{int64(s.at) + 1, "something follows the value"}
+	}
+	return nil
+}
+
 // take goes past a byte that must stand there.
 func (s *scanner) take(b byte) error {
 	if s.next() != b || s.at >= len(s.data) {
@@ -49,7 +56,7 @@ func (s *scanner) value(depth int, same func(string) string) error {
 	case (b == '{' || b == '[') && depth == 0:
 		return &SyntaxError{int64(s.at) + 1, "nested too deep"}
 	case b == '{':
-		return s.object(depth-1, same)
+		return s.object(depth-1, same, nil)
 	case b == '[':
 		return s.array(depth-1, same)
 	case b == '"':
@@ -67,8 +74,8 @@ func (s *scanner) value(depth int, same func(string) string) error {
 	return s.wrong()
 }
 
-// object reads one whose members may be so deep.
-func (s *scanner) object(depth int, same func(string) string) error {
+// object reads one whose members may be so deep, and keeps them if there is something to keep them in.
+func (s *scanner) object(depth int, same func(string) string, into map[string]json.RawMessage) error {
 	s.at++
 	if s.next() == '}' {
 		s.at++
@@ -90,8 +97,13 @@ func (s *scanner) object(depth int, same func(string) string) error {
 		if key == "@context" {
 			inner = asIs
 		}
+		s.space()
+		start := s.at
 		if err := s.value(depth, inner); err != nil {
 			return err
+		}
+		if into != nil {
+			into[key] = s.data[start:s.at]
 		}
 		if s.next() == '}' {
 			s.at++

@@ -32,10 +32,22 @@ func Check(data []byte, depth int) error {
 	if err := s.value(depth, fold); err != nil {
 		return err
 	}
-	if s.space(); s.at < len(data) {
-		return &SyntaxError{int64(s.at) + 1, "something follows the value"}
+	return s.end()
+}
+
+// Members checks an object and gives its members as they stand there; they share the memory of data. It is what Unmarshal into such a
+// map gives, for half of the work; of null, which is no object either, it gives nil and no error, too.
+func Members(data []byte) (map[string]json.RawMessage, error) {
+	s := scanner{data: data}
+	if s.next() != '{' || !utf8.Valid(data) {
+		var none map[string]json.RawMessage
+		return none, Unmarshal(data, &none)
 	}
-	return nil
+	members := map[string]json.RawMessage{}
+	if err := s.object(MaxDepth-1, fold, members); err != nil {
+		return nil, err
+	}
+	return members, s.end()
 }
 
 func invalidAt(data []byte) int {
