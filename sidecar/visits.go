@@ -11,9 +11,10 @@ import (
 	"github.com/waxwing-dm/waxwing/internal/problem"
 )
 
-// Other servers' calls are refused for what they cost (I0 of spec/wire.md). Whom a refusal is counted against depends on what is known:
-// who has signed, once the signature holds, and before that the address. What a call only says of itself is counted against nobody, or
-// anybody could use up another's turns; it is enough for being turned away before more is looked at, when the one it names has none left.
+// This file is what keeps bad calls of other servers cheap (I0 and I5 of spec/wire.md). Whom a refusal is counted against depends on what is
+// known: who has signed, once the signature holds, and before that the address. What a call only says of itself is counted against nobody, or
+// anybody could use up another's budget; it is enough for being turned away before more is looked at, when the one it names has nothing left.
+// The connection stays open: to answer costs less than to be dialled again, and behind a proxy it carries others' calls, too.
 
 // A visit is what is known of who makes a call.
 type visit struct {

@@ -189,6 +189,17 @@ func (f *flood) hold(ctx context.Context, head []byte) {
 // TestFloodOfAPeer: one peer sends a process bad activities of all kinds, ten thousand in a second; another one's are answered within bounds,
 // and the process stays small; when the proxy in front says who calls, and when none does. It is of
 // everything that costs something, and of nothing but bad signatures. Seconds here; with WAXWING_FLOOD=1m, a minute.
+//
+// What such minutes came to on two cores that other work wanted, too (load 18 to 25), flood and honest peer on the same machine; computed is all
+// that the process did, for each bad activity:
+//
+//	flood          offered    answered   computed   honest p50, p99     resident
+//	of an address  10,439/s   10,238/s      52 µs    98 ms, 1142 ms     49 MiB
+//	of no address   9,601/s    8,403/s      76 µs   154 ms,  656 ms     52 MiB
+//	of signatures   9,940/s      822/s     335 µs   155 ms,  646 ms     45 MiB
+//
+// What is offered and not answered waits in the connections. Before who has nothing left was turned away, and before there was an order, the
+// first two were one and took 250 µs, and the third, on a thousand connections, kept an honest peer waiting for 6 s.
 func TestFloodOfAPeer(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: the flood takes seconds")

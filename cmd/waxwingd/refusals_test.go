@@ -20,7 +20,16 @@ const (
 
 // BenchmarkRefusals is what a process computes to refuse one bad activity, of each kind by itself, and how many it answers in a second while
 // whoever sends them computes on the same machine. Each kind comes from a peer of its own, which is within its budget for the first
-// thousand; the last one has used it up.
+// thousand of those that are signed well, and then turned away.
+//
+// On the machine of TestFloodOfAPeer, in µs, and before refusals were made cheap:
+//
+//	unsigned, malformed, for another host   62   61      not JSON                      57    89
+//	other digest, old                       62   97      25 KB, too deep              208   374
+//	not the key                            182  404      another's actor              225   314
+//	unknown key                            113    -      over its budget, whatever     60   325
+//
+// Of the least some 50 are net/http's and the kernel's, and of a signature 70 are RSA's.
 func BenchmarkRefusals(b *testing.B) {
 	var peers []*peer
 	for i := range refusalPeers {
