@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -227,10 +228,21 @@ func (m *machine) unread(a *agent, t *text) string {
 		return "its reader was told, and asked for it in vain"
 	case !a.path[last.auth] && slices.Contains(m.told(a, t.conversation), device.CodeRemoved):
 		return "its reader was added and removed before they could join, and then added again"
+	case m.crowded(a, t):
+		return "too much waited, and its reader was told"
 	case m.lied && !a.path[last.auth] && m.toldOfFork(a, t.conversation):
 		return "the hub has signed two orders, and its reader was told that others are elsewhere"
 	}
 	return ""
+}
+
+// crowded tells whether a reader was told that what its author sent could not be kept: the limit on what waits that comes from who is no member yet.
+func (m *machine) crowded(a *agent, t *text) bool {
+	events, err := a.Events(0, 100_000)
+	require.NoError(m.t, err)
+	return slices.ContainsFunc(events, func(e device.Event) bool {
+		return e.Conversation == t.conversation && e.Actor == t.from.actor && e.Code == device.CodeCannotDecrypt && strings.Contains(e.Detail, "too many")
+	})
 }
 
 // story is what became of a text for a reader.
