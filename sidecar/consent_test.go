@@ -175,9 +175,25 @@ func TestHeldUntilAccepted(t *testing.T) {
 
 // TestNeverAccepted: after fourteen days its sender is told.
 func TestNeverAccepted(t *testing.T) {
-	w, a, b := two(t)
+	w := newWorld(t)
+	a, b := w.box("a.test"), w.box("b.test").start()
+	answered := make(chan int, 100)
+	a.wrap = func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			res, err := next.RoundTrip(r)
+			if err == nil && r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/inbox") {
+				select {
+				case answered <- res.StatusCode:
+				default:
+				}
+			}
+			return res, err
+		})
+	}
+	a.start()
 	alice, bob := a.careful("alice"), b.careful("bob")
 	require.NoError(t, alice.Send(ctx, alice.open().message("hello", bob.actor)))
+	require.NotEqual(t, http.StatusAccepted, <-answered)
 	require.Never(t, func() bool { return alice.waiting() > 0 }, time.Second, 100*time.Millisecond)
 	w.advance(15 * 24 * time.Hour)
 	note := alice.await(1)[0]
