@@ -13,7 +13,7 @@ import (
 // A message that waited too long, at an instance that was away, say, is of an epoch whose keys its readers have thrown away. They say so, and
 // who wrote it encrypts it anew. It was written for the members of its time: if somebody has joined since, it is given up, and its author decides.
 
-const maxUnread = 1000 // messages of one actor in a conversation that are asked for again in a gossipDay
+const maxUnread = 1000 // messages of one actor in a conversation that are asked for again in a gossipDay, and that are sent again for one who asks
 
 // joinedBucket has, by actor, the epoch in which this device saw them come; no row: before it looked.
 func joinedBucket(id string) string { return "joined:" + id }
@@ -54,6 +54,9 @@ func (t *txn) sendUnread(c *conversation, asks string, hash []byte) error {
 	var joined uint64
 	if _, err := t.row(joinedBucket(c.id), asks, &joined); err != nil || joined > of.Epoch {
 		return err // it was on its way to them from before they came: nobody misses it
+	}
+	if ok, err := t.count("sends again "+c.id+" "+asks, maxUnread); err != nil || !ok {
+		return err // all that was ever said could be had sent anew, time after time
 	}
 	if err := t.Put(bucketSeen, hex.EncodeToString(hash), []byte{1}); err != nil { // several may ask
 		return fmt.Errorf("device: writing a message's hash: %w", err)

@@ -1,6 +1,7 @@
 package device_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -40,6 +41,41 @@ func TestLateTextIsSentAnew(t *testing.T) {
 	w.wake()
 	require.Empty(t, a.codes(device.EventMessageRefused), "it came before anybody had to be told")
 	require.Empty(t, c.codes(device.EventMessageRefused))
+}
+
+// TestOneAsksSoOften: who asks for more than anybody can have missed gets no more.
+func TestOneAsksSoOften(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b := w.people[alice], w.people[bob]
+	held := func(text string) (late device.Incoming) {
+		b.say(id, text)
+		b.work()
+		late = a.mail[len(a.mail)-1]
+		a.mail = a.mail[:len(a.mail)-1]
+		a.changes(id, 4)
+		w.quiet()
+		return late
+	}
+	a.receive(held("one"))
+	w.quiet()
+	require.Equal(t, []string{"one"}, a.texts(id))
+
+	key := "sends again " + id + " " + alice
+	var n map[string]any
+	require.NoError(t, json.Unmarshal(b.store.buckets["gossip"].values[key], &n))
+	require.EqualValues(t, 1, n["times"])
+	n["times"] = 1000
+	row, err := json.Marshal(n)
+	require.NoError(t, err)
+	b.store.buckets["gossip"].values[key] = row
+	a.receive(held("two"))
+	w.quiet()
+	require.Equal(t, []string{"one"}, a.texts(id))
+
+	w.now = w.now.Add(25 * time.Hour)
+	a.receive(held("three"))
+	w.quiet()
+	require.Equal(t, []string{"one", "three"}, a.texts(id), "the next day")
 }
 
 // TestLateTextIsNotForNewcomers: whoever has joined since would read what was not for them, so its author is told and decides.
