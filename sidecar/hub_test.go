@@ -1,6 +1,7 @@
 package sidecar_test
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"testing"
 	"time"
@@ -83,7 +84,35 @@ func TestHubDiesAndAnotherTakesOver(t *testing.T) {
 	_, err = alice.Commit(ctx, r.commit(3, "late", all))
 	var moved *clientapi.HubMoved
 	require.ErrorAs(t, err, &moved)
-	require.Equal(t, []any{410, b.instance, clientapi.Bytes(opened)}, []any{moved.Status, moved.Moved.Hub, moved.Moved.Event.Receipt})
+	require.Equal(t, []any{410, "hub_moved", b.instance, clientapi.Bytes(opened)}, []any{moved.Status, moved.Code, moved.Moved.Hub, moved.Moved.Event.Receipt})
+}
+
+// TestOtherReceiptsThanTheHub: who stands on a receipt that the hub does not have at that place is shown what it has from there on.
+func TestOtherReceiptsThanTheHub(t *testing.T) {
+	_, a, b := two(t)
+	alice, bob := a.person("alice"), b.person("bob")
+	r := alice.open()
+	var last []byte
+	for epoch := range uint64(3) {
+		var err error
+		last, err = alice.Commit(ctx, r.commit(epoch, "x", nil))
+		require.NoError(t, err)
+	}
+	for _, d := range []*device{alice, bob} {
+		c := r.commit(3, "from another branch", nil)
+		at, other := uint64(3), bytes.Repeat([]byte{7}, 32)
+		c.Seq, c.Head = &at, other
+		_, err := d.Commit(ctx, c)
+		conflict, ok := isConflict(err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, []any{409, "chain_mismatch", uint64(1), uint64(3)}, []any{conflict.Status, conflict.Code, conflict.Term, conflict.Seq})
+		require.Equal(t, clientapi.Bytes(last), conflict.Events[0].Receipt)
+	}
+	c := r.commit(3, "from this one", nil)
+	at, head := uint64(3), receipt.Head(last)
+	c.Seq, c.Head = &at, head[:]
+	_, err := bob.Commit(ctx, c)
+	require.NoError(t, err)
 }
 
 // TestClaimBehindTheOldHub: a new hub does not open a term on less than what the old one still has.
