@@ -189,7 +189,7 @@ func TestFileNameStaysInTheFolder(t *testing.T) {
 
 func TestEveryCommandHasAnExample(t *testing.T) {
 	commands := newCommand(nil).Commands()
-	require.Len(t, commands, 18)
+	require.Len(t, commands, 19)
 	for i := 0; i < len(commands); i++ {
 		commands = append(commands, commands[i].Commands()...)
 		require.NotEmpty(t, commands[i].Example, commands[i].Name())
