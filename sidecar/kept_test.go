@@ -18,6 +18,7 @@ func TestOneMakesTheHubKeepSoMuch(t *testing.T) {
 	all := []string{alice.actor, bob.actor}
 	_, err := bob.Commit(ctx, r.commit(0, "x", all))
 	require.NoError(t, err)
+	alice.await(1)
 
 	a.Overdraw(b.instance)
 	before := a.rows()

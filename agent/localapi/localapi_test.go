@@ -346,7 +346,7 @@ func TestDescription(t *testing.T) {
 	}
 	require.NoError(t, json.NewDecoder(res.Body).Decode(&doc))
 	require.Equal(t, "3.1.0", doc.OpenAPI)
-	require.Equal(t, 30, len(doc.Paths))
+	require.Equal(t, 31, len(doc.Paths))
 	for path, operations := range doc.Paths {
 		for method, op := range operations {
 			require.NotEmpty(t, op.Summary, path)
