@@ -264,6 +264,9 @@ func (t *txn) afterComeback(id string) (*mls.Group, error) {
 func (t *txn) movedTo(c *conversation, next *mls.Group) (*mls.Group, error) {
 	old, err := t.current(c.id, c.conversationRow)
 	c.Missed = &missed{From: c.Places[0].Epoch + 1, To: next.Epoch() - 1}
+	if common := c.Resync.Common; common != nil { // our epochs of those numbers were not theirs
+		c.Missed.From = min(c.Missed.From, *common+1)
+	}
 	if err == nil {
 		g := old.group.Clone()
 		if err = g.Rejoin(next); errors.Is(err, mls.ErrStale) { // the epochs that we had are not those of the others

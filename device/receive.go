@@ -264,9 +264,6 @@ func (t *txn) judgeApplication(c *conversation, m *mls.Message, item Incoming, s
 	if c.State == StateLeft {
 		return verdict{status: waiting}, nil // a Welcome may be under way
 	}
-	if c.missed(m.Epoch()) {
-		return verdict{status: ignored}, nil // the person knows
-	}
 	if m.Epoch() > c.group.Epoch() && c.Resync != nil {
 		return verdict{status: waiting}, nil
 	}
@@ -278,6 +275,9 @@ func (t *txn) judgeApplication(c *conversation, m *mls.Message, item Incoming, s
 		g = g.Clone()
 	}
 	p, err := g.Process(m, t.now)
+	if err != nil && c.missed(m.Epoch()) {
+		return verdict{status: ignored}, nil // the person knows
+	}
 	if err != nil {
 		return t.askUnread(c, item.Actor, err, hash)
 	}
