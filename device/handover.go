@@ -228,6 +228,9 @@ func (t *txn) newTerm(c *conversation, e HubEvent) error {
 
 // overtaken is for a claim by which the others have gone on from an earlier place than ours.
 func (t *txn) overtaken(c *conversation, e HubEvent, claim receipt.SignedClaim) error {
+	if asked, err := t.lookBack(c, claim); err != nil || asked {
+		return err
+	}
 	ok, err := t.otherTerm(c, e)
 	if err == nil && !ok {
 		err = t.wrongClaim(c, e, errors.New("it goes on from an earlier place than ours, and not rightly"))

@@ -235,7 +235,10 @@ func (t *txn) otherTerm(c *conversation, e HubEvent) (ok bool, err error) {
 	return true, t.emit(c.hubMoved(claim, planned))
 }
 
-// mayBeTerm is H2 to H4 for who was elsewhere: the claim's ticket is that of one of the last receipts before it (T2).
+// ticketReach is how many receipts up to its own may have a claim's ticket (T2).
+const ticketReach = 4
+
+// mayBeTerm is H2 to H4 for who was elsewhere: the claim's ticket is that of one of the last receipts before it.
 func (t *txn) mayBeTerm(c *conversation, claim receipt.SignedClaim) (bool, error) {
 	life, err := t.lifeline(c.id)
 	if err != nil {
@@ -248,7 +251,7 @@ func (t *txn) mayBeTerm(c *conversation, claim receipt.SignedClaim) (bool, error
 	if planned := c.Moved && claim.Seq == c.Seq; !planned && checkSigners(rm, c.Members, claim) != nil {
 		return false, nil
 	}
-	for back := range min(claim.Seq+1, 4) {
+	for back := range min(claim.Seq+1, ticketReach) {
 		raw, ok, err := t.Get(bucketReceipt, receiptKey(c.id, claim.Seq-back))
 		if err != nil || !ok || back == 0 && receipt.Head(raw) != claim.Head {
 			return false, err

@@ -63,6 +63,9 @@ func (d *Device) eventsFetched(job string, events []HubEvent, mirror bool) error
 		if j.Hub == c.Hub && !mirror {
 			c.hubAnswered()
 		}
+		if err := t.learnBefore(c, events); err != nil {
+			return err
+		}
 		if err := t.follow(c, events); err != nil {
 			return err
 		}
