@@ -1,6 +1,7 @@
 package histories_test
 
 import (
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,10 +55,22 @@ func (m *machine) outside(a *agent, id string, in []*agent) string {
 		return "nobody is there who could show it the way"
 	case !m.has(in[0], id, a):
 		return "it was removed while it had lost the thread"
+	case m.erased(in[0], id) && !m.vouched(in[0], id, in):
+		return "the hub has forgotten the conversation, and no admin is left who could claim another (H3)"
 	case strings.Contains(r.Reason, "check G3") && !m.vouched(a, id, in):
 		return "nobody is left whom it knows as an admin (G3)"
 	}
 	return ""
+}
+
+// erased tells whether the hub that a device follows has no such conversation, since it was restored.
+func (m *machine) erased(a *agent, id string) bool {
+	r, _ := a.row(id)
+	groupID, err := hex.DecodeString(id)
+	require.NoError(m.t, err)
+	_, ok, err := m.hubOf(a, r).registers.Group(ctx, groupID)
+	require.NoError(m.t, err)
+	return m.forgot && !ok
 }
 
 // vouched tells whether somebody can show a device the room who is an admin and was one when it lost the thread.
