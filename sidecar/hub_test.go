@@ -85,6 +85,13 @@ func TestHubDiesAndAnotherTakesOver(t *testing.T) {
 	var moved *clientapi.HubMoved
 	require.ErrorAs(t, err, &moved)
 	require.Equal(t, []any{410, "hub_moved", b.instance, clientapi.Bytes(opened)}, []any{moved.Status, moved.Code, moved.Moved.Hub, moved.Moved.Event.Receipt})
+
+	_, err = alice.Chain(ctx, r.url, b.instance, 0)
+	require.NoError(t, err)
+	newer, err := carol.Chain(ctx, r.url, "", 4)
+	require.NoError(t, err)
+	require.True(t, newer.Mirror, "who knows more than the first hub had asks for what it keeps of the next one's")
+	require.Equal(t, []clientapi.Bytes{granted}, []clientapi.Bytes{newer.Events[0].Receipt})
 }
 
 // TestOtherReceiptsThanTheHub: who stands on a receipt that the hub does not have at that place is shown what it has from there on.

@@ -112,11 +112,17 @@ func (s *Sidecar) answerEvents(w http.ResponseWriter, r *http.Request, groupID [
 	return writeJSON(w, http.StatusOK, answer)
 }
 
-// chain is the register's answer. What came before a term that was opened here is the mirror's.
+// chain is the register's answer. What came before a term that was opened here is the mirror's, and so is what comes after where the register
+// ends: who knows that much asks for another hub's term.
 func (s *Sidecar) chain(ctx context.Context, groupID []byte, after uint64) (answer clientapi.Events, err error) {
 	events, state, err := s.hub.Events(ctx, groupID, after)
 	if err != nil {
 		return answer, err
+	}
+	if after > state.Seq {
+		if newer, err := s.mirrored(ctx, groupID, after); err == nil && len(newer.Events) > 0 {
+			return newer, nil
+		}
 	}
 	if len(events) > 0 {
 		if r, err := receipt.Parse(events[0].Receipt); err == nil && r.Seq > after+1 {

@@ -202,6 +202,11 @@ func (n *node) events(groupID []byte, after uint64) (events []hub.Event, mirror 
 	if err != nil {
 		return nil, false, err
 	}
+	if after > state.Seq {
+		if newer, _, _, err := n.mirror.Events(ctx, groupID, after); err == nil && len(newer) > 0 {
+			return newer, true, nil
+		}
+	}
 	if len(events) > 0 && seqOf(events[0]) > after+1 {
 		if older, _, _, err := n.mirror.Events(ctx, groupID, after); err == nil && len(older) > 0 {
 			return older, true, nil
