@@ -3,7 +3,6 @@ package device
 import (
 	"bytes"
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -74,29 +73,7 @@ func (d *Device) HubAway(job string) error {
 // HubBack reports that a hub that was away may be there again: where that is not known yet, it is asked what was missed.
 func (d *Device) HubBack(hub string) error {
 	return d.update(func(t *txn) error {
-		jobs, err := t.index()
-		if err != nil {
-			return err
-		}
-		var ask []*EventsJob
-		if err := t.Each(bucketConversation, func(id string, value []byte) error {
-			var row conversationRow
-			if err := json.Unmarshal(value, &row); err != nil {
-				return fmt.Errorf("device: decoding conversation %s: %w", id, err)
-			}
-			if !row.AwaySince.IsZero() && row.hasHub() && row.presentHub().Hub == hub && !jobs.has(id, TaskEvents) {
-				ask = append(ask, &EventsJob{ConversationID: id, Conversation: row.URL, Hub: row.Hub, After: row.Seq})
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
-		for _, j := range ask {
-			if err := t.addJob(j); err != nil {
-				return err
-			}
-		}
-		return nil
+		return t.askHubs(func(row conversationRow) bool { return !row.AwaySince.IsZero() && row.presentHub().Hub == hub })
 	})
 }
 

@@ -176,33 +176,41 @@ func (d *Device) Resume(id string) error {
 // what it has not proven.
 func (d *Device) Sync() error {
 	return d.update(func(t *txn) error {
-		jobs, err := t.index()
-		if err != nil {
+		if err := t.askHubs(func(conversationRow) bool { return true }); err != nil {
 			return err
-		}
-		var ask []*EventsJob
-		if err := t.Each(bucketConversation, func(id string, value []byte) error {
-			var row conversationRow
-			if err := json.Unmarshal(value, &row); err != nil {
-				return fmt.Errorf("device: decoding conversation %s: %w", id, err)
-			}
-			if !jobs.has(id, TaskEvents) && row.hasHub() {
-				ask = append(ask, &EventsJob{ConversationID: id, Conversation: row.URL, Hub: row.Hub, After: row.Seq})
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
-		for _, j := range ask {
-			if err := t.addJob(j); err != nil {
-				return err
-			}
 		}
 		if err := t.renewMembers(); err != nil {
 			return err
 		}
 		return t.askDoubted()
 	})
+}
+
+// askHubs asks what was missed in some conversations.
+func (t *txn) askHubs(some func(conversationRow) bool) error {
+	jobs, err := t.index()
+	if err != nil {
+		return err
+	}
+	var ask []*EventsJob
+	if err := t.Each(bucketConversation, func(id string, value []byte) error {
+		var row conversationRow
+		if err := json.Unmarshal(value, &row); err != nil {
+			return fmt.Errorf("device: decoding conversation %s: %w", id, err)
+		}
+		if row.hasHub() && !jobs.has(id, TaskEvents) && some(row) {
+			ask = append(ask, &EventsJob{ConversationID: id, Conversation: row.URL, Hub: row.Hub, After: row.Seq})
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, j := range ask {
+		if err := t.addJob(j); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // renewMembers asks in the background for newer proofs of everybody we talk to: a reset is found before the next message, and not at the next

@@ -41,13 +41,7 @@ func (l *limiter) solvent(key string, now time.Time) error {
 func (l *limiter) pay(key string, n float64, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b, ok := l.buckets[key]
-	if !ok {
-		l.makeRoom(now)
-		b = &bucket{l.burst, now}
-		l.buckets[key] = b
-	}
-	b.left, b.at = l.now(b, now)-n, now
+	l.bucket(key, now).left -= n
 }
 
 // keep does what writes n bytes into the hub for somebody, if they have a budget left.

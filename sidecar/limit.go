@@ -66,6 +66,16 @@ func newLimiter(burst, rate float64) *limiter {
 func (l *limiter) take(key string, n float64, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	b := l.bucket(key, now)
+	if missing := min(n, l.burst) - b.left; missing > 0 {
+		return l.tooMuch(missing)
+	}
+	b.left -= n
+	return nil
+}
+
+// bucket is that of a key as it is by now.
+func (l *limiter) bucket(key string, now time.Time) *bucket {
 	b, ok := l.buckets[key]
 	if !ok {
 		l.makeRoom(now)
@@ -73,11 +83,7 @@ func (l *limiter) take(key string, n float64, now time.Time) error {
 		l.buckets[key] = b
 	}
 	b.left, b.at = l.now(b, now), now
-	if missing := min(n, l.burst) - b.left; missing > 0 {
-		return l.tooMuch(missing)
-	}
-	b.left -= n
-	return nil
+	return b
 }
 
 // look answers as take would for one, and takes nothing.
