@@ -352,6 +352,40 @@ func TestPlainIsBegunAnewForAll(t *testing.T) {
 	agreeIn(t, w, id, people(a, b), e.other(group, alice, bob, frank), e, f)
 }
 
+// Of three who begin it anew at the same time all go on in one of their groups, in whatever order they come.
+func TestPlainIsBegunAnewByThree(t *testing.T) {
+	for seed := range uint64(6) {
+		w := newWorld(t, 100+seed)
+		a, b, c, e, f := w.enrol(alice), w.enrol(bob), w.enrol(carol), w.plainPeer(erin), w.plainPeer(frank)
+		for _, actor := range []string{bob, carol, erin, frank} {
+			require.NoError(t, a.lookUp(actor))
+		}
+		id, err := a.StartPlain([]string{bob, carol, erin, frank})
+		require.NoError(t, err)
+		w.quiet()
+		group := e.group()
+		e.commit(group, nil, mls.CommitParams{ForcePath: true})
+		f.commit(group, nil, mls.CommitParams{ForcePath: true})
+		w.quiet()
+		for _, d := range people(a, b, c) {
+			require.NoError(t, d.Resume(id)) // nothing for who goes on already
+		}
+		for _, actor := range []string{erin, frank, erin, frank} { // their programs have new keys for each of the groups
+			for _, d := range people(a, b, c) {
+				w.quiet()
+				accept(t, d, actor)
+			}
+		}
+		w.quiet()
+		for _, d := range people(a, b, c) {
+			list, err := d.Conversations()
+			require.NoError(t, err)
+			require.Len(t, list, 1, "it is the same conversation")
+			require.Equal(t, a.conversation(id).EpochAuthenticator, list[0].EpochAuthenticator)
+		}
+	}
+}
+
 // What cannot be read and for which nothing comes means that its sender has gone another way; a stranger's garbage means nothing.
 func TestPlainGarbage(t *testing.T) {
 	w, a, e, id := plainTalk(t)

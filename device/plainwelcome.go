@@ -3,6 +3,7 @@ package device
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/waxwing-dm/waxwing/mls"
 )
@@ -95,53 +96,57 @@ func (t *txn) judgePlainWelcome(c *conversation, id string, m *mls.Message, item
 	if err := t.usedPackage(ref, secret); err != nil {
 		return c, verdict{}, err
 	}
-	again, ignore, err := t.continued(join, adder)
+	again, old, ignore, err := t.continued(join, adder)
 	switch {
 	case err != nil:
 		return c, verdict{}, err
 	case ignore:
 		return c, verdict{status: ignored}, nil
 	case again != nil:
-		return again, verdict{status: stepped}, t.joinedAnew(again, id, join.Group(), adder, members)
+		return again, verdict{status: stepped}, t.joinedAnew(again, id, old, join.Group(), adder, members)
 	}
 	c, err = t.joinedPlain(id, join.Group(), adder, members)
 	return c, verdict{status: stepped}, err
 }
 
-// continued finds the conversation that a member begins anew with a group. Of two who do so at once that counts whose group has the smaller id.
-func (t *txn) continued(join *mls.StagedJoin, adder string) (c *conversation, ignore bool, err error) {
-	var old []byte
+// continued finds the conversation that a member begins anew with a group, and the group in whose place. Of all who do so at once that counts whose
+// group has the smallest id.
+func (t *txn) continued(join *mls.StagedJoin, adder string) (c *conversation, old []byte, ignore bool, err error) {
 	for _, e := range join.GroupInfoExtensions() {
 		if e.Type == continuesExtension {
 			old = e.Data
 		}
 	}
 	if old == nil {
-		return nil, false, nil
+		return nil, nil, false, nil
 	}
 	id, err := t.plainID(plainName(old))
 	if err != nil {
-		return nil, false, err
+		return nil, nil, false, err
 	}
 	c, err = t.open(id)
-	if err != nil || c == nil || c.Plain == nil || c.State == StateLeft || !c.has(adder) {
-		return nil, false, err
+	if err != nil || c == nil || c.Plain == nil || c.State == StateLeft {
+		return nil, nil, false, err
+	}
+	if _, s, _, err := t.firstStep(id); err != nil || !c.has(adder) && !(s.Kind == stepAdd && slices.Contains(s.Actors, adder)) { // who is not in ours yet
+		return nil, nil, false, err
 	}
 	switch {
 	case bytes.Equal(c.Plain.GroupID, old):
-		return c, false, nil
+		return c, old, false, nil
 	case bytes.Equal(c.Plain.Continues, old):
-		return c, bytes.Compare(c.Plain.GroupID, join.Group().GroupID()) < 0, nil
+		return c, old, bytes.Compare(c.Plain.GroupID, join.Group().GroupID()) < 0, nil
 	}
-	return nil, false, nil
+	return nil, nil, false, nil
 }
 
-// joinedAnew goes on with a conversation in the group that another member has begun it anew with. name is the group's.
-func (t *txn) joinedAnew(c *conversation, name string, g *mls.Group, by string, members []leaf) error {
+// joinedAnew goes on with a conversation in the group that another member has begun it anew with, in place of the old one: others may
+// have begun others in its place. name is the group's.
+func (t *txn) joinedAnew(c *conversation, name string, old []byte, g *mls.Group, by string, members []leaf) error {
 	if err := t.leaveGroup(c); err != nil {
 		return err
 	}
-	c.Plain.Continues = c.Plain.GroupID
+	c.Plain.Continues = old
 	c.group, c.URL = g, contextOf(g.GroupID())
 	c.Plain.GroupID, c.Plain.Begun, c.Plain.From = g.GroupID(), t.now, g.Epoch()
 	if _, err := t.meet(members); err != nil {
