@@ -193,7 +193,12 @@ func TestNeverAccepted(t *testing.T) {
 	a.start()
 	alice, bob := a.careful("alice"), b.careful("bob")
 	require.NoError(t, alice.Send(ctx, alice.open().message("hello", bob.actor)))
-	require.NotEqual(t, http.StatusAccepted, <-answered)
+	for status := range answered { // it may be busy at first
+		require.NotEqual(t, http.StatusAccepted, status)
+		if status == http.StatusForbidden {
+			break
+		}
+	}
 	require.Never(t, func() bool { return alice.waiting() > 0 }, time.Second, 100*time.Millisecond)
 	w.advance(15 * 24 * time.Hour)
 	note := alice.await(1)[0]
