@@ -11,8 +11,14 @@ import (
 	"github.com/waxwing-dm/waxwing/device"
 )
 
-// mainline are the honest devices that are in a conversation.
-func (m *machine) mainline(id string) (in []*agent) {
+// mainline are the honest devices that are in a conversation where most are.
+func (m *machine) mainline(id string) []*agent {
+	apart := m.apart(id)
+	return slices.DeleteFunc(m.active(id), func(a *agent) bool { return slices.Contains(apart, a) })
+}
+
+// active are the honest devices that are in a conversation and have not lost the thread.
+func (m *machine) active(id string) (in []*agent) {
 	for _, a := range m.agents {
 		if r, ok := a.row(id); ok && a.honest && !a.revoked && r.State == device.StateActive {
 			in = append(in, a)
@@ -28,10 +34,14 @@ func (m *machine) checkAgreement(id string) {
 		m.checkTold(id)
 		return
 	}
-	in := m.mainline(id)
+	in, apart := m.mainline(id), m.apart(id)
 	for _, a := range m.agents {
 		c, err := a.Conversation(id)
 		if err != nil || !a.honest || a.revoked || c.State == device.StateLeft {
+			continue
+		}
+		if slices.Contains(apart, a) {
+			m.excuse("too few have signed the others' claim of those whose word counts where it is")
 			continue
 		}
 		if !slices.Contains(in, a) {

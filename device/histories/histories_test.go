@@ -194,7 +194,7 @@ func (m *machine) waiting() bool {
 // checkTexts holds that nothing that was acknowledged is lost.
 func (m *machine) checkTexts() {
 	for _, id := range m.ids {
-		in := m.mainline(id)
+		in := m.active(id)
 		for _, body := range slices.Sorted(maps.Keys(m.texts)) {
 			t := m.texts[body]
 			if t.conversation != id {
@@ -230,6 +230,8 @@ func (m *machine) unread(a *agent, t *text) string {
 		return "its reader was added and removed before they could join, and then added again"
 	case m.crowded(a, t):
 		return "too much waited, and its reader was told"
+	case !a.path[last.auth] && slices.ContainsFunc(m.apart(t.conversation), func(b *agent) bool { return b == a || b == t.from }):
+		return "its reader or its author was told that the others have another hub"
 	case m.lied && !a.path[last.auth] && m.toldOfFork(a, t.conversation):
 		return "the hub has signed two orders, and its reader was told that others are elsewhere"
 	}
