@@ -176,6 +176,7 @@ func TestHeldUntilAccepted(t *testing.T) {
 // TestNeverAccepted: after fourteen days its sender is told.
 func TestNeverAccepted(t *testing.T) {
 	w := newWorld(t)
+	w.stopClock() // no request shall be under way when the days go by
 	a, b := w.box("a.test"), w.box("b.test").start()
 	answered := make(chan int, 100)
 	a.wrap = func(next http.RoundTripper) http.RoundTripper {
