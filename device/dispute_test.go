@@ -126,3 +126,17 @@ func TestOpenedAgainIsEnded(t *testing.T) {
 	}
 	requireAgreement(t, id, a, c)
 }
+
+// TestDisputeOfAnothersBranch: a commit that this device finds invalid was made on a branch of the same number. The hub knows that, and nothing is
+// waited for.
+func TestDisputeOfAnothersBranch(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b := w.people[alice], w.people[bob]
+	bad, _ := b.forge(id, mls.CommitParams{Proposals: []mls.Proposal{mls.RemoveProposal(0)}})
+	w.deliver([]string{alice}, bad)
+	a.read()
+	require.Equal(t, device.StatePaused, a.conversation(id).State)
+	refuseNext[*device.DisputeJob](a, "not_member")
+	require.Equal(t, device.StateActive, a.conversation(id).State)
+	require.Empty(t, a.conversation(id).Reason)
+}

@@ -3,6 +3,8 @@ package device
 import (
 	"encoding/hex"
 	"fmt"
+
+	"github.com/waxwing-dm/waxwing/internal/receipt"
 )
 
 // Failed reports that a job was refused in a way that another try will not change. The person is told, and what waited for the job goes on
@@ -33,7 +35,7 @@ func (d *Device) Failed(job, code, detail string) error {
 		case *LeaseJob:
 			return t.goWithoutLease(j)
 		case *DisputeJob:
-			return t.fetchFor(j.ConversationID)
+			return t.disputeFailed(j, code)
 		case *GroupInfoJob:
 			return t.resyncFailed(j.ConversationID, detail)
 		case *TermJob, *HubKeysJob, *ConsentJob:
@@ -43,6 +45,26 @@ func (d *Device) Failed(job, code, detail string) error {
 		}
 		return fmt.Errorf("device: job %s is of no kind", job)
 	})
+}
+
+const codeNotMember = "not_member" // the hub's word that a signature is by none of the tickets
+
+// disputeFailed asks what the hub has instead. If the commit was not made in our epoch (P2) it is of a branch on which somebody else is: nobody here was
+// to follow it (R5), and nothing is opened again.
+func (t *txn) disputeFailed(j *DisputeJob, code string) error {
+	c, err := t.mustOpen(j.ConversationID)
+	if err != nil {
+		return err
+	}
+	if d, err := receipt.ParseDispute(j.Dispute); err == nil && code == codeNotMember && c.Disputed == d.Seq {
+		if err := t.goOn(c); err != nil {
+			return err
+		}
+	}
+	if err := t.fetch(c); err != nil {
+		return err
+	}
+	return t.finish(c)
 }
 
 // openFailed ends a conversation that the hub does not want.
