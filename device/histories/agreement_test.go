@@ -41,7 +41,7 @@ func (m *machine) checkAgreement(id string) {
 			continue
 		}
 		if slices.Contains(apart, a) {
-			m.excuse("too few have signed the others' claim of those whose word counts where it is")
+			m.excuse("the others' claim does not hold by what it alone has followed")
 			continue
 		}
 		if !slices.Contains(in, a) {

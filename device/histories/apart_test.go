@@ -1,6 +1,7 @@
 package histories_test
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -10,7 +11,7 @@ import (
 	"github.com/waxwing-dm/waxwing/internal/receipt"
 )
 
-// What a hub orders after the place that a claim goes on from, and shows to some alone, may change whose word counts. They judge the claim by the
+// What a hub orders after the place that a claim goes on from, and shows to some alone, may change whose word counts, and for which hubs. They judge the claim by the
 // room as they know it (conversation.md, resync), or who was removed could take the others back to before that. So they stay where they are, and
 // are told that another hub was claimed.
 
@@ -37,13 +38,15 @@ func (m *machine) toldOfClaim(a *agent, id string) bool {
 	})
 }
 
-// convinced tells whether a term was opened that a device has to follow: by a claim that goes on from its own place, or that is signed by enough
-// of those whose word counts as it knows them.
+// convinced tells whether a term was opened that a device has to follow: by a claim that goes on from its own place, or that names a hub of the room
+// and is signed by enough of those whose word counts, as it knows them.
 func (m *machine) convinced(a *agent, id string, at row) bool {
 	c, err := a.Conversation(id)
 	require.NoError(m.t, err)
-	return slices.ContainsFunc(m.claims(a.group(id).GroupID()), func(claim receipt.SignedClaim) bool {
-		return claim.Term > at.Term && (claim.Seq >= at.Seq || enough(c, claim))
+	g := a.group(id)
+	return slices.ContainsFunc(m.claims(g.GroupID()), func(claim receipt.SignedClaim) bool {
+		next := append([]byte(claim.Next.Hub), claim.Next.Key[:]...) // as the room has it
+		return claim.Term > at.Term && (claim.Seq >= at.Seq || enough(c, claim) && bytes.Contains(g.Extensions()[0].Data, next))
 	})
 }
 
