@@ -340,18 +340,23 @@ func (t *txn) askMirror(c *conversation) error {
 	if err != nil {
 		return err
 	}
-	var all []string
-	for _, h := range rm.fallbacks {
-		all = append(all, h.Hub)
-	}
-	present := c.presentHub().Hub
-	for _, instance := range c.instances(account.Actor)[1:] {
-		if instance != present && !slices.Contains(all, instance) && isHub(instance) && len(all) < maxMirrors {
-			all = append(all, instance)
-		}
-	}
+	all := c.mirrors(rm.fallbacks, c.instances(account.Actor)[1:])
 	if len(all) == 0 {
 		return nil
 	}
 	return t.fetchAt(c, all[c.Tried%len(all)])
+}
+
+// mirrors are these hubs, and of these instances those that may be asked, without the present hub.
+func (c *conversation) mirrors(hubs []receipt.NextHub, instances []string) (all []string) {
+	for _, h := range hubs {
+		all = append(all, h.Hub)
+	}
+	present := c.presentHub().Hub
+	for _, instance := range instances {
+		if instance != present && !slices.Contains(all, instance) && isHub(instance) && len(all) < maxMirrors {
+			all = append(all, instance)
+		}
+	}
+	return all
 }

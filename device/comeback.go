@@ -310,7 +310,7 @@ func (t *txn) comebackLost(c *conversation, events []HubEvent) error {
 		return t.resyncLater(c, "others changed the conversation each time it tried")
 	}
 	seq := c.Seq
-	if err := t.resyncEvents(c, events); err != nil || c.Seq > seq || c.Resync == nil {
+	if err := t.resyncEvents(c, events, true); err != nil || c.Seq > seq || c.Resync == nil {
 		return err
 	}
 	if err := t.fetch(c); err != nil {

@@ -252,9 +252,11 @@ func (c *conversation) refresh() error {
 }
 
 // membersOf groups leaves by actor, sorted.
-func membersOf(leaves []mls.Member, r room) []Member {
+func membersOf(leaves []mls.Member, r room) []Member { return membersIn(leavesOf(leaves), r) }
+
+func membersIn(leaves []leaf, r room) []Member {
 	byActor := map[string][]string{}
-	for _, l := range leavesOf(leaves) {
+	for _, l := range leaves {
 		byActor[l.actor] = append(byActor[l.actor], keydir.DeviceID(l.key))
 	}
 	members := make([]Member, 0, len(byActor))

@@ -24,6 +24,7 @@ type resync struct {
 	Lookups uint64    `json:"lookups,omitempty"` // made when it began to judge who is there
 	Common  *uint64   `json:"common,omitempty"`  // the last epoch that the others have had, too, if they went on elsewhere
 	Shown   uint64    `json:"shown,omitempty"`   // seq of the newest group that the hub showed before we had followed it so far
+	Asked   int       `json:"asked,omitempty"`   // others for what the hub does not have of the chain
 	Misled  bool      `json:"misled,omitempty"`  // by who has shown us the way back
 	Known   *known    `json:"known,omitempty"`   // the room, by the newest group that was believed
 }
@@ -130,9 +131,14 @@ func (t *txn) loseThread(c *conversation, code, detail string) error {
 	return t.fetch(c)
 }
 
-// resyncNow asks again at once.
+// resyncNow asks again at once: the hub, unless it is away.
 func (t *txn) resyncNow(c *conversation) error {
 	c.AskAt = time.Time{}
+	if c.AwaySince.IsZero() {
+		if err := t.dropJobsOf(c.id, TaskEvents); err != nil {
+			return err
+		}
+	}
 	if err := t.fetch(c); err != nil {
 		return err
 	}
@@ -159,8 +165,8 @@ func (t *txn) resyncLater(c *conversation, why string) error {
 	return t.putRowOf(c)
 }
 
-// resyncEvents takes what a hub has of the chain.
-func (t *txn) resyncEvents(c *conversation, events []HubEvent) error {
+// resyncEvents takes what a hub has of the chain, or, if it is not the present one, what it has kept of it.
+func (t *txn) resyncEvents(c *conversation, events []HubEvent, present bool) error {
 	before := c.Seq
 	for _, e := range events[:min(len(events), maxEvents)] {
 		if back, err := t.followBlind(c, e); err != nil || back {
@@ -173,6 +179,8 @@ func (t *txn) resyncEvents(c *conversation, events []HubEvent) error {
 		}
 	} else if back, err := t.invited(c); err != nil || back {
 		return err
+	} else if present && c.gap(events) {
+		return t.askForGap(c)
 	} else if err := t.askGroupInfo(c); err != nil {
 		return err
 	}
@@ -223,8 +231,10 @@ func (t *txn) otherTerm(c *conversation, e HubEvent) (ok bool, err error) {
 	if r := c.Resync; r != nil && claim.Seq < c.Seq && (r.Common == nil || claim.Epoch < *r.Common) {
 		r.Common = &claim.Epoch
 	}
-	if c.Resync != nil {
-		c.Resync.Known, c.Resync.Shown = nil, 0
+	if r := c.Resync; r != nil {
+		if r.Shown = 0; r.Known != nil && r.Known.Seq > claim.Seq {
+			r.Known = nil
+		}
 	}
 	if err := t.step(c, r, e.Receipt); err != nil {
 		return false, err
@@ -240,15 +250,11 @@ const ticketReach = 4
 
 // mayBeTerm is H2 to H4 for who was elsewhere: the claim's ticket is that of one of the last receipts before it.
 func (t *txn) mayBeTerm(c *conversation, claim receipt.SignedClaim) (bool, error) {
-	life, err := t.lifeline(c.id)
-	if err != nil {
-		return false, err
-	}
-	rm, err := parseRoom(life.Room)
+	rm, members, err := t.knownAt(c, claim.Seq)
 	if err != nil || !slices.Contains(rm.hubs(), claim.Next) || !claim.VerifyMember() {
 		return false, nil
 	}
-	if planned := c.Moved && claim.Seq == c.Seq; !planned && checkSigners(rm, c.Members, claim) != nil {
+	if planned := c.Moved && claim.Seq == c.Seq; !planned && checkSigners(rm, members, claim) != nil {
 		return false, nil
 	}
 	for back := range min(claim.Seq+1, ticketReach) {
@@ -330,7 +336,7 @@ func (t *txn) wakeAstray(c *conversation) error {
 	return t.putRowOf(c)
 }
 
-// askFallback looks whether the conversation goes on at one.
+// askFallback looks whether the conversation goes on at one, and now and then whether the hub is back. What waits for the hub would keep both waiting.
 func (t *txn) askFallback(c *conversation) error {
 	c.TakeOverAt = t.now.Add(takeOverAgain)
 	life, err := t.lifeline(c.id)
@@ -341,12 +347,18 @@ func (t *txn) askFallback(c *conversation) error {
 	if err != nil || len(rm.fallbacks) == 0 {
 		return nil
 	}
-	next := rm.fallbacks[c.Tried%len(rm.fallbacks)]
-	c.Tried++
-	if err := t.dropJobsOf(c.id, TaskEvents); err != nil {
+	if err := t.dropJobsOf(c.id, TaskEvents, TaskGroupInfo); err != nil {
 		return err
 	}
-	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: next.Hub, After: c.Seq - min(c.Seq, askedBack)})
+	if err := t.dropComeback(c.id); err != nil {
+		return err
+	}
+	at := c.Tried % (len(rm.fallbacks) + 1)
+	c.Tried++
+	if at == len(rm.fallbacks) {
+		return t.fetch(c)
+	}
+	return t.addJob(&EventsJob{ConversationID: c.id, Conversation: c.URL, Hub: rm.fallbacks[at].Hub, After: c.Seq - min(c.Seq, askedBack)})
 }
 
 // heard tells that an actor is where our return has led to. Where we are the only admin, anybody will do.

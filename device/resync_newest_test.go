@@ -140,3 +140,49 @@ func TestOtherBranchAfterDays(t *testing.T) {
 	requireAgreement(t, id, a, b, c)
 	require.Contains(t, b.back()[7], "another hub")
 }
+
+// TestClaimOfWhoWasShownAsAdmin: a claim is judged by the room that was shown since the thread was lost, too. dave was removed, the hub died, and one of those who
+// go on under another is an admin only since he was away. There he is added again.
+func TestClaimOfWhoWasShownAsAdmin(t *testing.T) {
+	w, id, others := council(t, 1, 3)
+	a, b, c, d := w.people[alice], others[0], others[1], others[2]
+	w.absent(d)
+	d.deafen(id)
+	require.NoError(t, a.SetAdmin(id, c.actor, true))
+	require.NoError(t, a.RemoveMembers(id, []string{d.actor}))
+	w.quiet()
+	delete(w.away, d.actor)
+	w.quiet()
+	require.Equal(t, device.StatePaused, d.conversation(id).State)
+
+	w.absent(a)
+	w.falls("https://a.example")
+	w.hours(26, 10*time.Minute, handedOver(b, c))
+	require.NoError(t, b.AddMembers(id, []string{d.actor}))
+	w.quiet()
+	w.hours(2, 5*time.Minute, func() bool { return d.conversation(id).State == device.StateActive })
+	require.Equal(t, device.StateActive, d.conversation(id).State)
+	requireAgreement(t, id, b, c, d)
+}
+
+// TestAddedAgainUnderAnotherHub: carol was removed while she had lost the thread. The two who stayed need but one word for another hub, which she cannot know.
+func TestAddedAgainUnderAnotherHub(t *testing.T) {
+	w, id, others := council(t, 1, 2)
+	a, b, c := w.people[alice], others[0], others[1]
+	w.absent(c)
+	c.damage(id)
+	require.NoError(t, a.RemoveMembers(id, []string{c.actor}))
+	w.quiet()
+	delete(w.away, c.actor)
+	w.quiet()
+	require.Equal(t, device.StatePaused, c.conversation(id).State)
+
+	w.absent(a)
+	w.falls("https://a.example")
+	w.hours(26, 10*time.Minute, handedOver(b))
+	require.NoError(t, b.AddMembers(id, []string{c.actor}))
+	w.quiet()
+	w.hours(2, 5*time.Minute, func() bool { return c.conversation(id).State == device.StateActive })
+	require.Equal(t, device.StateActive, c.conversation(id).State)
+	requireAgreement(t, id, b, c)
+}

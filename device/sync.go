@@ -53,7 +53,7 @@ func (d *Device) eventsFetched(job string, events []HubEvent, mirror bool) error
 			if j.Hub == c.Hub && !mirror {
 				c.hubAnswered()
 			}
-			return t.resyncEvents(c, events)
+			return t.resyncEvents(c, events, j.Hub == c.Hub)
 		}
 		c, err := t.mustOpen(j.ConversationID)
 		if err != nil {

@@ -36,10 +36,7 @@ func (t *txn) choose(c *conversation, account Account, list []SealedGroup) (best
 	if err != nil {
 		return nil, "", err
 	}
-	now := known{Room: room.marshal()}
-	for _, m := range c.Members {
-		now.Actors = append(now.Actors, m.Actor)
-	}
+	now := known{Room: room.marshal(), Members: c.Members}
 	list = slices.Clone(list[:min(len(list), maxSealedGroups)])
 	slices.SortFunc(list, func(a, b SealedGroup) int { return cmp.Compare(a.Seq, b.Seq) })
 	why = "nobody has left anything there for this device"
@@ -70,7 +67,7 @@ func (t *txn) choose(c *conversation, account Account, list []SealedGroup) (best
 		default:
 			best = v
 		}
-		now = known{s.Seq, v.room.marshal(), actorsOf(v.members)}
+		now = known{s.Seq, v.room.marshal(), membersIn(v.members, v.room)}
 	}
 	if k := c.Resync.Known; now.Seq > 0 && (k == nil || now.Seq > k.Seq) {
 		r := *c.Resync
@@ -158,9 +155,27 @@ func (v *view) read(c *conversation, account Account) error {
 
 // known is a room and the people in it, as the device has seen them itself or was shown them since.
 type known struct {
-	Seq    uint64   `json:"seq"` // of the commit that they were shown with; 0 if it was there
-	Room   []byte   `json:"room"`
-	Actors []string `json:"actors"`
+	Seq     uint64   `json:"seq"` // of the commit that they were shown with; 0 if it was there
+	Room    []byte   `json:"room"`
+	Members []Member `json:"members"`
+}
+
+func (k known) has(actor string) bool {
+	return slices.ContainsFunc(k.Members, func(m Member) bool { return m.Actor == actor })
+}
+
+// knownAt is the room, and who is in it, as the device knows them at a place of the chain, be it from what it was shown since it lost the thread.
+func (t *txn) knownAt(c *conversation, seq uint64) (room, []Member, error) {
+	if c.Resync != nil && c.Resync.Known != nil && c.Resync.Known.Seq <= seq {
+		rm, err := parseRoom(c.Resync.Known.Room)
+		return rm, c.Resync.Known.Members, err
+	}
+	life, err := t.lifeline(c.id)
+	if err != nil {
+		return room{}, nil, err
+	}
+	rm, err := parseRoom(life.Room)
+	return rm, c.Members, err
 }
 
 // credible is G3: who has not been an admin, as far as we know, cannot show us people whom we do not know, other admins or other hubs. After
@@ -173,7 +188,7 @@ func (v *view) credible(k known, overtaken bool) error {
 	if v.room.version != was.version || v.room.conversation != was.conversation || v.room.created != was.created {
 		return failed("G3", "another room")
 	}
-	if !slices.Contains(k.Actors, v.signer.actor) {
+	if !k.has(v.signer.actor) {
 		return failed("G3", "shown by %.200q, who was no member", v.signer.actor)
 	}
 	if was.admin(v.signer.actor) {
@@ -183,7 +198,7 @@ func (v *view) credible(k known, overtaken bool) error {
 		return failed("G3", "%.200q is no admin and shows another room", v.signer.actor)
 	}
 	for _, l := range v.members {
-		if !slices.Contains(k.Actors, l.actor) {
+		if !k.has(l.actor) {
 			return failed("G3", "%.200q is no admin and shows %.200q as a member", v.signer.actor, l.actor)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"github.com/waxwing-dm/waxwing/internal/receipt"
 	"github.com/waxwing-dm/waxwing/mls"
@@ -15,7 +16,7 @@ func (t *txn) judgeWelcome(c *conversation, id string, m *mls.Message, item Inco
 	if err != nil || r.Kind != receipt.KindCommit || hex.EncodeToString(r.GroupID) != id {
 		return c, refuse(CodeRejectedForged, "a welcome without the receipt of its commit"), nil
 	}
-	astray := c != nil && c.Resync != nil && t.inChain(c, r, item.Receipt)
+	astray := c != nil && c.Resync != nil && (t.inChain(c, r, item.Receipt) || t.beyond(c, r))
 	if c != nil && !astray && (c.State != StateLeft || r.Seq <= c.Seq) {
 		v, err := t.secondWelcome(c, r, item)
 		return c, v, err
@@ -50,6 +51,16 @@ func (t *txn) judgeWelcome(c *conversation, id string, m *mls.Message, item Inco
 func (t *txn) inChain(c *conversation, r receipt.Receipt, raw []byte) bool {
 	ours, ok, err := t.Get(bucketReceipt, receiptKey(c.id, r.Seq))
 	return err == nil && ok && r.Seq <= c.Seq && bytes.Equal(ours, raw)
+}
+
+// beyond tells whether a receipt is of a later term of a hub that we know. Who was removed cannot judge the claims of those who stayed, and is
+// added again in what came of them.
+func (t *txn) beyond(c *conversation, r receipt.Receipt) bool {
+	if r.Term <= c.term() || r.Seq <= c.Seq {
+		return false
+	}
+	rm, _, err := t.knownAt(c, c.Seq)
+	return err == nil && slices.ContainsFunc(rm.hubs(), func(h receipt.NextHub) bool { return r.Verify(h.Key[:]) })
 }
 
 // secondWelcome is one for a group we are in. If the chain goes on behind our place, it may say that we left and came back; that has to be
@@ -96,7 +107,7 @@ func (t *txn) judgeJoin(w *joining, id string, since uint64) (verdict, error) {
 		return refuse(CodeNotAllowed, "%v", err), nil
 	}
 	if again := w.conversation != nil && w.conversation.Resync != nil; again {
-		if known, err := t.knownAdmin(id, w.item.Actor); err != nil || !known {
+		if known, err := t.knownAdmin(w.conversation, w.receipt.Seq, w.item.Actor); err != nil || !known {
 			return refuse(CodeNotAllowed, "G3: added again by %.200q, who was no admin", w.item.Actor), err
 		}
 	} else if s, err := t.welcomed(w.item.Actor, account); err != nil || s != accepted {
@@ -115,12 +126,8 @@ func (t *txn) judgeJoin(w *joining, id string, since uint64) (verdict, error) {
 }
 
 // knownAdmin tells whether an actor was an admin when this device last knew the room.
-func (t *txn) knownAdmin(id, actor string) (bool, error) {
-	life, err := t.lifeline(id)
-	if err != nil {
-		return false, err
-	}
-	known, err := parseRoom(life.Room)
+func (t *txn) knownAdmin(c *conversation, seq uint64, actor string) (bool, error) {
+	known, _, err := t.knownAt(c, seq)
 	return err == nil && known.admin(actor), nil
 }
 
