@@ -14,6 +14,7 @@ import (
 
 	"github.com/waxwing-dm/waxwing/device"
 	"github.com/waxwing-dm/waxwing/federation/hub"
+	"github.com/waxwing-dm/waxwing/internal/receipt"
 )
 
 const (
@@ -465,6 +466,9 @@ func (m *machine) covered(n *node) bool {
 		old, _, _ := n.backup.Group(ctx, groupID)
 		lost, _ := n.registers.Events(ctx, groupID, old.Seq, 1<<20)
 		writers, _ := n.backup.Writers(ctx, groupID, 4)
+		if slices.ContainsFunc(lost, func(e hub.Event) bool { return n.onOthers(e, old.Seq, lost) }) {
+			return false
+		}
 		if len(lost) > 0 && !slices.ContainsFunc(writers, func(writer string) bool {
 			known, _ := n.ask(ctx, writer, groupID, old.Seq)
 			return !slices.ContainsFunc(lost, func(e hub.Event) bool {
@@ -475,4 +479,14 @@ func (m *machine) covered(n *node) bool {
 		}
 	}
 	return true
+}
+
+// onOthers tells whether an event is the beginning of a term that went on from what another hub had ordered after a place. That continues no chain
+// that this hub can take over (B1): it only learns that the conversation went elsewhere.
+func (n *node) onOthers(e hub.Event, after uint64, lost []hub.Event) bool {
+	claim, err := receipt.ParseClaim(e.Commit)
+	return err == nil && claim.Seq > after && !slices.ContainsFunc(lost, func(x hub.Event) bool {
+		r, err := receipt.Parse(x.Receipt)
+		return err == nil && receipt.Head(x.Receipt) == claim.Head && r.Verify(n.hub.Key())
+	})
 }
