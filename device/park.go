@@ -242,6 +242,7 @@ func (t *txn) takeUp(c *conversation, id string) (*conversation, error) {
 			return nil, err
 		}
 		again = false
+		c.readableFirst(items)
 		for _, p := range items {
 			var v verdict
 			if c, v, err = t.retry(c, id, p); err != nil {
@@ -261,6 +262,21 @@ func (t *txn) takeUp(c *conversation, id string) (*conversation, error) {
 		return c, t.fetch(c)
 	}
 	return c, t.fetchIfBehind(c)
+}
+
+// readableFirst puts what can be read now before the commits: after those, its keys may be gone.
+func (c *conversation) readableFirst(items []parkedItem) {
+	if c == nil || c.Plain != nil || c.group == nil {
+		return
+	}
+	now := c.group.Epoch()
+	rank := func(p parkedItem) int {
+		if !p.Commit && p.Epoch > 0 && p.Epoch <= now {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(items, func(x, y parkedItem) int { return rank(x) - rank(y) })
 }
 
 // retry judges one parked item again.

@@ -176,3 +176,25 @@ func TestNewcomerAsksInVain(t *testing.T) {
 	require.Empty(t, d.texts(id))
 	require.Equal(t, device.MessageSent, mustMessages(t, a, id)[0].State)
 }
+
+// TestReadBeforeTheKeysAreGone: five changes wait for a lookup, and with them a text of the epoch after the first, which came after them.
+func TestReadBeforeTheKeysAreGone(t *testing.T) {
+	w, id := talk(t, bob, carol)
+	a, b, c := w.people[alice], w.people[bob], w.people[carol]
+	w.enrol(dave)
+	require.NoError(t, a.AddMembers(id, []string{dave}))
+	a.work()
+	c.read()
+	c.work()
+	require.Equal(t, a.conversation(id).Epoch, c.conversation(id).Epoch)
+	for i := range 4 {
+		require.NoError(t, a.SetAdmin(id, carol, i%2 == 0))
+		a.work()
+	}
+	c.say(id, "what have I missed")
+	c.work()
+	b.read()
+	b.work()
+	require.Equal(t, a.conversation(id).Epoch, b.conversation(id).Epoch)
+	require.Equal(t, []string{"what have I missed"}, b.texts(id))
+}
