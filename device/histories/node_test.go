@@ -403,9 +403,10 @@ func (n *node) tell() {
 	n.tellings = slices.DeleteFunc(n.tellings, func(t telling) bool {
 		old, err := n.peer(t.hub)
 		if err == nil {
-			_ = old.hub.MovedTo(ctx, t.groupID, t.event)
+			err = old.hub.MovedTo(ctx, t.groupID, t.event)
+			return !errors.Is(err, hub.ErrTooMany) // what is refused for good is refused again
 		}
-		return err == nil
+		return false
 	})
 }
 
