@@ -228,6 +228,8 @@ func (m *machine) unread(a *agent, t *text) string {
 		return "its reader was told, and asked for it in vain"
 	case !a.path[last.auth] && slices.Contains(m.told(a, t.conversation), device.CodeRemoved):
 		return "its reader was added and removed before they could join, and then added again"
+	case m.toldAll(a, t.conversation, device.CodeRemoved, device.CodeCannotDecrypt):
+		return "it came when its reader had been removed and added again, who asks in vain, and was told"
 	case m.crowded(a, t):
 		return "too much waited, and its reader was told"
 	case !a.path[last.auth] && slices.ContainsFunc(m.apart(t.conversation), func(b *agent) bool { return b == a || b == t.from }):
@@ -236,6 +238,11 @@ func (m *machine) unread(a *agent, t *text) string {
 		return "the hub has signed two orders, and its reader was told that others are elsewhere"
 	}
 	return ""
+}
+
+func (m *machine) toldAll(a *agent, id string, codes ...string) bool {
+	told := m.told(a, id)
+	return !slices.ContainsFunc(codes, func(code string) bool { return !slices.Contains(told, code) })
 }
 
 // crowded tells whether a reader was told that what its author sent could not be kept: the limit on what waits that comes from who is no member yet.
