@@ -228,7 +228,7 @@ func (m *machine) unread(a *agent, t *text) string {
 		return "its reader was told, and asked for it in vain"
 	case !a.path[last.auth] && slices.Contains(m.told(a, t.conversation), device.CodeRemoved):
 		return "its reader was added and removed before they could join, and then added again"
-	case m.toldAll(a, t.conversation, device.CodeRemoved, device.CodeCannotDecrypt):
+	case m.addedAgain(a, t):
 		return "it came when its reader had been removed and added again, who asks in vain, and was told"
 	case m.crowded(a, t):
 		return "too much waited, and its reader was told"
@@ -240,9 +240,14 @@ func (m *machine) unread(a *agent, t *text) string {
 	return ""
 }
 
-func (m *machine) toldAll(a *agent, id string, codes ...string) bool {
-	told := m.told(a, id)
-	return !slices.ContainsFunc(codes, func(code string) bool { return !slices.Contains(told, code) })
+// addedAgain tells whether a reader was told that they were removed, and after that, that something of this text's author could not be read.
+func (m *machine) addedAgain(a *agent, t *text) bool {
+	events, err := a.Events(0, 100_000)
+	require.NoError(m.t, err)
+	removed := slices.IndexFunc(events, func(e device.Event) bool { return e.Conversation == t.conversation && e.Code == device.CodeRemoved })
+	return removed >= 0 && slices.ContainsFunc(events[removed:], func(e device.Event) bool {
+		return e.Conversation == t.conversation && e.Actor == t.from.actor && e.Type == device.EventMessageRefused && e.Code == device.CodeCannotDecrypt
+	})
 }
 
 // crowded tells whether a reader was told that what its author sent could not be kept: the limit on what waits that comes from who is no member yet.
